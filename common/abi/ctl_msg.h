@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Copyright (c) 2026, the Mailrace authors
+
+// Messages of the rings between control and each worker: fixed 128 bytes by value, request id chosen by control, unknown
+// types counted and skipped. Commands go control -> worker, events worker -> control. Rings are level-triggered: a full
+// event ring drops the event and raises `events_lost` in the worker's shared state; control then asks again.
+
+#pragma once
+
+#include <stdint.h>
+
+#include "common/addr.h"
+
+#define CTL_MSG_BYTES 128
+#define CTL_RING_SLOTS 1024 // power of two; usable slots are one fewer
+
+enum ctl_msg_type {
+	CTL_CMD_PROBE = 1,	  // body ctl_probe: open, banner, EHLO, QUIT, wait for 221
+	CTL_CMD_SESSION_LIST = 2, // body ctl_session_list: send up to n sessions from a cursor on
+	CTL_EVT_PROBE = 64,	  // body ctl_probe_result
+	CTL_EVT_SESSION = 65,	  // body ctl_session
+	CTL_EVT_SESSION_END = 66, // body ctl_session_list with the cursor to go on from, 0 at the end
+};
+
+enum ctl_probe_result_code {
+	CTL_PROBE_OK = 0,
+	CTL_PROBE_REFUSED = 1,	    // RST to our SYN
+	CTL_PROBE_TIMEOUT = 2,	    // stage says where
+	CTL_PROBE_BANNER = 3,	    // reply other than 220
+	CTL_PROBE_EHLO = 4,	    // reply other than 250
+	CTL_PROBE_CLOSED = 5,	    // closed before the stage was over
+	CTL_PROBE_MALFORMED = 6,    // not an SMTP reply
+	CTL_PROBE_NO_RESOURCE = 7,  // no connection, port or buffer of ours: says nothing about the backend
+	CTL_PROBE_UNREACHABLE = 8,  // no route or no neighbor
+};
+
+enum ctl_probe_stage {
+	CTL_STAGE_CONNECT = 0,
+	CTL_STAGE_BANNER = 1,
+	CTL_STAGE_EHLO = 2,
+	CTL_STAGE_QUIT = 3,
+};
+
+struct ctl_probe {
+	uint32_t backend_slot;
+	uint32_t backend_index; // into the current blob's backends
+	uint64_t generation;	// of that blob; another one: answered CTL_PROBE_NO_RESOURCE
+	uint32_t timeout_ms;	// for each stage after connect
+	uint32_t connect_timeout_ms;
+	struct ip_addr source;	// unspecified: the routing port's own address
+};
+
+struct ctl_probe_result {
+	uint32_t backend_slot;
+	uint16_t code;	// enum ctl_probe_result_code
+	uint16_t stage; // enum ctl_probe_stage at which it ended
+	uint16_t reply; // last SMTP reply code, 0 when none
+	uint16_t reserved;
+	uint32_t connect_us, banner_us, ehlo_us, quit_us; // 0 when not reached
+	char text[64]; // first line of the last reply, printable ASCII, NUL-terminated
+};
+
+struct ctl_session_list {
+	uint32_t cursor; // session index to start from
+	uint32_t limit;
+};
+
+struct ctl_session {
+	uint64_t id; // unique in this dataplane run
+	uint32_t service_slot, backend_slot; // backend 0: no leg
+	struct ip_addr client, local;
+	uint16_t client_port, local_port;
+	uint16_t state; // enum relay_state, names in the segment's string table of states
+	uint16_t leg_state;
+	uint32_t age_ms, idle_ms;
+	uint32_t messages, recipients;
+	uint64_t bytes_from_client;
+};
+
+struct ctl_msg {
+	uint16_t type; // enum ctl_msg_type
+	uint16_t length; // of the body in use
+	uint32_t request_id;
+	uint64_t generation; // the sender's current one
+	union {
+		uint8_t body[CTL_MSG_BYTES - 16];
+		struct ctl_probe probe;
+		struct ctl_probe_result probe_result;
+		struct ctl_session_list session_list;
+		struct ctl_session session;
+	};
+};
+static_assert(sizeof(struct ctl_msg) == CTL_MSG_BYTES, "ring element");

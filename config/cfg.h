@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Copyright (c) 2026, the Mailrace authors
+
+// The configuration model: immutable once cfg_load() gave it out, validated whole, in host form. Loaded by control, by the
+// dataplane at start (ports, memory, first generation) and by `mailracectl check`, all through the same code. Nothing here
+// runs on a worker. Keys are rows of config/cfg_keys.def; a key that is not built yet is refused by name.
+
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/abi/blob.h"
+#include "common/addr.h"
+
+#define CFG_DEFAULT_PATH "/etc/mailrace/mailrace.conf"
+#define CFG_MAX_PORTS 16
+#define CFG_MAX_WORKERS 64
+#define CFG_MAX_ADDRESSES 64 // a port
+#define CFG_MAX_ERRORS 64    // kept; further ones only counted
+
+struct cfg_error {
+	char file[256];
+	unsigned line;	 // 0: the file as a whole
+	char key[128];	 // path such as "pools.exchange.backends[1].address"
+	char reason[256]; // a sentence an operator can act on
+	bool warning;	 // does not refuse the file
+};
+
+struct cfg_errors {
+	struct cfg_error item[CFG_MAX_ERRORS];
+	unsigned count;	 // all, may exceed CFG_MAX_ERRORS
+	unsigned errors; // those that are not warnings
+};
+
+struct cfg_port {
+	char name[MR_NAME_LEN];
+	char device[128]; // PCI address, or a vdev string: "net_tap0,iface=mr0", "net_af_packet0,iface=veth0,qpairs=2"
+	uint16_t vlan;	  // 0: untagged
+	uint16_t mtu;
+	uint16_t queues;  // 0: as many as workers, or what the device has
+	struct ip_prefix addresses[CFG_MAX_ADDRESSES];
+	unsigned address_count;
+	struct ip_addr gateways[2]; // at most one a family
+	unsigned gateway_count;
+};
+
+struct cfg_dataplane {
+	unsigned workers;
+	uint32_t max_sessions;	 // all workers together
+	uint64_t hugepages_bytes; // 0: none, run on ordinary memory
+	uint64_t memory_bytes;	 // for buffers when there are no hugepages
+	uint32_t buffers;	 // packet buffers; 0: derived
+	bool idle_sleep;	 // default true
+	char user[32];		 // switched to once ports are open; "" keeps the one it was started by
+	char socket[108];	 // default /run/mailrace/dataplane.sock
+	unsigned backend_slots, service_slots; // sized from the file with room to grow
+};
+
+struct cfg_probe {
+	bool enabled; // type = "smtp"
+	uint32_t interval_ms, timeout_ms;
+	unsigned rise, fall;
+	struct ip_addr source; // unspecified: the routing port's own
+};
+
+struct cfg_backend {
+	char name[MR_NAME_LEN];
+	struct ip_endpoint address;
+	uint32_t weight, max_connections;
+	enum blob_admin admin;
+};
+
+struct cfg_sources { // a group of source_addresses
+	char name[MR_NAME_LEN];
+	struct ip_addr *addresses;
+	unsigned count;
+};
+
+struct cfg_network {
+	char name[MR_NAME_LEN];
+	struct ip_prefix *prefixes;
+	unsigned count;
+};
+
+struct cfg_pool {
+	char name[MR_NAME_LEN];
+	enum blob_scheduler scheduler;
+	int source; // index into sources, -1: the port's address
+	struct cfg_probe probe;
+	uint32_t connect_timeout_ms, banner_timeout_ms, reply_timeout_ms, end_of_data_timeout_ms, slow_start_ms;
+	struct cfg_backend *backends;
+	unsigned backend_count;
+};
+
+struct cfg_policy {
+	enum blob_tls_mode tls_mode;
+	enum blob_bare_lf bare_lf;
+	enum blob_early_talker early_talker;
+	int source; // index into sources, -1: the pool's
+};
+
+struct cfg_rule {
+	unsigned network; // index into networks
+	struct cfg_policy policy;
+};
+
+struct cfg_service {
+	char name[MR_NAME_LEN];
+	struct ip_endpoint *listen;
+	unsigned listen_count;
+	unsigned pool; // index into pools
+	struct cfg_policy policy;
+	struct cfg_rule *rules;
+	unsigned rule_count;
+	uint32_t sessions_per_client, max_message_bytes, max_recipients, client_idle_ms, data_idle_ms;
+};
+
+struct cfg {
+	char path[256];
+	char hostname[256];
+	struct cfg_dataplane dataplane;
+	struct {
+		char socket[108]; // API, default /run/mailrace/control.sock
+		char admin_group[32], read_group[32];
+		char state_dir[256]; // default /var/lib/mailrace: slots and the last good blob
+		char user[32];
+	} control;
+	struct {
+		struct ip_endpoint listen; // default 127.0.0.1:9825
+		char user[32];
+	} exporter;
+	struct cfg_port ports[CFG_MAX_PORTS];
+	unsigned port_count;
+	struct cfg_sources *sources;
+	unsigned source_count;
+	struct cfg_network *networks;
+	unsigned network_count;
+	struct cfg_pool *pools;
+	unsigned pool_count;
+	struct cfg_service *services;
+	unsigned service_count;
+};
+
+// Reads and checks a file. NULL when it has any error; errs (cleared first) then says what, where, and which key. With
+// warnings only, the model is returned. The caller owns it.
+struct cfg *cfg_load(const char *path, struct cfg_errors *errs);
+void cfg_free(struct cfg *cfg);
+// "file:line: key: reason" into buf; returns buf.
+const char *cfg_error_format(const struct cfg_error *err, char *buf, size_t len);
+
+// Stable slot numbers by name ("pool/backend" and service names) kept by control across generations and restarts; the
+// dataplane alone starts from an empty table. A slot whose name is gone is reused only after all free ones.
+struct cfg_slots;
+struct cfg_slots *cfg_slots_new(unsigned backend_slots, unsigned service_slots);
+void cfg_slots_free(struct cfg_slots *slots);
+// 0 or -errno; a missing file is an empty table.
+int cfg_slots_load(struct cfg_slots *slots, const char *path);
+int cfg_slots_save(const struct cfg_slots *slots, const char *path); // atomic replace
+
+// Compiles the reloadable part. 0 and a malloc'ed blob of *ret_len bytes, or -errno (-ENOSPC: more backends or services
+// than slots, told in errs).
+int cfg_blob_build(
+	const struct cfg *cfg,
+	struct cfg_slots *slots,
+	uint64_t generation,
+	void **ret_blob,
+	size_t *ret_len,
+	struct cfg_errors *errs
+);
+
+// Checks every field of an untrusted blob that the caller has already copied to private memory: magic, version, length,
+// crc, array bounds and alignment, indices, enums, NUL-terminated names, slots below the given numbers. 0, or -EINVAL and a
+// reason that names the field. Never reads beyond len. Any thread.
+int blob_check(const void *blob, size_t len, unsigned backend_slots, unsigned service_slots, const char **ret_reason);

@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Copyright (c) 2026, the Mailrace authors
+
+// A worker: everything one lcore owns, and its turn. turn.c (pure, also run by the simulator with M virtual workers in one
+// thread) runs the stages; worker.c holds the lcore loop with clock, idle sleep and generation swap.
+
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/env.h"
+#include "dataplane/net/net.h"
+#include "dataplane/proxy/relay.h"
+#include "dataplane/tcp/tcp.h"
+
+struct rte_ring;
+
+#define WORKER_STEER_SLOTS 1024 // frames in flight from one worker to another
+
+// One N x N matrix of single-producer single-consumer rings; an element is {mbuf, port, what}.
+struct worker_steer {
+	struct rte_ring *ring; // elements of struct steer_elem
+};
+struct steer_elem {
+	struct rte_mbuf *m;
+	uint8_t port, what; // enum net_steer
+	uint8_t reserved[6];
+};
+
+struct worker {
+	struct worker_env env;
+	struct net *net;
+	struct tcp_stack *tcp;
+	struct relay *relay;
+	const struct port_ops *port_ops;
+	void *port_dev;
+	uint8_t port_count;
+	struct worker_steer *steer_out; // [count], to each other worker (own entry unused)
+	struct worker_steer *steer_in;	// [count], from each other worker
+	struct shm_worker *shm;
+};
+
+// Memory pools, limits and secrets of one worker, from which worker_init makes its layers (net, tcp, relay) in order.
+struct worker_config {
+	uint16_t id, count;
+	uint64_t rng_seed;
+	uint64_t now_ns;
+	uint64_t *stats;
+	struct net_shared *net_shared;
+	struct rte_mempool *pool, *small_pool, *ref_pool;
+	const struct port_ops *port_ops;
+	void *port_dev;
+	uint8_t port_count;
+	uint32_t port_flags;
+	uint32_t max_sessions; // of this worker; PCBs = 2 x + orphans and probes
+	struct hash_key flow_key, isn_key;
+	struct relay_shm shm;
+	bool (*event)(void *up, const struct ctl_msg *msg);
+	void *up;
+	struct worker_steer *steer_out, *steer_in;
+};
+
+int worker_init(struct worker *worker, const struct worker_config *config); // 0 or -errno, nothing half-made
+void worker_fini(struct worker *worker);
+
+// One turn at env.now_ns. Returns the amount of work done, 0 when idle.
+unsigned worker_turn(struct worker *worker);
+// Milliseconds until a timer may be due, at most limit_ms.
+uint32_t worker_next_timer_ms(const struct worker *worker, uint32_t limit_ms);
