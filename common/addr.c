@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Copyright (c) 2026, the Mailrace authors
 
-// Text and classes of addresses. Uses the C library's inet_pton and inet_ntop for the text of an address; no state.
+// Text and classes of addresses. Uses the C library's inet_pton and inet_ntop for the text of an
+// address; no state.
 
 #include "common/addr.h"
 

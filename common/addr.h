@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Copyright (c) 2026, the Mailrace authors
 
-// Internet addresses as one 16-byte value for both families (IPv4 as ::ffff:a.b.c.d, RFC 4291 2.5.5.2), so that keys,
-// tables and shared memory need no union. Any thread; no state. Ports are in host byte order everywhere but on the wire.
+// Internet addresses as one 16-byte value for both families (IPv4 as ::ffff:a.b.c.d, RFC
+// 4291 2.5.5.2), so that keys, tables and shared memory need no union. Any thread; no state. Ports
+// are in host byte order everywhere but on the wire.
 
 #pragma once
 
@@ -61,16 +62,19 @@ static inline uint32_t ip_addr_to_v4(const struct ip_addr *a)
 
 bool ip_addr_is_unspecified(const struct ip_addr *a);
 bool ip_addr_is_link_local(const struct ip_addr *a); // fe80::/10
-// True for an address no unicast peer may have as its source: multicast, broadcast, loopback, unspecified (RFC 1122).
+// True for an address no unicast peer may have as its source: multicast, broadcast, loopback,
+// unspecified (RFC 1122).
 bool ip_addr_is_martian_source(const struct ip_addr *a);
 bool ip_prefix_contains(const struct ip_prefix *p, const struct ip_addr *a);
 
-// Text forms. The parsers take a NUL-terminated string, accept nothing after the value, and return 0 or -EINVAL;
-// *ret is untouched on failure. Endpoint: "192.0.2.1:25" or "[2001:db8::1]:25". Prefix: "10.0.0.0/8"; without a
-// length a host prefix. ip_prefix_parse keeps host bits (interface addresses need them).
+// Text forms. The parsers take a NUL-terminated string, accept nothing after the value, and return
+// 0 or -EINVAL; *ret is untouched on failure. Endpoint: "192.0.2.1:25" or "[2001:db8::1]:25".
+// Prefix: "10.0.0.0/8"; without a length a host prefix. ip_prefix_parse keeps host bits (interface
+// addresses need them).
 int ip_addr_parse(const char *text, struct ip_addr *ret);
 int ip_endpoint_parse(const char *text, struct ip_endpoint *ret);
 int ip_prefix_parse(const char *text, struct ip_prefix *ret);
 // Both return buf, always NUL-terminated.
 const char *ip_addr_format(const struct ip_addr *a, char buf[IP_ADDR_STRLEN]);
-const char *ip_endpoint_format(const struct ip_addr *a, uint16_t port, char buf[IP_ENDPOINT_STRLEN]);
+const char *
+ip_endpoint_format(const struct ip_addr *a, uint16_t port, char buf[IP_ENDPOINT_STRLEN]);

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Copyright (c) 2026, the Mailrace authors
 
-// What every layer of a worker may see of it: time, identity, random numbers, counters. Set once a turn by the owner of
-// the worker (lcore loop or simulator), read by all stages. One worker's thread only.
+// What every layer of a worker may see of it: time, identity, random numbers, counters. Set once a
+// turn by the owner of the worker (lcore loop or simulator), read by all stages. One worker's
+// thread only.
 
 #pragma once
 
@@ -13,8 +14,8 @@
 
 struct worker_env {
 	uint64_t now_ns; // monotonic, origin arbitrary; the same for a whole turn
-	uint16_t id;	 // 0 .. count - 1
-	uint16_t count;	 // workers of this process
+	uint16_t id;     // 0 .. count - 1
+	uint16_t count;  // workers of this process
 	struct rng rng;
 	uint64_t *stats; // [STAT_COUNT], one writer: this worker; readers in other processes
 };

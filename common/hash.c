@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Copyright (c) 2026, the Mailrace authors
 
-// SipHash-1-3 (Aumasson and Bernstein) and the Toeplitz hash of receive-side scaling. Pure functions.
+// SipHash-1-3 (Aumasson and Bernstein) and the Toeplitz hash of receive-side scaling. Pure
+// functions.
 
 #include "common/hash.h"
 
@@ -59,8 +60,8 @@ uint64_t hash_siphash13(const struct hash_key *key, const void *data, size_t len
 	return s.v0 ^ s.v1 ^ s.v2 ^ s.v3;
 }
 
-// Accumulates `bytes` of input into *hash; *window holds the 32 key bits of the current input bit, key_pos the byte of the
-// key whose bits come next.
+// Accumulates `bytes` of input into *hash; *window holds the 32 key bits of the current input bit,
+// key_pos the byte of the key whose bits come next.
 static void toeplitz_add(
 	const uint8_t key[HASH_TOEPLITZ_KEY_LEN],
 	const uint8_t *data,
@@ -97,7 +98,8 @@ uint32_t hash_toeplitz_tuple(
 		(uint8_t)(dport >> 8),
 		(uint8_t)dport,
 	};
-	uint32_t window = (uint32_t)key[0] << 24 | (uint32_t)key[1] << 16 | (uint32_t)key[2] << 8 | key[3];
+	uint32_t window =
+		(uint32_t)key[0] << 24 | (uint32_t)key[1] << 16 | (uint32_t)key[2] << 8 | key[3];
 	unsigned key_pos = 4;
 	uint32_t hash = 0;
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Copyright (c) 2026, the Mailrace authors
 
-// Index free list: a singly linked stack through an array of next indices. One worker's thread; never allocates.
+// Index free list: a singly linked stack through an array of next indices. One worker's thread;
+// never allocates.
 
 #include "common/idpool.h"
 

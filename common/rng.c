@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Copyright (c) 2026, the Mailrace authors
 
-// xoshiro256** (Blackman and Vigna) seeded through splitmix64. Pure state in the caller's struct; never reads the clock or
-// the kernel, so that a seed replays.
+// xoshiro256** (Blackman and Vigna) seeded through splitmix64. Pure state in the caller's struct;
+// never reads the clock or the kernel, so that a seed replays.
 
 #include "common/rng.h"
 

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Copyright (c) 2026, the Mailrace authors
 
-// Injected random numbers: xoshiro256** seeded once (from the kernel in the product, from the seed in the simulator).
-// For jitter, port choice and identifiers that need not resist an attacker who sees outputs; secrets come from
-// rng_secret() of the owner's seed material, never from this stream. One generator a worker, no locking.
+// Injected random numbers: xoshiro256** seeded once (from the kernel in the product, from the seed
+// in the simulator). For jitter, port choice and identifiers that need not resist an attacker who
+// sees outputs; secrets come from rng_secret() of the owner's seed material, never from this
+// stream. One generator a worker, no locking.
 
 #pragma once
 

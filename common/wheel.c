@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Copyright (c) 2026, the Mailrace authors
 
-// The timer wheel: an entry is placed in the finest level whose span covers its distance, at the slot of its deadline
-// rounded up to the level's granularity, and is not moved to finer levels afterwards (non-cascading). What is due beyond
-// the last level waits in its farthest slot and is re-inserted there. One worker's thread; never allocates.
+// The timer wheel: an entry is placed in the finest level whose span covers its distance, at the
+// slot of its deadline rounded up to the level's granularity, and is not moved to finer levels
+// afterwards (non-cascading). What is due beyond the last level waits in its farthest slot and is
+// re-inserted there. One worker's thread; never allocates.
 
 #include "common/wheel.h"
 
@@ -11,7 +12,13 @@
 
 static const uint8_t level_shift[WHEEL_LEVELS] = {0, 3, 6, 9};
 
-void wheel_init(struct wheel *w, uint32_t now_ms, void *owner, wheel_entry_fn entry, wheel_fire_fn fire)
+void wheel_init(
+	struct wheel *w,
+	uint32_t now_ms,
+	void *owner,
+	wheel_entry_fn entry,
+	wheel_fire_fn fire
+)
 {
 	*w = (struct wheel){.now_ms = now_ms, .owner = owner, .entry = entry, .fire = fire};
 }
@@ -23,8 +30,8 @@ static uint32_t slot_of(const struct wheel *w, uint32_t deadline_ms)
 
 	for (unsigned level = 0; level < WHEEL_LEVELS; level++) {
 		unsigned shift = level_shift[level];
-		// The current slot of a level has been visited already: one slot less than a whole turn fits, one more is
-		// lost to rounding up.
+		// The current slot of a level has been visited already: one slot less than a whole
+		// turn fits, one more is lost to rounding up.
 		uint32_t span = (WHEEL_SLOTS - 2U) << shift;
 		uint32_t tick;
 
@@ -88,8 +95,8 @@ void wheel_stop(struct wheel *w, uint32_t idx)
 		entry_unlink(w, e);
 }
 
-// Fires what is due in a slot that the hand has reached; entries that were moved later go to their new slot. Returns false
-// when the quota ran out with entries left.
+// Fires what is due in a slot that the hand has reached; entries that were moved later go to their
+// new slot. Returns false when the quota ran out with entries left.
 static bool slot_run(struct wheel *w, uint32_t slot, uint32_t *quota)
 {
 	while (w->head[slot] != 0) {
@@ -126,7 +133,8 @@ uint32_t wheel_run(struct wheel *w, uint32_t now_ms, uint32_t quota)
 				break; // coarser levels tick on multiples of finer ones
 			if (!slot_run(
 				    w,
-				    level * WHEEL_SLOTS + (w->now_ms >> level_shift[level]) % WHEEL_SLOTS,
+				    level * WHEEL_SLOTS +
+					    (w->now_ms >> level_shift[level]) % WHEEL_SLOTS,
 				    &left
 			    )) {
 				w->now_ms--; // come back to this millisecond

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Copyright (c) 2026, the Mailrace authors
 
-// The configuration model: immutable once cfg_load() gave it out, validated whole, in host form. Loaded by control, by the
-// dataplane at start (ports, memory, first generation) and by `mailracectl check`, all through the same code. Nothing here
-// runs on a worker. Keys are rows of config/cfg_keys.def; a key that is not built yet is refused by name.
+// The configuration model: immutable once cfg_load() gave it out, validated whole, in host form.
+// Loaded by control, by the dataplane at start (ports, memory, first generation) and by
+// `mailracectl check`, all through the same code. Nothing here runs on a worker. Keys are rows of
+// config/cfg_keys.def; a key that is not built yet is refused by name.
 
 #pragma once
 
@@ -22,24 +23,25 @@
 
 struct cfg_error {
 	char file[256];
-	unsigned line;	 // 0: the file as a whole
-	char key[128];	 // path such as "pools.exchange.backends[1].address"
+	unsigned line;    // 0: the file as a whole
+	char key[128];    // path such as "pools.exchange.backends[1].address"
 	char reason[256]; // a sentence an operator can act on
-	bool warning;	 // does not refuse the file
+	bool warning;     // does not refuse the file
 };
 
 struct cfg_errors {
 	struct cfg_error item[CFG_MAX_ERRORS];
-	unsigned count;	 // all, may exceed CFG_MAX_ERRORS
+	unsigned count;  // all, may exceed CFG_MAX_ERRORS
 	unsigned errors; // those that are not warnings
 };
 
 struct cfg_port {
 	char name[MR_NAME_LEN];
-	char device[128]; // PCI address, or a vdev string: "net_tap0,iface=mr0", "net_af_packet0,iface=veth0,qpairs=2"
-	uint16_t vlan;	  // 0: untagged
+	char device[128]; // PCI address, or a vdev string: "net_tap0,iface=mr0",
+			  // "net_af_packet0,iface=veth0,qpairs=2"
+	uint16_t vlan;    // 0: untagged
 	uint16_t mtu;
-	uint16_t queues;  // 0: as many as workers, or what the device has
+	uint16_t queues; // 0: as many as workers, or what the device has
 	struct ip_prefix addresses[CFG_MAX_ADDRESSES];
 	unsigned address_count;
 	struct ip_addr gateways[2]; // at most one a family
@@ -48,13 +50,13 @@ struct cfg_port {
 
 struct cfg_dataplane {
 	unsigned workers;
-	uint32_t max_sessions;	 // all workers together
+	uint32_t max_sessions;    // all workers together
 	uint64_t hugepages_bytes; // 0: none, run on ordinary memory
-	uint64_t memory_bytes;	 // for buffers when there are no hugepages
-	uint32_t buffers;	 // packet buffers; 0: derived
-	bool idle_sleep;	 // default true
-	char user[32];		 // switched to once ports are open; "" keeps the one it was started by
-	char socket[108];	 // default /run/mailrace/dataplane.sock
+	uint64_t memory_bytes;    // for buffers when there are no hugepages
+	uint32_t buffers;         // packet buffers; 0: derived
+	bool idle_sleep;          // default true
+	char user[32];    // switched to once ports are open; "" keeps the one it was started by
+	char socket[108]; // default /run/mailrace/dataplane.sock
 	unsigned backend_slots, service_slots; // sized from the file with room to grow
 };
 
@@ -89,7 +91,8 @@ struct cfg_pool {
 	enum blob_scheduler scheduler;
 	int source; // index into sources, -1: the port's address
 	struct cfg_probe probe;
-	uint32_t connect_timeout_ms, banner_timeout_ms, reply_timeout_ms, end_of_data_timeout_ms, slow_start_ms;
+	uint32_t connect_timeout_ms, banner_timeout_ms, reply_timeout_ms, end_of_data_timeout_ms,
+		slow_start_ms;
 	struct cfg_backend *backends;
 	unsigned backend_count;
 };
@@ -114,7 +117,8 @@ struct cfg_service {
 	struct cfg_policy policy;
 	struct cfg_rule *rules;
 	unsigned rule_count;
-	uint32_t sessions_per_client, max_message_bytes, max_recipients, client_idle_ms, data_idle_ms;
+	uint32_t sessions_per_client, max_message_bytes, max_recipients, client_idle_ms,
+		data_idle_ms;
 };
 
 struct cfg {
@@ -143,15 +147,16 @@ struct cfg {
 	unsigned service_count;
 };
 
-// Reads and checks a file. NULL when it has any error; errs (cleared first) then says what, where, and which key. With
-// warnings only, the model is returned. The caller owns it.
+// Reads and checks a file. NULL when it has any error; errs (cleared first) then says what, where,
+// and which key. With warnings only, the model is returned. The caller owns it.
 struct cfg *cfg_load(const char *path, struct cfg_errors *errs);
 void cfg_free(struct cfg *cfg);
 // "file:line: key: reason" into buf; returns buf.
 const char *cfg_error_format(const struct cfg_error *err, char *buf, size_t len);
 
-// Stable slot numbers by name ("pool/backend" and service names) kept by control across generations and restarts; the
-// dataplane alone starts from an empty table. A slot whose name is gone is reused only after all free ones.
+// Stable slot numbers by name ("pool/backend" and service names) kept by control across generations
+// and restarts; the dataplane alone starts from an empty table. A slot whose name is gone is reused
+// only after all free ones.
 struct cfg_slots;
 struct cfg_slots *cfg_slots_new(unsigned backend_slots, unsigned service_slots);
 void cfg_slots_free(struct cfg_slots *slots);
@@ -159,8 +164,8 @@ void cfg_slots_free(struct cfg_slots *slots);
 int cfg_slots_load(struct cfg_slots *slots, const char *path);
 int cfg_slots_save(const struct cfg_slots *slots, const char *path); // atomic replace
 
-// Compiles the reloadable part. 0 and a malloc'ed blob of *ret_len bytes, or -errno (-ENOSPC: more backends or services
-// than slots, told in errs).
+// Compiles the reloadable part. 0 and a malloc'ed blob of *ret_len bytes, or -errno (-ENOSPC: more
+// backends or services than slots, told in errs).
 int cfg_blob_build(
 	const struct cfg *cfg,
 	struct cfg_slots *slots,
@@ -170,7 +175,14 @@ int cfg_blob_build(
 	struct cfg_errors *errs
 );
 
-// Checks every field of an untrusted blob that the caller has already copied to private memory: magic, version, length,
-// crc, array bounds and alignment, indices, enums, NUL-terminated names, slots below the given numbers. 0, or -EINVAL and a
-// reason that names the field. Never reads beyond len. Any thread.
-int blob_check(const void *blob, size_t len, unsigned backend_slots, unsigned service_slots, const char **ret_reason);
+// Checks every field of an untrusted blob that the caller has already copied to private memory:
+// magic, version, length, crc, array bounds and alignment, indices, enums, NUL-terminated names,
+// slots below the given numbers. 0, or -EINVAL and a reason that names the field. Never reads
+// beyond len. Any thread.
+int blob_check(
+	const void *blob,
+	size_t len,
+	unsigned backend_slots,
+	unsigned service_slots,
+	const char **ret_reason
+);

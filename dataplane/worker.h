@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Copyright (c) 2026, the Mailrace authors
 
-// A worker: everything one lcore owns, and its turn. turn.c (pure, also run by the simulator with M virtual workers in one
-// thread) runs the stages; worker.c holds the lcore loop with clock, idle sleep and generation swap.
+// A worker: everything one lcore owns, and its turn. turn.c (pure, also run by the simulator with M
+// virtual workers in one thread) runs the stages; worker.c holds the lcore loop with clock, idle
+// sleep and generation swap.
 
 #pragma once
 
@@ -37,11 +38,12 @@ struct worker {
 	void *port_dev;
 	uint8_t port_count;
 	struct worker_steer *steer_out; // [count], to each other worker (own entry unused)
-	struct worker_steer *steer_in;	// [count], from each other worker
+	struct worker_steer *steer_in;  // [count], from each other worker
 	struct shm_worker *shm;
 };
 
-// Memory pools, limits and secrets of one worker, from which worker_init makes its layers (net, tcp, relay) in order.
+// Memory pools, limits and secrets of one worker, from which worker_init makes its layers (net,
+// tcp, relay) in order.
 struct worker_config {
 	uint16_t id, count;
 	uint64_t rng_seed;
@@ -61,7 +63,10 @@ struct worker_config {
 	struct worker_steer *steer_out, *steer_in;
 };
 
-int worker_init(struct worker *worker, const struct worker_config *config); // 0 or -errno, nothing half-made
+int worker_init(
+	struct worker *worker,
+	const struct worker_config *config
+); // 0 or -errno, nothing half-made
 void worker_fini(struct worker *worker);
 
 // One turn at env.now_ns. Returns the amount of work done, 0 when idle.

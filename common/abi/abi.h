@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Copyright (c) 2026, the Mailrace authors
 
-// Version of everything two Mailrace processes share. A major difference is refused at attach with both numbers named; a
-// larger minor on the writer's side is read by skipping what is not known.
+// Version of everything two Mailrace processes share. A major difference is refused at attach with
+// both numbers named; a larger minor on the writer's side is read by skipping what is not known.
 
 #pragma once
 

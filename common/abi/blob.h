@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Copyright (c) 2026, the Mailrace authors
 
-// The generation blob: one immutable, self-contained picture of the reloadable configuration (services, pools, backends,
-// networks). Control compiles it from the checked model (config/cfg_blob.c); the dataplane copies it to private memory,
-// validates the copy (config/blob_check.c) and swaps one pointer a worker. Offsets from the start of the blob, fixed
+// The generation blob: one immutable, self-contained picture of the reloadable configuration
+// (services, pools, backends, networks). Control compiles it from the checked model
+// (config/cfg_blob.c); the dataplane copies it to private memory, validates the copy
+// (config/blob_check.c) and swaps one pointer a worker. Offsets from the start of the blob, fixed
 // widths, little-endian, no pointers. Private keys never stand in it.
 //
-// Slots: backends and services keep a stable slot number across generations (assigned by control, by name), so sessions,
-// health and statistics refer to slots and a reload touches no session. Slot 0 is never used.
+// Slots: backends and services keep a stable slot number across generations (assigned by control,
+// by name), so sessions, health and statistics refer to slots and a reload touches no session. Slot
+// 0 is never used.
 
 #pragma once
 
@@ -27,24 +29,24 @@
 #define BLOB_MAX_RULES 16384
 
 struct blob_array {
-	uint32_t off;	// from the start of the blob, multiple of 8
+	uint32_t off;   // from the start of the blob, multiple of 8
 	uint32_t count; // entries; size is fixed by the ABI version
 };
 
 struct blob_header {
 	uint32_t magic;
 	uint16_t abi_major, abi_minor;
-	uint64_t generation; // rises by at least one with each publication
-	uint32_t length;     // whole blob
-	uint32_t crc32;	     // zlib crc32 of the whole blob with this field 0
-	char hostname[256];  // banner, EHLO reply and 421 of every service
+	uint64_t generation;         // rises by at least one with each publication
+	uint32_t length;             // whole blob
+	uint32_t crc32;              // zlib crc32 of the whole blob with this field 0
+	char hostname[256];          // banner, EHLO reply and 421 of every service
 	struct blob_array listeners; // struct blob_listener
 	struct blob_array services;  // struct blob_service
 	struct blob_array pools;     // struct blob_pool
 	struct blob_array backends;  // struct blob_backend, those of a pool adjacent
-	struct blob_array sources;   // struct blob_source, those of a source_addresses group adjacent
-	struct blob_array prefixes;  // struct blob_prefix, those of a network adjacent
-	struct blob_array rules;     // struct blob_rule, those of a service adjacent and in order
+	struct blob_array sources; // struct blob_source, those of a source_addresses group adjacent
+	struct blob_array prefixes; // struct blob_prefix, those of a network adjacent
+	struct blob_array rules;    // struct blob_rule, those of a service adjacent and in order
 };
 static_assert(sizeof(struct blob_header) == 24 + 256 + 7 * 8, "ABI");
 
@@ -68,7 +70,7 @@ struct blob_policy {
 	uint8_t bare_lf;      // enum blob_bare_lf
 	uint8_t early_talker; // enum blob_early_talker
 	uint8_t reserved;
-	uint32_t sources;     // first index into blob sources, UINT32_MAX: the pool's
+	uint32_t sources; // first index into blob sources, UINT32_MAX: the pool's
 	uint32_t source_count;
 };
 static_assert(sizeof(struct blob_policy) == 12, "ABI");
@@ -78,12 +80,12 @@ struct blob_service {
 	uint32_t slot;
 	uint32_t pool; // index into pools
 	struct blob_policy policy;
-	uint32_t rules, rule_count;	// index into rules; first match wins
-	uint32_t sessions_per_client;	// 0: no limit of ours
-	uint32_t max_message_bytes;	// 0: no limit of ours (P9)
-	uint32_t max_recipients;	// 0: no limit of ours (C13)
-	uint32_t client_idle_ms;	// between commands, default 300 000
-	uint32_t data_idle_ms;		// between segments of a body, default 180 000
+	uint32_t rules, rule_count;   // index into rules; first match wins
+	uint32_t sessions_per_client; // 0: no limit of ours
+	uint32_t max_message_bytes;   // 0: no limit of ours (P9)
+	uint32_t max_recipients;      // 0: no limit of ours (C13)
+	uint32_t client_idle_ms;      // between commands, default 300 000
+	uint32_t data_idle_ms;        // between segments of a body, default 180 000
 	uint32_t reserved;
 };
 static_assert(sizeof(struct blob_service) == 64 + 8 + 12 + 8 + 24, "ABI");
@@ -97,7 +99,7 @@ static_assert(sizeof(struct blob_rule) == 24, "ABI");
 
 struct blob_prefix {
 	struct ip_addr addr; // host bits zero
-	uint8_t len;	     // of the 128-bit form
+	uint8_t len;         // of the 128-bit form
 	uint8_t reserved[7];
 };
 static_assert(sizeof(struct blob_prefix) == 24, "ABI");
@@ -110,14 +112,15 @@ static_assert(sizeof(struct blob_source) == 16, "ABI");
 struct blob_pool {
 	char name[MR_NAME_LEN];
 	uint32_t backends, backend_count; // index into backends; may be 0 backends
-	uint32_t sources, source_count;	  // 0: the address of the port that routes to the backend
-	uint8_t scheduler;		  // enum blob_scheduler
+	uint32_t sources, source_count;   // 0: the address of the port that routes to the backend
+	uint8_t scheduler;                // enum blob_scheduler
 	uint8_t reserved[3];
-	uint32_t connect_timeout_ms;	  // default 3 000
-	uint32_t banner_timeout_ms;	  // default 30 000
-	uint32_t reply_timeout_ms;	  // default 660 000 (5321 4.5.3.2 says >= 5 min; Exchange may tarpit 10 min)
-	uint32_t end_of_data_timeout_ms;  // default 720 000
-	uint32_t slow_start_ms;		  // 0: off
+	uint32_t connect_timeout_ms; // default 3 000
+	uint32_t banner_timeout_ms;  // default 30 000
+	uint32_t reply_timeout_ms;   // default 660 000 (5321 4.5.3.2 says >= 5 min; Exchange may
+				   // tarpit 10 min)
+	uint32_t end_of_data_timeout_ms; // default 720 000
+	uint32_t slow_start_ms;          // 0: off
 };
 static_assert(sizeof(struct blob_pool) == 64 + 16 + 24, "ABI");
 
@@ -125,12 +128,12 @@ struct blob_backend {
 	char name[MR_NAME_LEN];
 	struct ip_addr addr;
 	uint16_t port;
-	uint8_t admin;	 // enum blob_admin
+	uint8_t admin; // enum blob_admin
 	uint8_t reserved;
-	uint32_t slot;	 // stable across generations; < the segment's backend slots
-	uint32_t weight; // 1 .. 65535; 0 takes no new sessions
+	uint32_t slot;            // stable across generations; < the segment's backend slots
+	uint32_t weight;          // 1 .. 65535; 0 takes no new sessions
 	uint32_t max_connections; // 0: no limit
-	uint32_t pool;	 // index into pools
+	uint32_t pool;            // index into pools
 	uint32_t reserved2;
 };
 static_assert(sizeof(struct blob_backend) == 64 + 16 + 24, "ABI");

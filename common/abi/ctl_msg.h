@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Copyright (c) 2026, the Mailrace authors
 
-// Messages of the rings between control and each worker: fixed 128 bytes by value, request id chosen by control, unknown
-// types counted and skipped. Commands go control -> worker, events worker -> control. Rings are level-triggered: a full
-// event ring drops the event and raises `events_lost` in the worker's shared state; control then asks again.
+// Messages of the rings between control and each worker: fixed 128 bytes by value, request id
+// chosen by control, unknown types counted and skipped. Commands go control -> worker, events
+// worker -> control. Rings are level-triggered: a full event ring drops the event and raises
+// `events_lost` in the worker's shared state; control then asks again.
 
 #pragma once
 
@@ -15,23 +16,25 @@
 #define CTL_RING_SLOTS 1024 // power of two; usable slots are one fewer
 
 enum ctl_msg_type {
-	CTL_CMD_PROBE = 1,	  // body ctl_probe: open, banner, EHLO, QUIT, wait for 221
+	CTL_CMD_PROBE = 1,        // body ctl_probe: open, banner, EHLO, QUIT, wait for 221
 	CTL_CMD_SESSION_LIST = 2, // body ctl_session_list: send up to n sessions from a cursor on
-	CTL_EVT_PROBE = 64,	  // body ctl_probe_result
-	CTL_EVT_SESSION = 65,	  // body ctl_session
-	CTL_EVT_SESSION_END = 66, // body ctl_session_list with the cursor to go on from, 0 at the end
+	CTL_EVT_PROBE = 64,       // body ctl_probe_result
+	CTL_EVT_SESSION = 65,     // body ctl_session
+	CTL_EVT_SESSION_END =
+		66, // body ctl_session_list with the cursor to go on from, 0 at the end
 };
 
 enum ctl_probe_result_code {
 	CTL_PROBE_OK = 0,
-	CTL_PROBE_REFUSED = 1,	    // RST to our SYN
-	CTL_PROBE_TIMEOUT = 2,	    // stage says where
-	CTL_PROBE_BANNER = 3,	    // reply other than 220
-	CTL_PROBE_EHLO = 4,	    // reply other than 250
-	CTL_PROBE_CLOSED = 5,	    // closed before the stage was over
-	CTL_PROBE_MALFORMED = 6,    // not an SMTP reply
-	CTL_PROBE_NO_RESOURCE = 7,  // no connection, port or buffer of ours: says nothing about the backend
-	CTL_PROBE_UNREACHABLE = 8,  // no route or no neighbor
+	CTL_PROBE_REFUSED = 1,   // RST to our SYN
+	CTL_PROBE_TIMEOUT = 2,   // stage says where
+	CTL_PROBE_BANNER = 3,    // reply other than 220
+	CTL_PROBE_EHLO = 4,      // reply other than 250
+	CTL_PROBE_CLOSED = 5,    // closed before the stage was over
+	CTL_PROBE_MALFORMED = 6, // not an SMTP reply
+	CTL_PROBE_NO_RESOURCE =
+		7, // no connection, port or buffer of ours: says nothing about the backend
+	CTL_PROBE_UNREACHABLE = 8, // no route or no neighbor
 };
 
 enum ctl_probe_stage {
@@ -44,15 +47,15 @@ enum ctl_probe_stage {
 struct ctl_probe {
 	uint32_t backend_slot;
 	uint32_t backend_index; // into the current blob's backends
-	uint64_t generation;	// of that blob; another one: answered CTL_PROBE_NO_RESOURCE
-	uint32_t timeout_ms;	// for each stage after connect
+	uint64_t generation;    // of that blob; another one: answered CTL_PROBE_NO_RESOURCE
+	uint32_t timeout_ms;    // for each stage after connect
 	uint32_t connect_timeout_ms;
-	struct ip_addr source;	// unspecified: the routing port's own address
+	struct ip_addr source; // unspecified: the routing port's own address
 };
 
 struct ctl_probe_result {
 	uint32_t backend_slot;
-	uint16_t code;	// enum ctl_probe_result_code
+	uint16_t code;  // enum ctl_probe_result_code
 	uint16_t stage; // enum ctl_probe_stage at which it ended
 	uint16_t reply; // last SMTP reply code, 0 when none
 	uint16_t reserved;
@@ -66,7 +69,7 @@ struct ctl_session_list {
 };
 
 struct ctl_session {
-	uint64_t id; // unique in this dataplane run
+	uint64_t id;                         // unique in this dataplane run
 	uint32_t service_slot, backend_slot; // backend 0: no leg
 	struct ip_addr client, local;
 	uint16_t client_port, local_port;
@@ -78,7 +81,7 @@ struct ctl_session {
 };
 
 struct ctl_msg {
-	uint16_t type; // enum ctl_msg_type
+	uint16_t type;   // enum ctl_msg_type
 	uint16_t length; // of the body in use
 	uint32_t request_id;
 	uint64_t generation; // the sender's current one

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Copyright (c) 2026, the Mailrace authors
 
-// The two segments (sealed memfds) that the dataplane makes at start and hands over its UNIX socket:
+// The two segments (sealed memfds) that the dataplane makes at start and hands over its UNIX
+// socket:
 //   statistics: dataplane rw; control, exporter and CLI get a read-only descriptor
 //   control:    dataplane rw, control rw; nobody else gets it
-// Offsets only, found through the directory; a reader checks every entry once against the segment's size, skips unknown
-// types, accepts larger strides, and maps anew when boot_id changes. What the other side wrote is data to be checked,
-// never trusted. Layouts change only together with MR_ABI_MAJOR / MR_ABI_MINOR.
+// Offsets only, found through the directory; a reader checks every entry once against the segment's
+// size, skips unknown types, accepts larger strides, and maps anew when boot_id changes. What the
+// other side wrote is data to be checked, never trusted. Layouts change only together with
+// MR_ABI_MAJOR / MR_ABI_MINOR.
 
 #pragma once
 
@@ -15,21 +17,22 @@
 #include "common/abi/abi.h"
 #include "common/abi/ctl_msg.h"
 
-#define SHM_STATS_MAGIC 0x5354415453524d31ULL	// statistics segment
+#define SHM_STATS_MAGIC 0x5354415453524d31ULL   // statistics segment
 #define SHM_CONTROL_MAGIC 0x4c52544e43524d31ULL // control segment
 #define SHM_DIR_ENTRIES 32
 
 enum shm_section {
-	SHM_SEC_STAT_DESC = 1,	   // shm_stat_desc[]: names of the counters, in order
-	SHM_SEC_WORKER = 2,	   // shm_worker[] (statistics), one a worker
-	SHM_SEC_COUNTERS = 3,	   // uint64_t[stat count] a worker, stride bytes apart
+	SHM_SEC_STAT_DESC = 1,     // shm_stat_desc[]: names of the counters, in order
+	SHM_SEC_WORKER = 2,        // shm_worker[] (statistics), one a worker
+	SHM_SEC_COUNTERS = 3,      // uint64_t[stat count] a worker, stride bytes apart
 	SHM_SEC_BACKEND_LOCAL = 4, // shm_backend_local[slots] a worker, stride = one worker's block
 	SHM_SEC_SERVICE_LOCAL = 5, // shm_service_local[slots] a worker, likewise
-	SHM_SEC_PORT = 6,	   // shm_port[], one a port
-	SHM_SEC_BACKEND_CTL = 16,  // shm_backend_ctl[slots] (control): written by control, read by workers
-	SHM_SEC_CMD_RING = 17,	   // command ring a worker (rte_ring_elem of struct ctl_msg)
-	SHM_SEC_EVT_RING = 18,	   // event ring a worker
-	SHM_SEC_BLOB_ARENA = 19,   // two arenas of BLOB_MAX_BYTES or less, stride apart
+	SHM_SEC_PORT = 6,          // shm_port[], one a port
+	SHM_SEC_BACKEND_CTL =
+		16, // shm_backend_ctl[slots] (control): written by control, read by workers
+	SHM_SEC_CMD_RING = 17,      // command ring a worker (rte_ring_elem of struct ctl_msg)
+	SHM_SEC_EVT_RING = 18,      // event ring a worker
+	SHM_SEC_BLOB_ARENA = 19,    // two arenas of BLOB_MAX_BYTES or less, stride apart
 	SHM_SEC_CONTROL_STATE = 20, // shm_control_state
 };
 
@@ -44,7 +47,7 @@ struct shm_header {
 	uint64_t magic;
 	uint16_t abi_major, abi_minor;
 	uint32_t size_of_header;
-	uint64_t size; // of the segment
+	uint64_t size;    // of the segment
 	uint64_t boot_id; // random, new at each start of the dataplane
 	uint64_t started_unix_ns;
 	char version[32];
@@ -75,8 +78,9 @@ struct shm_worker { // dp: rw (its worker), others: ro
 	uint32_t reserved[3];
 };
 
-// Latency histogram: bucket i counts replies whose time is below SHM_HIST edge i and not below edge i - 1. Edges: four
-// an octave from 64 us plus the policy edges of common/abi/hist.h; the last bucket is open.
+// Latency histogram: bucket i counts replies whose time is below SHM_HIST edge i and not below edge
+// i - 1. Edges: four an octave from 64 us plus the policy edges of common/abi/hist.h; the last
+// bucket is open.
 #define SHM_HIST_BUCKETS 96
 
 enum shm_verb_group {
@@ -84,8 +88,9 @@ enum shm_verb_group {
 	SHM_VERB_EHLO = 1,
 	SHM_VERB_MAIL = 2,
 	SHM_VERB_RCPT = 3,
-	SHM_VERB_END_OF_DATA = 4, // last octet of the body taken from the client to the reply (BDAT LAST too)
-	SHM_VERB_OTHER = 5,	  // DATA, BDAT, RSET, NOOP, AUTH, VRFY, QUIT ...
+	SHM_VERB_END_OF_DATA =
+		4, // last octet of the body taken from the client to the reply (BDAT LAST too)
+	SHM_VERB_OTHER = 5, // DATA, BDAT, RSET, NOOP, AUTH, VRFY, QUIT ...
 	SHM_VERB_GROUPS = 6,
 };
 
@@ -95,13 +100,14 @@ struct shm_hist {
 	uint64_t count;
 };
 
-struct shm_backend_local { // dp: rw (its worker), others: ro
+struct shm_backend_local {   // dp: rw (its worker), others: ro
 	uint32_t active;     // legs open, whatever their state
 	uint32_t connecting; // of these not greeted yet
 	uint64_t connects, connect_refused, connect_timeouts, resets;
 	uint64_t sessions, messages, recipients, bytes;
 	uint64_t replies_4xx, replies_5xx, replies_421;
-	uint64_t eod_lost; // connection lost after the last octet of a body, before its reply (RFC 1047)
+	uint64_t eod_lost; // connection lost after the last octet of a body, before its reply (RFC
+			   // 1047)
 	uint64_t desync;   // more replies than commands (G5)
 	struct shm_hist latency[SHM_VERB_GROUPS];
 };
@@ -119,19 +125,27 @@ struct shm_port { // dp: rw (main thread), others: ro
 	uint8_t link_up;
 	uint8_t reserved;
 	uint32_t queues;
-	uint64_t rx_packets, rx_bytes, rx_missed, rx_errors, rx_nombuf, tx_packets, tx_bytes, tx_errors;
+	uint64_t rx_packets, rx_bytes, rx_missed, rx_errors, rx_nombuf, tx_packets, tx_bytes,
+		tx_errors;
 };
 
-enum shm_health { SHM_HEALTH_UNKNOWN = 0, SHM_HEALTH_UP = 1, SHM_HEALTH_DOWN = 2, SHM_HEALTH_MAINTENANCE = 3 };
+enum shm_health {
+	SHM_HEALTH_UNKNOWN = 0,
+	SHM_HEALTH_UP = 1,
+	SHM_HEALTH_DOWN = 2,
+	SHM_HEALTH_MAINTENANCE = 3
+};
 
 struct shm_backend_ctl { // control: rw, dp: ro. Unknown counts as up (control not there yet).
-	uint8_t health; // enum shm_health
-	uint8_t admin;	// enum blob_admin, by the API; the stricter of this and the blob's holds
+	uint8_t health;  // enum shm_health
+	uint8_t admin;   // enum blob_admin, by the API; the stricter of this and the blob's holds
 	uint16_t reserved;
-	uint32_t weight_permille; // of the configured weight: slow start and the like; 0 is read as 1000
+	uint32_t weight_permille; // of the configured weight: slow start and the like; 0 is read as
+				  // 1000
 };
 
-struct shm_control_state { // control: rw, dp: ro (the exporter reads a copy that the dataplane keeps in statistics)
+struct shm_control_state {     // control: rw, dp: ro (the exporter reads a copy that the dataplane
+			       // keeps in statistics)
 	uint64_t heartbeat_ns; // CLOCK_MONOTONIC of control
 	uint64_t health_updated_ns;
 	uint32_t pid;

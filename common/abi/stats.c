@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Copyright (c) 2026, the Mailrace authors
 
-// The table of all counters, made from stats.def: written into the statistics segment at start, so that readers need no
-// list of their own.
+// The table of all counters, made from stats.def: written into the statistics segment at start, so
+// that readers need no list of their own.
 
 #include "common/abi/stats.h"
 

@@ -1,17 +1,19 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Copyright (c) 2026, the Mailrace authors
 
-// Names of the counters in shared memory, made from stats.def. Shared by all processes; the order of the rows is part of
-// the ABI (readers take names from the segment's own table, not from this list).
+// Names of the counters in shared memory, made from stats.def. Shared by all processes; the order
+// of the rows is part of the ABI (readers take names from the segment's own table, not from this
+// list).
 
 #pragma once
 
 #include <stdint.h>
 
 enum stat_kind {
-	STAT_KIND_EVENT,   // mailrace_<group>_<name>_total
-	STAT_KIND_DROP,	   // mailrace_<group>_drops_total{reason="<name>"}: a packet we did not take
-	STAT_KIND_REFUSAL, // mailrace_<group>_refusals_total{reason="<name>"}: a peer, command or request we turned away
+	STAT_KIND_EVENT, // mailrace_<group>_<name>_total
+	STAT_KIND_DROP,  // mailrace_<group>_drops_total{reason="<name>"}: a packet we did not take
+	STAT_KIND_REFUSAL, // mailrace_<group>_refusals_total{reason="<name>"}: a peer, command or
+			   // request we turned away
 	STAT_KIND_GAUGE,   // mailrace_<group>_<name>
 };
 

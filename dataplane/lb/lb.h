@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Copyright (c) 2026, the Mailrace authors
 
-// Choice of a backend: pure functions of the current generation and of this worker's view of load and health. Pure leaf: no
-// DPDK, no I/O, no time but what is passed in. One worker's thread (struct lb is per worker).
+// Choice of a backend: pure functions of the current generation and of this worker's view of load
+// and health. Pure leaf: no DPDK, no I/O, no time but what is passed in. One worker's thread
+// (struct lb is per worker).
 
 #pragma once
 
@@ -16,9 +17,10 @@
 // What the choice may see of each backend slot; the worker fills it from shared memory.
 struct lb_view {
 	const struct blob_header *blob;
-	const struct shm_backend_ctl *ctl;	 // [slots], written by control: clamp, never trust
-	const struct shm_backend_local *local;	 // [slots] of this worker
-	const uint32_t *others_active;		 // [slots]: legs of the other workers as last summed (every 10-20 ms)
+	const struct shm_backend_ctl *ctl;     // [slots], written by control: clamp, never trust
+	const struct shm_backend_local *local; // [slots] of this worker
+	const uint32_t *
+		others_active; // [slots]: legs of the other workers as last summed (every 10-20 ms)
 	uint32_t slots;
 	uint32_t workers;
 	uint64_t now_ns;
@@ -32,12 +34,18 @@ void lb_free(struct lb *lb);
 void lb_generation(struct lb *lb, const struct blob_header *blob);
 
 #define LB_MAX_TRIED 3
-// Picks from the pool, never one of tried[] (slots), never one that is down, draining, weight 0 or over its limit. Weighted
-// round robin, or weighted least connections (two weighted choices). Returns the index into the blob's backends, or
-// UINT32_MAX when there is none: no panic mode.
-uint32_t lb_pick(struct lb *lb, const struct lb_view *view, uint32_t pool, const uint32_t *tried, unsigned tried_count);
+// Picks from the pool, never one of tried[] (slots), never one that is down, draining, weight 0 or
+// over its limit. Weighted round robin, or weighted least connections (two weighted choices).
+// Returns the index into the blob's backends, or UINT32_MAX when there is none: no panic mode.
+uint32_t
+lb_pick(struct lb *lb,
+	const struct lb_view *view,
+	uint32_t pool,
+	const uint32_t *tried,
+	unsigned tried_count);
 
-// Passive signals the relay reports (only those smtp.md lists): connect refused, time-out, 421 or 4.3.x at banner. After
-// LB_FAIL_LIMIT in a row the slot is avoided for a growing time (1 s doubling to 30 s) while any other is usable.
+// Passive signals the relay reports (only those smtp.md lists): connect refused, time-out, 421
+// or 4.3.x at banner. After LB_FAIL_LIMIT in a row the slot is avoided for a growing time (1 s
+// doubling to 30 s) while any other is usable.
 void lb_report_failure(struct lb *lb, uint32_t slot, uint64_t now_ns);
 void lb_report_success(struct lb *lb, uint32_t slot);

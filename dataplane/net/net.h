@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Copyright (c) 2026, the Mailrace authors
 
-// Link and network layer of one worker: Ethernet, VLAN, ARP, IPv4, IPv6, ND, ICMP; routes, neighbors and the owner of each
-// tuple. Below it ports, above it TCP through net_ops. State of one worker is touched by its thread only; the neighbor
-// table is written by worker 0 alone and read by all (net_shared). Never allocates, blocks or logs.
+// Link and network layer of one worker: Ethernet, VLAN, ARP, IPv4, IPv6, ND, ICMP; routes,
+// neighbors and the owner of each tuple. Below it ports, above it TCP through net_ops. State of one
+// worker is touched by its thread only; the neighbor table is written by worker 0 alone and read by
+// all (net_shared). Never allocates, blocks or logs.
 //
 // mbuf ownership: *_input takes the mbuf whatever happens; net_output takes it whatever it returns.
 
@@ -19,28 +20,32 @@
 
 struct rte_mbuf;
 struct rte_mempool;
-struct net;	   // one a worker
+struct net;        // one a worker
 struct net_shared; // neighbors, routes, addresses of ports: one a process (or one a simulated host)
 
 #define NET_BURST PORT_BURST
-#define NET_HEADROOM 128 // room in front of a TCP header that net_output needs at most: Ethernet, VLAN, IPv6
+#define NET_HEADROOM \
+	128 // room in front of a TCP header that net_output needs at most: Ethernet, VLAN, IPv6
 
-// One received TCP segment, checked down to the IP lengths and the TCP checksum; lives for one burst.
+// One received TCP segment, checked down to the IP lengths and the TCP checksum; lives for one
+// burst.
 struct net_pkt {
-	struct rte_mbuf *m; // data starts at the TCP header (L2 and L3 already cut off, padding trimmed)
+	struct rte_mbuf
+		*m; // data starts at the TCP header (L2 and L3 already cut off, padding trimmed)
 	struct ip_addr src, dst;
 	uint16_t sport, dport; // host byte order
-	uint16_t len;	       // TCP header and payload, bytes
-	uint8_t port;	       // that received it
+	uint16_t len;          // TCP header and payload, bytes
+	uint8_t port;          // that received it
 	uint8_t ecn;
 };
 
-// ICMP error about a TCP segment of ours, quote checked for length; RFC 5927 checks of the sequence are TCP's.
+// ICMP error about a TCP segment of ours, quote checked for length; RFC 5927 checks of the sequence
+// are TCP's.
 struct net_icmp_error {
 	struct ip_addr local, remote; // of the quoted segment, as we sent it
 	uint16_t local_port, remote_port;
-	uint32_t seq;		       // quoted sequence number
-	uint16_t mtu;		       // of a packet-too-big, else 0
+	uint32_t seq; // quoted sequence number
+	uint16_t mtu; // of a packet-too-big, else 0
 	enum { NET_ICMP_UNREACHABLE_SOFT, NET_ICMP_UNREACHABLE_HARD, NET_ICMP_TOO_BIG } kind;
 };
 
@@ -48,10 +53,11 @@ struct net_ops {
 	// TCP segments of tuples that this worker owns. Takes all mbufs.
 	void (*tcp_input)(void *up, struct net_pkt *pkts, unsigned n);
 	void (*icmp_error)(void *up, const struct net_icmp_error *err);
-	// Is addr one that we answer for besides the ports' own addresses (virtual services, source addresses)?
+	// Is addr one that we answer for besides the ports' own addresses (virtual services, source
+	// addresses)?
 	bool (*is_local)(void *up, const struct ip_addr *addr);
-	// Hands a whole frame (as received) or, for NET_STEER_RESOLVE, a 0-length mbuf with the address in its data, to
-	// another worker. False: ring full, the caller frees and counts.
+	// Hands a whole frame (as received) or, for NET_STEER_RESOLVE, a 0-length mbuf with the
+	// address in its data, to another worker. False: ring full, the caller frees and counts.
 	bool (*steer)(void *up, uint16_t worker, uint8_t port, uint8_t what, struct rte_mbuf *m);
 };
 
@@ -69,9 +75,10 @@ struct net_shared_config {
 	const struct net_port_config *ports;
 	unsigned port_count;
 	uint16_t workers;
-	uint8_t rss_key[HASH_TOEPLITZ_KEY_LEN]; // random a boot; the owner of a tuple = reta[hash & 127]
-	struct hash_key hash_key;		  // for the neighbor table
-	uint32_t max_neighbors;			  // default 4096
+	uint8_t rss_key[HASH_TOEPLITZ_KEY_LEN]; // random a boot; the owner of a tuple = reta[hash &
+						// 127]
+	struct hash_key hash_key;               // for the neighbor table
+	uint32_t max_neighbors;                 // default 4096
 };
 
 // Memory is taken here and never later. NULL + errno. Main thread, before workers start.
@@ -91,32 +98,42 @@ struct net_config {
 struct net *net_new(const struct net_config *config);
 void net_free(struct net *net); // frees held mbufs too
 
-// One burst of frames just received on a port (or steered here by another worker, then steered = true).
-void net_input_burst(struct net *net, uint8_t port, struct rte_mbuf **frames, unsigned n, bool steered);
+// One burst of frames just received on a port (or steered here by another worker, then steered =
+// true).
+void net_input_burst(
+	struct net *net,
+	uint8_t port,
+	struct rte_mbuf **frames,
+	unsigned n,
+	bool steered
+);
 // NET_STEER_RESOLVE messages, worker 0 only.
 void net_resolve_request(struct net *net, uint8_t port, struct rte_mbuf *m);
-// Retransmits solicitations, ages neighbors, announces addresses (gratuitous ARP, unsolicited NA). Every turn; cheap.
+// Retransmits solicitations, ages neighbors, announces addresses (gratuitous ARP, unsolicited NA).
+// Every turn; cheap.
 void net_timers(struct net *net);
 // Sends what net_output queued. Once a turn, after TCP's output pass.
 void net_flush(struct net *net);
 // Addresses changed (new generation): announce those of the list that are new. Worker 0.
 void net_announce(struct net *net, const struct ip_addr *addrs, unsigned n);
 
-// Which port (and gateway) leads to dst. Static after start: the result may be kept in a PCB for its life.
+// Which port (and gateway) leads to dst. Static after start: the result may be kept in a PCB for
+// its life.
 struct net_route {
 	uint8_t port;
 	bool on_link;
-	uint16_t mtu;		  // of IP on that port
+	uint16_t mtu; // of IP on that port
 	struct ip_addr next_hop;
-	struct ip_addr source;	  // the port's own address of dst's family, preferring the subnet of next_hop
+	struct ip_addr
+		source; // the port's own address of dst's family, preferring the subnet of next_hop
 };
 // False: no route (counted by the caller). Any worker.
 bool net_route_lookup(const struct net *net, const struct ip_addr *dst, struct net_route *ret);
 
-// Sends one TCP segment: m's data starts at the TCP header, checksum field zero, NET_HEADROOM bytes of headroom, possibly a
-// chain. Adds IP and Ethernet headers, completes the checksum (offload or software), queues while the neighbor is being
-// resolved (bounded; then drops, counted). neigh is a hint that the caller keeps with the route (0 at first), to save the
-// neighbor lookup.
+// Sends one TCP segment: m's data starts at the TCP header, checksum field zero, NET_HEADROOM bytes
+// of headroom, possibly a chain. Adds IP and Ethernet headers, completes the checksum (offload or
+// software), queues while the neighbor is being resolved (bounded; then drops, counted). neigh is a
+// hint that the caller keeps with the route (0 at first), to save the neighbor lookup.
 struct net_tx {
 	const struct ip_addr *src, *dst, *next_hop;
 	uint32_t *neigh;
@@ -126,7 +143,8 @@ struct net_tx {
 };
 void net_output(struct net *net, const struct net_tx *tx, struct rte_mbuf *m);
 
-// Worker that owns a tuple, as seen on an arriving packet (src = the peer). Computable by every worker.
+// Worker that owns a tuple, as seen on an arriving packet (src = the peer). Computable by every
+// worker.
 uint16_t net_owner(
 	const struct net_shared *shared,
 	const struct ip_addr *src,

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Copyright (c) 2026, the Mailrace authors
 
-// A port as the stages above see it: bursts in, bursts out, capabilities. The DPDK ports (port_dpdk.c) and the simulator's
-// wire implement the same ops. Each (port, queue) has one owner; a worker without a transmit queue of its own hands over by
-// ring inside the implementation. Worker threads only, except where said.
+// A port as the stages above see it: bursts in, bursts out, capabilities. The DPDK ports
+// (port_dpdk.c) and the simulator's wire implement the same ops. Each (port, queue) has one owner;
+// a worker without a transmit queue of its own hands over by ring inside the implementation. Worker
+// threads only, except where said.
 
 #pragma once
 
@@ -15,7 +16,8 @@ struct rte_mbuf;
 #define PORT_MAX 16
 #define PORT_BURST 32
 
-#define PORT_F_TX_TCP_CKSUM 0x01U // the port fills TCP checksums (mbuf offload flags); else software
+#define PORT_F_TX_TCP_CKSUM \
+	0x01U // the port fills TCP checksums (mbuf offload flags); else software
 #define PORT_F_TX_MULTI_SEGS 0x02U // mbuf chains may be sent; else the stack copies
 #define PORT_F_RX_L4_CKSUM 0x04U   // receive flags tell whether the L4 checksum was good
 
@@ -28,7 +30,7 @@ struct port_ops {
 
 struct port_info {
 	uint8_t mac[6];
-	uint16_t mtu;	// of IP
-	uint16_t vlan;	// tag to send and accept, 0: untagged
+	uint16_t mtu;   // of IP
+	uint16_t vlan;  // tag to send and accept, 0: untagged
 	uint32_t flags; // PORT_F_*
 };

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Copyright (c) 2026, the Mailrace authors
 
-// The session pair: client leg and backend leg of one SMTP session on one worker, relayed by the rules of the service's
-// policy (design: statements C, P, G, Z). Above TCP, calls smtp/ and lb/ leaves. One worker's thread; no rte_ header, no
-// allocation after relay_new, no clock but the env's.
+// The session pair: client leg and backend leg of one SMTP session on one worker, relayed by the
+// rules of the service's policy (design: statements C, P, G, Z). Above TCP, calls smtp/ and lb/
+// leaves. One worker's thread; no rte_ header, no allocation after relay_new, no clock but the
+// env's.
 
 #pragma once
 
@@ -22,10 +23,10 @@ struct relay;
 // Shared-memory blocks of this worker (or plain arrays in tests).
 struct relay_shm {
 	struct shm_worker *worker;
-	struct shm_backend_local *backends; // [backend_slots]
-	struct shm_service_local *services; // [service_slots]
+	struct shm_backend_local *backends;        // [backend_slots]
+	struct shm_service_local *services;        // [service_slots]
 	const struct shm_backend_ctl *backend_ctl; // [backend_slots]
-	const uint32_t *others_active;	    // [backend_slots], see lb_view
+	const uint32_t *others_active;             // [backend_slots], see lb_view
 	uint32_t backend_slots, service_slots;
 };
 
@@ -33,8 +34,10 @@ struct relay_config {
 	struct worker_env *env;
 	struct relay_shm shm;
 	uint32_t max_sessions; // of this worker
-	uint32_t max_slabs;    // line buffers (partial lines, pending commands), taken on demand from a fixed pool
-	// Answers and events for control: returns false when the ring is full (counted, level-triggered).
+	uint32_t max_slabs; // line buffers (partial lines, pending commands), taken on demand from
+			    // a fixed pool
+	// Answers and events for control: returns false when the ring is full (counted,
+	// level-triggered).
 	bool (*event)(void *up, const struct ctl_msg *msg);
 	void *up;
 };
@@ -46,16 +49,22 @@ void relay_attach(struct relay *relay, struct tcp_stack *tcp);
 size_t relay_bytes(const struct relay *relay); // reserved for sessions (T7)
 extern const struct tcp_ops relay_tcp_ops;
 
-// Publishes a validated generation. Sessions keep slots, not pointers: the old blob may be freed when this returns.
+// Publishes a validated generation. Sessions keep slots, not pointers: the old blob may be freed
+// when this returns.
 void relay_generation(struct relay *relay, const struct blob_header *blob);
 // Is addr a virtual service's or a source address? For net_ops.is_local.
 bool relay_is_local(const struct relay *relay, const struct ip_addr *addr);
 
-void relay_command(struct relay *relay, const struct ctl_msg *msg); // from control: unknown ones counted
+void relay_command(
+	struct relay *relay,
+	const struct ctl_msg *msg
+); // from control: unknown ones counted
 unsigned relay_timers_run(struct relay *relay);
 uint32_t relay_next_timer_ms(const struct relay *relay, uint32_t limit_ms);
-// Box-wide drain: no new session (421 4.3.2), sessions between mails end with 421 at their next command.
+// Box-wide drain: no new session (421 4.3.2), sessions between mails end with 421 at their next
+// command.
 void relay_drain(struct relay *relay);
 uint32_t relay_sessions(const struct relay *relay);
-// Debug builds and the simulator: aborts on a broken invariant (counts, free lists, "no state without a timer").
+// Debug builds and the simulator: aborts on a broken invariant (counts, free lists, "no state
+// without a timer").
 void relay_check(const struct relay *relay);

@@ -14,8 +14,12 @@
 
 static void parses_and_formats_addresses(void **state)
 {
-	static const char *const good[] = {"0.0.0.0", "192.0.2.1", "255.255.255.255", "::", "2001:db8::1", "fe80::1"};
-	static const char *const bad[] = {"", "1.2.3", "1.2.3.4.5", "256.1.1.1", ":::", "2001:db8::1::2", "host"};
+	static const char *const good[] = {
+		"0.0.0.0", "192.0.2.1", "255.255.255.255", "::", "2001:db8::1", "fe80::1"
+	};
+	static const char *const bad[] = {
+		"", "1.2.3", "1.2.3.4.5", "256.1.1.1", ":::", "2001:db8::1::2", "host"
+	};
 	struct ip_addr a;
 	char buf[IP_ADDR_STRLEN];
 
@@ -30,8 +34,16 @@ static void parses_and_formats_addresses(void **state)
 static void parses_endpoints(void **state)
 {
 	static const char *const bad[] = {
-		"192.0.2.1", "192.0.2.1:", "192.0.2.1:0", "192.0.2.1:65536", "2001:db8::1:25", "[2001:db8::1]", "[]:25",
-		"[2001:db8::1]25", "192.0.2.1:25x", "192.0.2.1:+25",
+		"192.0.2.1",
+		"192.0.2.1:",
+		"192.0.2.1:0",
+		"192.0.2.1:65536",
+		"2001:db8::1:25",
+		"[2001:db8::1]",
+		"[]:25",
+		"[2001:db8::1]25",
+		"192.0.2.1:25x",
+		"192.0.2.1:+25",
 	};
 	struct ip_endpoint e;
 	char buf[IP_ENDPOINT_STRLEN];
@@ -76,7 +88,16 @@ static void prefixes_contain_their_addresses_only(void **state)
 
 static void martian_sources_are_known(void **state)
 {
-	static const char *const martian[] = {"0.0.0.0", "0.1.2.3", "127.0.0.1", "224.0.0.1", "255.255.255.255", "::", "::1", "ff02::1"};
+	static const char *const martian[] = {
+		"0.0.0.0",
+		"0.1.2.3",
+		"127.0.0.1",
+		"224.0.0.1",
+		"255.255.255.255",
+		"::",
+		"::1",
+		"ff02::1"
+	};
 	static const char *const fine[] = {"10.0.0.1", "223.255.255.255", "2001:db8::1", "fe80::1"};
 	struct ip_addr a;
 

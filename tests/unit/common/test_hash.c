@@ -12,7 +12,8 @@
 
 #include <cmocka.h>
 
-// Key and expected values of the verification suite that NIC vendors publish for receive-side scaling.
+// Key and expected values of the verification suite that NIC vendors publish for receive-side
+// scaling.
 static const uint8_t rss_key[HASH_TOEPLITZ_KEY_LEN] = {
 	0x6d, 0x5a, 0x56, 0xda, 0x25, 0x5b, 0x0e, 0xc2, 0x41, 0x67, 0x25, 0x3d, 0x43, 0xa3,
 	0x8f, 0xb0, 0xd0, 0xca, 0x2b, 0xcb, 0xae, 0x7b, 0x30, 0xb4, 0x77, 0xcb, 0x2d, 0xa3,
@@ -32,7 +33,9 @@ static void toeplitz_matches_the_published_vectors(void **state)
 {
 	assert_int_equal(toeplitz("66.9.149.187", 2794, "161.142.100.80", 1766), 0x51ccc178);
 	assert_int_equal(toeplitz("199.92.111.2", 14230, "65.69.140.83", 4739), 0xc626b0ea);
-	assert_int_equal(toeplitz("3ffe:2501:200:1fff::7", 2794, "3ffe:2501:200:3::1", 1766), 0x40207d3d);
+	assert_int_equal(
+		toeplitz("3ffe:2501:200:1fff::7", 2794, "3ffe:2501:200:3::1", 1766), 0x40207d3d
+	);
 }
 
 // SipHash-1-3 has no vector in its paper: properties instead, over all short lengths.

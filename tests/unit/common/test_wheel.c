@@ -7,8 +7,8 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
-#include <stddef.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include <cmocka.h>
@@ -60,7 +60,9 @@ static void arm(struct fixture *f, uint32_t idx, uint32_t deadline)
 
 static void fires_on_time_at_every_distance(void **state)
 {
-	static const uint32_t distance[] = {1, 2, 7, 8, 100, 253, 254, 255, 256, 1000, 2032, 2033, 16000, 40000, 130000, 600000};
+	static const uint32_t distance[] = {
+		1, 2, 7, 8, 100, 253, 254, 255, 256, 1000, 2032, 2033, 16000, 40000, 130000, 600000
+	};
 
 	for (size_t i = 0; i < sizeof(distance) / sizeof(distance[0]); i++) {
 		for (uint32_t start = UINT32_MAX - 599; start != 700; start += 50) {
