@@ -115,10 +115,9 @@ struct blob_pool {
 	uint32_t sources, source_count;   // 0: the address of the port that routes to the backend
 	uint8_t scheduler;                // enum blob_scheduler
 	uint8_t reserved[3];
-	uint32_t connect_timeout_ms; // default 3 000
-	uint32_t banner_timeout_ms;  // default 30 000
-	uint32_t reply_timeout_ms;   // default 660 000 (5321 4.5.3.2 says >= 5 min; Exchange may
-				   // tarpit 10 min)
+	uint32_t connect_timeout_ms;     // default 3 000
+	uint32_t banner_timeout_ms;      // default 30 000
+	uint32_t reply_timeout_ms;       // default 660 000
 	uint32_t end_of_data_timeout_ms; // default 720 000
 	uint32_t slow_start_ms;          // 0: off
 };

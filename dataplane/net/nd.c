@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Copyright (c) 2026, the Mailrace authors
+
+// Neighbor discovery (RFC 4861): solicitations and advertisements for our addresses and next hops.
+// Router advertisements and redirects are ignored: routes are configured. Worker 0 only.
+
+#include "dataplane/net/net_types.h"
+
+#include <rte_ip.h>
+
+#define ND_SOLICIT 135
+#define ND_ADVERT 136
+#define ND_OPT_SOURCE 1
+#define ND_OPT_TARGET 2
+#define ND_FLAG_SOLICITED 0x40
+#define ND_FLAG_OVERRIDE 0x20
+#define ND_OPTIONS_MAX 8
+
+struct nd_msg {
+	uint8_t type, code;
+	uint16_t cksum;
+	uint8_t flags, reserved[3];
+	uint8_t target[16];
+	uint8_t opt_type, opt_len;
+	uint8_t opt_mac[6];
+};
+#define ND_FIXED 24 // without options
+
+static void mac_of_multicast(const struct ip_addr *group, uint8_t mac[6])
+{
+	mac[0] = mac[1] = 0x33; // RFC 2464 7
+	memcpy(mac + 2, group->b + 12, 4);
+}
+
+static void
+nd_send(struct net *net,
+	uint8_t port,
+	const struct nd_msg *msg,
+	const struct ip_addr *src,
+	const struct ip_addr *dst,
+	const uint8_t *mac)
+{
+	struct ip_out out = {.src = src, .dst = dst, .proto = 58, .hop_limit = 255};
+	struct rte_mbuf *m = rte_pktmbuf_alloc(net->pool);
+	struct nd_msg *nd;
+	uint8_t group_mac[6];
+
+	if (m == NULL) {
+		stat_inc(net->env, STAT_NET_NO_BUFFER);
+		return;
+	}
+	nd = (struct nd_msg *)rte_pktmbuf_append(m, sizeof(*nd));
+	*nd = *msg;
+	nd->cksum = 0;
+	nd->opt_len = 1;
+	memcpy(nd->opt_mac, net->shared->ports[port].info.mac, 6);
+	ip6_output_header(&out, m);
+	nd->cksum = rte_ipv6_udptcp_cksum_mbuf(
+		m, rte_pktmbuf_mtod(m, struct rte_ipv6_hdr *), sizeof(struct rte_ipv6_hdr)
+	);
+	if (mac == NULL)
+		mac_of_multicast(dst, group_mac);
+	eth_output(net, port, mac != NULL ? mac : group_mac, RTE_ETHER_TYPE_IPV6, m);
+}
+
+void nd_solicit(
+	struct net *net,
+	uint8_t port,
+	const struct ip_addr *target,
+	const uint8_t *unicast_mac
+)
+{
+	// solicited-node multicast, RFC 4291 2.7.1
+	struct ip_addr dst = {.b = {0xff, 0x02, [11] = 1, [12] = 0xff}};
+	struct nd_msg msg = {.type = ND_SOLICIT, .opt_type = ND_OPT_SOURCE};
+	struct ip_addr src;
+
+	memcpy(dst.b + 13, target->b + 13, 3);
+	memcpy(msg.target, target->b, 16);
+	if (!net_port_source(net, port, target, &src))
+		return;
+	stat_inc(net->env, STAT_NET_ND_SOLICITS);
+	nd_send(net, port, &msg, &src, unicast_mac != NULL ? target : &dst, unicast_mac);
+}
+
+void nd_advertise(
+	struct net *net,
+	uint8_t port,
+	const struct ip_addr *addr,
+	const struct ip_addr *to,
+	const uint8_t *mac
+)
+{
+	static const struct ip_addr all_nodes = {.b = {0xff, 0x02, [15] = 1}};
+	struct nd_msg msg = {
+		.type = ND_ADVERT,
+		.flags = (uint8_t)(ND_FLAG_OVERRIDE | (to != NULL ? ND_FLAG_SOLICITED : 0)),
+		.opt_type = ND_OPT_TARGET,
+	};
+
+	memcpy(msg.target, addr->b, 16);
+	stat_inc(net->env, STAT_NET_ND_ADVERTS);
+	nd_send(net, port, &msg, addr, to != NULL ? to : &all_nodes, mac);
+}
+
+// Finds a link-layer address option; false when the options are malformed. *ret_mac stays NULL when
+// there is none.
+static bool option_find(const uint8_t *opt, unsigned len, uint8_t type, const uint8_t **ret_mac)
+{
+	for (unsigned i = 0; i < ND_OPTIONS_MAX && len >= 8; i++) {
+		unsigned size = opt[1] * 8U;
+
+		if (size == 0 || size > len)
+			return false;
+		if (opt[0] == type && size == 8)
+			*ret_mac = opt + 2;
+		opt += size;
+		len -= size;
+	}
+	return len == 0;
+}
+
+static void solicit_input(
+	struct net *net,
+	const struct ip_in *in,
+	const struct ip_addr *target,
+	const uint8_t *mac
+)
+{
+	if (!net_addr_is_local(net, target))
+		return;
+	if (ip_addr_is_unspecified(&in->src)) {
+		// somebody's DAD: answered to all nodes (7.2.4)
+		nd_advertise(net, in->port, target, NULL, NULL);
+		return;
+	}
+	if (mac == NULL)
+		return;
+	neigh_learn(net, in->port, &in->src, mac, true);
+	nd_advertise(net, in->port, target, &in->src, mac);
+}
+
+void nd_input(struct net *net, const struct ip_in *in)
+{
+	const struct nd_msg *nd = rte_pktmbuf_mtod_offset(in->m, const struct nd_msg *, in->l4_off);
+	const uint8_t *mac = NULL;
+	struct ip_addr target;
+	bool solicit = nd->type == ND_SOLICIT;
+
+	if (nd->type != ND_SOLICIT && nd->type != ND_ADVERT) {
+		net_drop(net, in->m, STAT_NET_ICMP_IGNORED);
+		return;
+	}
+	if (in->hop_limit != 255 || in->l4_len < ND_FIXED || nd->code != 0 ||
+	    nd->target[0] == 0xff ||
+	    !option_find(
+		    (const uint8_t *)nd + ND_FIXED,
+		    in->l4_len - ND_FIXED,
+		    solicit ? ND_OPT_SOURCE : ND_OPT_TARGET,
+		    &mac
+	    )) {
+		net_drop(net, in->m, STAT_NET_ND_MALFORMED);
+		return;
+	}
+	memcpy(target.b, nd->target, 16);
+	if (solicit)
+		solicit_input(net, in, &target, mac);
+	else if (net_addr_is_local(net, &target))
+		stat_inc(net->env, STAT_NET_ARP_CONFLICT);
+	else if (mac != NULL)
+		neigh_learn(net, in->port, &target, mac, false); // only who was asked for
+	rte_pktmbuf_free(in->m);
+}

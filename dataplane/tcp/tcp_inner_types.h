@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Copyright (c) 2026, the Mailrace authors
+
+// What the files of dataplane/tcp offer each other, grouped by the file that defines it. For
+// dataplane/tcp and its tests only.
+
+#pragma once
+
+#include "dataplane/tcp/tcp_types.h"
+
+// tcp_flow.c
+struct flow_key {
+	struct ip_addr local, remote;
+	uint16_t local_port, remote_port;
+};
+static_assert(sizeof(struct flow_key) == 36, "prefix of PCB and mini");
+uint32_t flow_lookup(const struct tcp_stack *s, const struct flow_key *key); // 0: none
+bool flow_insert(struct tcp_stack *s, const struct flow_key *key, uint32_t idx);
+void flow_remove(struct tcp_stack *s, const struct flow_key *key);
+static inline const struct flow_key *pcb_key(const struct tcp_pcb *p)
+{
+	return (const struct flow_key *)p;
+}
+static inline const struct flow_key *mini_key(const struct tcp_mini *m)
+{
+	return (const struct flow_key *)m;
+}
+
+// tcp_opt.c
+bool tcp_options_parse(const struct rte_tcp_hdr *tcp, unsigned header, struct tcp_seg *seg);
+// Writes options behind the 20-byte header; returns their length (multiple of 4).
+unsigned
+tcp_options_syn(uint8_t *out, uint16_t mss, unsigned flags, uint32_t ts_val, uint32_t ts_ecr);
+unsigned tcp_options_ts(uint8_t *out, uint32_t ts_val, uint32_t ts_ecr);
+
+// tcp_listen.c: segments of no PCB
+void tcp_listen_input(
+	struct tcp_stack *s,
+	const struct net_pkt *pkt,
+	struct tcp_seg *seg,
+	uint32_t mini
+);
+void tcp_minis_run(struct tcp_stack *s);
+void tcp_time_wait_enter(struct tcp_stack *s, const struct tcp_pcb *p);
+uint32_t tcp_isn(const struct tcp_stack *s, const struct flow_key *key);
+uint32_t tcp_ts_offset(const struct tcp_stack *s, const struct flow_key *key);
+
+// tcp_stack.c
+struct tcp_pcb *
+pcb_alloc(struct tcp_stack *s, const struct flow_key *key); // NULL: none, or table full
+void pcb_event(struct tcp_stack *s, struct tcp_pcb *p, unsigned events);
+void pcb_dirty(struct tcp_stack *s, struct tcp_pcb *p);
+// Out of the table, timers stopped, queues dropped; the application is told unless it let go. Index
+// free after the event.
+void pcb_kill(struct tcp_stack *s, struct tcp_pcb *p, enum tcp_close_reason reason);
+// Both directions finished.
+void pcb_finish(struct tcp_stack *s, struct tcp_pcb *p);
+bool pcb_route(struct tcp_stack *s, struct tcp_pcb *p, struct ip_addr *local, uint16_t *ret_mtu);
+const struct ip_addr *
+route_next_hop(const struct tcp_stack *s, uint8_t gateway, const struct ip_addr *remote);
+uint16_t tcp_mss_of_mtu(const struct ip_addr *addr, uint16_t mtu);
+void pcb_mss_set(struct tcp_pcb *p, uint16_t peer_mss, uint16_t own_mss);
+
+// tcp_rcv.c
+void tcp_rcv_data(struct tcp_stack *s, struct tcp_pcb *p, struct tcp_seg *seg);
+void tcp_rcv_fin(struct tcp_stack *s, struct tcp_pcb *p);
+uint32_t tcp_rcv_window(const struct tcp_stack *s, const struct tcp_pcb *p);
+
+// tcp_ack.c
+// False: the segment is not to be looked at further.
+bool tcp_ack_input(struct tcp_stack *s, struct tcp_pcb *p, const struct tcp_seg *seg);
+
+// tcp_output.c
+void tcp_output(struct tcp_stack *s, struct tcp_pcb *p);
+// Sends the segment at snd_una again, whatever the window.
+void tcp_retransmit_first(struct tcp_stack *s, struct tcp_pcb *p);
+void tcp_probe_send(struct tcp_stack *s, struct tcp_pcb *p);
+
+// tcp_segment.c
+struct tcp_out {
+	uint32_t seq;
+	uint16_t len;
+	uint8_t flags;
+};
+bool tcp_segment_send(struct tcp_stack *s, struct tcp_pcb *p, const struct tcp_out *out);
+// A segment of no PCB: RST, SYN-ACK, ACK of TIME_WAIT.
+struct tcp_reply {
+	const struct flow_key *key;
+	uint32_t seq, ack;
+	uint16_t wnd;
+	uint8_t flags;
+	unsigned options_len;
+	uint8_t options[40];
+};
+void tcp_reply_send(struct tcp_stack *s, const struct tcp_reply *reply);
+void tcp_reset_reply(struct tcp_stack *s, const struct net_pkt *pkt, const struct tcp_seg *seg);
+
+// tcp_timer.c
+void tcp_timer_update(struct tcp_stack *s, struct tcp_pcb *p);
+void tcp_rtx_arm(struct tcp_stack *s, struct tcp_pcb *p);
+void tcp_rtx_stop(struct tcp_stack *s, struct tcp_pcb *p);
+void tcp_state_timer(struct tcp_stack *s, struct tcp_pcb *p, uint32_t delay_ms); // 0 stops
+void tcp_timer_fire(void *stack, uint32_t idx);
+struct wheel_entry *tcp_timer_entry(void *stack, uint32_t idx);
+
+// tcp_queue.c
+void slice_free(struct tcp_stack *s, uint32_t idx);
+uint32_t
+slice_new(struct tcp_stack *s, struct rte_mbuf *m, uint32_t seq, uint16_t off, uint16_t len);
+static inline uint8_t *slice_data(const struct tcp_slice *sl)
+{
+	return (uint8_t *)sl->m->buf_addr + sl->off;
+}
+void tx_acked(struct tcp_stack *s, struct tcp_pcb *p, uint32_t n);
+void rx_append(struct tcp_stack *s, struct tcp_pcb *p, uint32_t idx);
+void queues_drop(struct tcp_stack *s, struct tcp_pcb *p);

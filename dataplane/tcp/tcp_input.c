@@ -1,0 +1,270 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Copyright (c) 2026, the Mailrace authors
+
+// Arriving segments (RFC 9293 3.10.7): header, connection, then sequence, RST, SYN, ACK, data, FIN
+// in that order, with the checks of RFC 5961 and 7323. Worker thread. Takes every mbuf.
+
+#include "dataplane/tcp/tcp_inner_types.h"
+
+static bool segment_parse(struct tcp_stack *s, const struct net_pkt *pkt, struct tcp_seg *seg)
+{
+	const struct rte_tcp_hdr *tcp = rte_pktmbuf_mtod(pkt->m, const struct rte_tcp_hdr *);
+	unsigned header = (unsigned)(tcp->data_off >> 4) * 4;
+
+	if (header < sizeof(*tcp) || header > pkt->len) {
+		stat_inc(s->env, STAT_TCP_HEADER);
+		return false;
+	}
+	*seg = (struct tcp_seg){
+		.m = pkt->m,
+		.seq = rte_be_to_cpu_32(tcp->sent_seq),
+		.ack = rte_be_to_cpu_32(tcp->recv_ack),
+		.wnd = rte_be_to_cpu_16(tcp->rx_win),
+		.len = (uint16_t)(pkt->len - header),
+		.off = (uint16_t)(pkt->m->data_off + header),
+		.flags = tcp->tcp_flags,
+	};
+	if (!tcp_options_parse(tcp, header, seg)) {
+		stat_inc(s->env, STAT_TCP_OPTION);
+		return false;
+	}
+	return true;
+}
+
+static void challenge(struct tcp_stack *s, struct tcp_pcb *p)
+{
+	stat_inc(s->env, STAT_TCP_CHALLENGE);
+	p->flags |= TCP_F_ACK_NOW; // at most one a turn and connection
+	pcb_dirty(s, p);
+}
+
+// Sequence check (RFC 9293 3.10.7.4 first) and timestamps (RFC 7323 5.3). Cuts off what lies
+// outside the window. False: not acceptable; an ACK follows unless it was a RST.
+static bool seq_check(struct tcp_stack *s, struct tcp_pcb *p, struct tcp_seg *seg)
+{
+	int32_t window = seq_diff(p->rcv_adv, p->rcv_nxt);
+	int32_t old = seq_diff(p->rcv_nxt, seg->seq);
+	uint32_t space = window > 0 ? (uint32_t)window : 0;
+	uint32_t extent = seg->len + ((seg->flags & RTE_TCP_FIN_FLAG) != 0);
+
+	if ((p->flags & TCP_F_TS) != 0 && seg->has_ts && seq_diff(seg->ts_val, p->ts_recent) < 0 &&
+	    (seg->flags & RTE_TCP_RST_FLAG) == 0) {
+		stat_inc(s->env, STAT_TCP_PAWS);
+		return false;
+	}
+	if (old > 0) { // begins before the window
+		if ((uint32_t)old > extent || (extent > 0 && (uint32_t)old == extent)) {
+			if (extent > 0)
+				stat_inc(s->env, STAT_TCP_OUT_OF_WINDOW);
+			return false;
+		}
+		if ((uint32_t)old > seg->len)
+			return false; // an old FIN
+		seg->seq += (uint32_t)old;
+		seg->off = (uint16_t)(seg->off + old);
+		seg->len = (uint16_t)(seg->len - old);
+	} else if (old < 0 && (uint32_t)-old >= space) {
+		stat_inc(s->env, STAT_TCP_OUT_OF_WINDOW);
+		return false;
+	}
+	if (seq_diff(seg->seq + seg->len, p->rcv_nxt + space) > 0) {
+		seg->len = (uint16_t)(p->rcv_nxt + space - seg->seq); // the part that fits
+		seg->flags &= (uint8_t)~RTE_TCP_FIN_FLAG;
+		if (space == 0) {
+			p->flags |= TCP_F_ACK_NOW; // a window probe
+			pcb_dirty(s, p);
+		}
+	}
+	if ((p->flags & TCP_F_TS) != 0 && seg->has_ts && seq_diff(seg->seq, p->rcv_nxt) <= 0)
+		p->ts_recent = seg->ts_val;
+	return true;
+}
+
+// Our SYN is answered: the connection stands.
+static void
+establish(struct tcp_stack *s, struct tcp_pcb *p, const struct tcp_seg *seg, unsigned event)
+{
+	stat_inc(s->env, STAT_TCP_CONNECTS);
+	p->state = TCP_S_ESTABLISHED;
+	p->snd_una++;
+	p->snd_nxt = p->snd_max = p->snd_una;
+	p->backoff = 0;
+	p->snd_wl1 = seg->seq;
+	p->snd_wl2 = seg->ack;
+	tcp_rtx_stop(s, p);
+	tcp_state_timer(s, p, 0);
+	if ((p->flags & TCP_F_FIN_QUEUED) != 0)
+		p->state = TCP_S_FIN_WAIT_1;
+	pcb_event(s, p, event);
+	pcb_dirty(s, p);
+}
+
+// Takes options and sequence of the peer's SYN in SYN_SENT.
+static void peer_syn(struct tcp_pcb *p, const struct tcp_seg *seg)
+{
+	if (!seg->has_ts)
+		p->flags &= (uint16_t)~TCP_F_TS;
+	if (!seg->has_ws)
+		p->flags &= (uint16_t)~TCP_F_WS;
+	p->snd_wscale = (p->flags & TCP_F_WS) != 0 ? seg->wscale : 0;
+	p->ts_recent = seg->ts_val;
+	p->rcv_nxt = seg->seq + 1;
+	p->rcv_adv = p->rcv_nxt + (p->rcv_cap < 65535 ? p->rcv_cap : 65535);
+	p->snd_wnd = seg->wnd; // of a SYN: never scaled
+	pcb_mss_set(p, seg->mss, p->mss);
+}
+
+// RFC 9293 3.10.7.3.
+static void syn_sent_input(
+	struct tcp_stack *s,
+	struct tcp_pcb *p,
+	const struct net_pkt *pkt,
+	struct tcp_seg *seg
+)
+{
+	bool ack = (seg->flags & RTE_TCP_ACK_FLAG) != 0;
+
+	if (ack && seg->ack != p->snd_una + 1) {
+		stat_inc(s->env, STAT_TCP_BAD_ACK);
+		tcp_reset_reply(s, pkt, seg);
+		return;
+	}
+	if ((seg->flags & RTE_TCP_RST_FLAG) != 0) {
+		if (ack)
+			pcb_kill(s, p, TCP_CLOSE_REFUSED);
+		return;
+	}
+	if ((seg->flags & RTE_TCP_SYN_FLAG) == 0)
+		return;
+	peer_syn(p, seg);
+	if (ack) {
+		establish(s, p, seg, TCP_EV_CONNECT);
+		p->flags |= TCP_F_ACK_NOW;
+	} else { // simultaneous open: SYN-ACK of ours
+		p->state = TCP_S_SYN_RCVD;
+		p->snd_nxt = p->snd_una;
+		pcb_dirty(s, p);
+	}
+}
+
+// The rest of RFC 9293 3.10.7.4 for an acceptable segment.
+static void acceptable_input(struct tcp_stack *s, struct tcp_pcb *p, struct tcp_seg *seg)
+{
+	if ((seg->flags & RTE_TCP_ACK_FLAG) == 0) {
+		stat_inc(s->env, STAT_TCP_FLAGS);
+		return;
+	}
+	if (p->state == TCP_S_SYN_RCVD) {
+		if (seg->ack != p->snd_una + 1) {
+			stat_inc(s->env, STAT_TCP_BAD_ACK);
+			return;
+		}
+		establish(s, p, seg, TCP_EV_CONNECT);
+		p->snd_wnd = seg->wnd << p->snd_wscale;
+	} else if (!tcp_ack_input(s, p, seg)) {
+		return;
+	}
+	if (seg->len > 0 && (p->flags & TCP_F_FIN_RCVD) == 0) {
+		if ((p->flags & (TCP_F_ORPHAN | TCP_F_DRAIN)) == TCP_F_ORPHAN) {
+			// the application has gone: its bytes are lost, and the peer must know (RFC
+			// 2525 2.17)
+			tcp_abort(s, (struct tcp_conn_id){pcb_index(s, p)});
+			return;
+		}
+		tcp_rcv_data(s, p, seg);
+	}
+	if ((seg->flags & RTE_TCP_FIN_FLAG) != 0 && (p->flags & TCP_F_FIN_RCVD) == 0 &&
+	    seg->seq + seg->len == p->rcv_nxt)
+		tcp_rcv_fin(s, p);
+}
+
+static void
+pcb_input(struct tcp_stack *s, struct tcp_pcb *p, const struct net_pkt *pkt, struct tcp_seg *seg)
+{
+	if (p->state == TCP_S_SYN_SENT) {
+		syn_sent_input(s, p, pkt, seg);
+		return;
+	}
+	if (p->state == TCP_S_SYN_RCVD && (seg->flags & RTE_TCP_SYN_FLAG) != 0 &&
+	    seg->seq + 1 == p->rcv_nxt) {
+		// simultaneous open: the peer's SYN-ACK, or its SYN once more
+		seg->seq++;
+		seg->flags &= (uint8_t)~RTE_TCP_SYN_FLAG;
+		if ((seg->flags & RTE_TCP_ACK_FLAG) == 0)
+			return;
+	}
+	if (!seq_check(s, p, seg)) {
+		if ((seg->flags & RTE_TCP_RST_FLAG) == 0) {
+			p->flags |= TCP_F_ACK_NOW;
+			pcb_dirty(s, p);
+			if ((seg->flags & RTE_TCP_ACK_FLAG) != 0 && p->state != TCP_S_SYN_RCVD &&
+			    seg->len == 0)
+				tcp_ack_input(s, p, seg); // an old keep-alive still acknowledges
+		}
+		return;
+	}
+	if ((seg->flags & RTE_TCP_RST_FLAG) != 0) {
+		if (seg->seq != p->rcv_nxt) {
+			challenge(s, p);
+			return;
+		}
+		stat_inc(s->env, STAT_TCP_RESETS_IN);
+		pcb_kill(s, p, p->state == TCP_S_SYN_RCVD ? TCP_CLOSE_REFUSED : TCP_CLOSE_RESET);
+		return;
+	}
+	if ((seg->flags & RTE_TCP_SYN_FLAG) != 0) {
+		challenge(s, p);
+		return;
+	}
+	acceptable_input(s, p, seg);
+}
+
+void tcp_input_burst(struct tcp_stack *s, struct net_pkt *pkts, unsigned n)
+{
+	stat_add(s->env, STAT_TCP_SEGMENTS_IN, n);
+	for (unsigned i = 0; i < n; i++) {
+		const struct net_pkt *pkt = &pkts[i];
+		const struct flow_key key = {pkt->dst, pkt->src, pkt->dport, pkt->sport};
+		struct tcp_seg seg;
+		uint32_t idx;
+
+		if (!segment_parse(s, pkt, &seg)) {
+			rte_pktmbuf_free(pkt->m);
+			continue;
+		}
+		idx = flow_lookup(s, &key);
+		if (idx != 0 && (idx & TCP_INDEX_MINI) == 0)
+			pcb_input(s, pcb_of(s, idx), pkt, &seg);
+		else
+			tcp_listen_input(s, pkt, &seg, idx);
+		rte_pktmbuf_free(seg.m);
+	}
+}
+
+void tcp_icmp_error(struct tcp_stack *s, const struct net_icmp_error *err)
+{
+	const struct flow_key key = {err->local, err->remote, err->local_port, err->remote_port};
+	uint32_t idx = flow_lookup(s, &key);
+	struct tcp_pcb *p;
+	uint16_t mss;
+
+	if (idx == 0 || (idx & TCP_INDEX_MINI) != 0)
+		return;
+	p = pcb_of(s, idx);
+	if (seq_diff(err->seq, p->snd_una) < 0 || seq_diff(err->seq, p->snd_max) >= 0)
+		return; // quotes nothing in flight (RFC 5927 4)
+	if (err->kind == NET_ICMP_UNREACHABLE_HARD && p->state == TCP_S_SYN_SENT) {
+		pcb_kill(s, p, TCP_CLOSE_UNREACHABLE);
+		return;
+	}
+	if (err->kind != NET_ICMP_TOO_BIG)
+		return; // soft for a synchronised connection (RFC 5927 5.2)
+	mss = tcp_mss_of_mtu(&p->remote, err->mtu);
+	mss = (uint16_t)(mss - ((p->flags & TCP_F_TS) != 0 ? 12 : 0));
+	if (mss < (ip_addr_is_v4(&p->remote) ? TCP_MSS_DEFAULT_V4 : TCP_MSS_DEFAULT_V6) - 12 ||
+	    mss >= p->mss)
+		return;
+	p->mss = mss;
+	p->snd_nxt = p->snd_una;
+	pcb_dirty(s, p);
+}

@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Copyright (c) 2026, the Mailrace authors
+
+// What a connection sends: new data within the windows, FIN, pure ACKs, retransmissions, window
+// probes. Runs once a turn for each dirty PCB, so ACK, data and FIN ride together. No Nagle: SMTP
+// is request and reply. Worker thread.
+
+#include "dataplane/tcp/tcp_inner_types.h"
+
+// End of what may be on the wire: data, and the FIN behind it.
+static uint32_t send_end(const struct tcp_pcb *p)
+{
+	return pcb_data_end(p) + ((p->flags & TCP_F_FIN_QUEUED) != 0 ? 1 : 0);
+}
+
+static uint16_t segment_limit(const struct tcp_stack *s, const struct tcp_pcb *p)
+{
+	if ((s->config.port_flags & PORT_F_TX_MULTI_SEGS) == 0 && p->mss > TCP_COPY_MAX)
+		return TCP_COPY_MAX; // only copies can be sent
+	return p->mss;
+}
+
+// Bookkeeping of something sent at snd_nxt.
+static void sent(struct tcp_stack *s, struct tcp_pcb *p, uint32_t n)
+{
+	bool again = seq_diff(p->snd_nxt, p->snd_max) < 0;
+
+	if ((p->flags & TCP_F_PERSIST) != 0) { // the window is open again
+		tcp_rtx_stop(s, p);
+		p->backoff = 0;
+	}
+	if (again)
+		stat_inc(s->env, STAT_TCP_RETRANSMITS);
+	if (!again && (p->flags & TCP_F_RTT) == 0) {
+		p->flags |= TCP_F_RTT;
+		p->rtt_seq = p->snd_nxt;
+		p->rtt_at_ms = env_now_ms(s->env);
+	}
+	p->snd_nxt += n;
+	if (seq_diff(p->snd_nxt, p->snd_max) > 0)
+		p->snd_max = p->snd_nxt;
+	if ((p->flags & TCP_F_RTX) == 0)
+		tcp_rtx_arm(s, p);
+}
+
+// One segment of new (or, after a time-out, old) data at snd_nxt. False: nothing more may go now.
+static bool send_next(struct tcp_stack *s, struct tcp_pcb *p)
+{
+	uint32_t window = p->cwnd < p->snd_wnd ? p->cwnd : p->snd_wnd;
+	uint32_t flight = p->snd_nxt - p->snd_una;
+	uint32_t data_end = pcb_data_end(p);
+	uint32_t unsent = seq_diff(data_end, p->snd_nxt) > 0 ? data_end - p->snd_nxt : 0;
+	uint32_t may = window > flight ? window - flight : 0;
+	struct tcp_out out = {.seq = p->snd_nxt, .flags = RTE_TCP_ACK_FLAG};
+	bool fin;
+
+	out.len = segment_limit(s, p);
+	if (out.len > unsent)
+		out.len = (uint16_t)unsent;
+	if (out.len > may) {
+		if (flight > 0 || may == 0)
+			return false; // silly window: wait for an ACK (RFC 9293 3.8.6.2.1)
+		out.len = (uint16_t)may;
+	}
+	fin = (p->flags & TCP_F_FIN_QUEUED) != 0 && out.len == unsent &&
+	      seq_diff(p->snd_nxt, data_end) <= 0;
+	if (out.len == 0 && !fin)
+		return false;
+	if (fin)
+		out.flags |= RTE_TCP_FIN_FLAG;
+	if (out.len == unsent)
+		out.flags |= RTE_TCP_PSH_FLAG;
+	if (!tcp_segment_send(s, p, &out))
+		return false;
+	if (fin)
+		p->flags |= TCP_F_FIN_SENT;
+	sent(s, p, out.len + (fin ? 1U : 0U));
+	return true;
+}
+
+static void send_syn(struct tcp_stack *s, struct tcp_pcb *p)
+{
+	struct tcp_out out = {.seq = p->snd_una, .flags = RTE_TCP_SYN_FLAG};
+
+	if (p->state == TCP_S_SYN_RCVD)
+		out.flags |= RTE_TCP_ACK_FLAG;
+	p->snd_nxt = p->snd_una;
+	if (tcp_segment_send(s, p, &out))
+		sent(s, p, 1);
+	else
+		tcp_rtx_arm(s, p);
+}
+
+void tcp_output(struct tcp_stack *s, struct tcp_pcb *p)
+{
+	unsigned burst = 0;
+
+	if (p->state <= TCP_S_SYN_RCVD) {
+		if (p->snd_nxt == p->snd_una || (p->flags & TCP_F_ACK_NOW) != 0)
+			send_syn(s, p);
+		tcp_timer_update(s, p);
+		return;
+	}
+	while (burst < 1024 && send_next(s, p))
+		burst++;
+	if ((p->flags & TCP_F_ACK_NOW) != 0) {
+		const struct tcp_out ack = {.seq = p->snd_nxt, .flags = RTE_TCP_ACK_FLAG};
+
+		tcp_segment_send(s, p, &ack);
+	}
+	// Something to send, nothing in flight: the window is shut, or a buffer was missing. Either
+	// way a timer must follow.
+	if (p->snd_nxt == p->snd_una && send_end(p) != p->snd_una && (p->flags & TCP_F_RTX) == 0) {
+		p->flags |= TCP_F_PERSIST;
+		tcp_rtx_arm(s, p);
+	}
+	tcp_timer_update(s, p);
+}
+
+void tcp_retransmit_first(struct tcp_stack *s, struct tcp_pcb *p)
+{
+	uint32_t left = pcb_data_end(p) - p->snd_una;
+	struct tcp_out out = {.seq = p->snd_una, .flags = RTE_TCP_ACK_FLAG | RTE_TCP_PSH_FLAG};
+
+	out.len = segment_limit(s, p);
+	if (out.len > left)
+		out.len = (uint16_t)left;
+	if (out.len == left && (p->flags & TCP_F_FIN_SENT) != 0)
+		out.flags |= RTE_TCP_FIN_FLAG;
+	p->flags &= (uint16_t)~TCP_F_RTT; // Karn
+	stat_inc(s->env, STAT_TCP_RETRANSMITS);
+	tcp_segment_send(s, p, &out);
+}
+
+void tcp_probe_send(struct tcp_stack *s, struct tcp_pcb *p)
+{
+	struct tcp_out out = {.seq = p->snd_una, .flags = RTE_TCP_ACK_FLAG};
+
+	stat_inc(s->env, STAT_TCP_PERSIST);
+	if (p->tx_bytes > 0)
+		out.len = 1;
+	else
+		out.seq--; // only a FIN waits: an old byte asks for an ACK as well
+	if (tcp_segment_send(s, p, &out) && out.len == 1 &&
+	    seq_diff(p->snd_una + 1, p->snd_max) > 0)
+		p->snd_max = p->snd_una + 1;
+}

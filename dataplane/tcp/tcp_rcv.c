@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Copyright (c) 2026, the Mailrace authors
+
+// Received data: in order to the application, out of order kept sorted and bounded; FIN; the window
+// we offer. Worker thread.
+
+#include "dataplane/tcp/tcp_inner_types.h"
+
+uint32_t tcp_rcv_window(const struct tcp_stack *s, const struct tcp_pcb *p)
+{
+	uint32_t held = p->rx_bytes + (p->peer != 0 ? pcb_of(s, p->peer)->tx_bytes : 0);
+	uint32_t window = p->rcv_cap > held ? p->rcv_cap - held : 0;
+	int32_t offered = seq_diff(p->rcv_adv, p->rcv_nxt);
+
+	if (window < p->mss && window < p->rcv_cap)
+		window = 0; // silly window avoidance: nothing rather than less than a segment
+	if (offered > 0 && (uint32_t)offered > window)
+		window = (uint32_t)offered; // never shrink (RFC 7323 2.4)
+	return window;
+}
+
+static void in_order(struct tcp_stack *s, struct tcp_pcb *p, uint32_t idx)
+{
+	p->rcv_nxt += s->slice[idx].len;
+	if ((p->flags & TCP_F_ORPHAN) != 0)
+		slice_free(s, idx); // draining: read and discarded
+	else
+		rx_append(s, p, idx);
+}
+
+// Out-of-order segments that have become in order; what overlaps is cut off.
+static void ooo_deliver(struct tcp_stack *s, struct tcp_pcb *p)
+{
+	while (p->ooo_head != 0) {
+		uint32_t idx = p->ooo_head;
+		struct tcp_slice *sl = &s->slice[idx];
+		int32_t old = seq_diff(p->rcv_nxt, sl->seq);
+
+		if (old < 0)
+			return;
+		p->ooo_head = sl->next;
+		p->ooo_count--;
+		if (old >= sl->len) {
+			slice_free(s, idx);
+			continue;
+		}
+		sl->off = (uint16_t)(sl->off + old);
+		sl->len = (uint16_t)(sl->len - old);
+		in_order(s, p, idx);
+	}
+}
+
+// Keeps a segment beyond the first gap, sorted by sequence.
+static void ooo_insert(struct tcp_stack *s, struct tcp_pcb *p, struct tcp_seg *seg)
+{
+	uint32_t *link = &p->ooo_head;
+	uint32_t idx;
+
+	while (*link != 0 && seq_diff(s->slice[*link].seq, seg->seq) < 0)
+		link = &s->slice[*link].next;
+	if (*link != 0 && s->slice[*link].seq == seg->seq && s->slice[*link].len >= seg->len)
+		return; // a duplicate
+	if (p->ooo_count >= TCP_OOO_MAX) {
+		stat_inc(s->env, STAT_TCP_OOO_FULL);
+		return;
+	}
+	idx = slice_new(s, seg->m, seg->seq, seg->off, seg->len);
+	if (idx == 0)
+		return;
+	seg->m = NULL;
+	s->slice[idx].next = *link;
+	*link = idx;
+	p->ooo_count++;
+	stat_inc(s->env, STAT_TCP_OUT_OF_ORDER);
+}
+
+static void ack_later(struct tcp_stack *s, struct tcp_pcb *p)
+{
+	if ((p->flags & TCP_F_DELACK) != 0) {
+		p->flags |= TCP_F_ACK_NOW; // the second segment (RFC 9293 3.8.6.3)
+		pcb_dirty(s, p);
+		return;
+	}
+	p->flags |= TCP_F_DELACK;
+	p->delack_at_ms = env_now_ms(s->env) + TCP_DELACK_MS;
+	tcp_timer_update(s, p);
+}
+
+void tcp_rcv_data(struct tcp_stack *s, struct tcp_pcb *p, struct tcp_seg *seg)
+{
+	uint32_t idx;
+
+	if (seg->seq != p->rcv_nxt) {
+		ooo_insert(s, p, seg);
+		p->flags |= TCP_F_ACK_NOW; // a duplicate ACK tells of the gap
+		pcb_dirty(s, p);
+		return;
+	}
+	idx = slice_new(s, seg->m, seg->seq, seg->off, seg->len);
+	if (idx == 0)
+		return; // not taken, not acknowledged: it comes again
+	seg->m = NULL;
+	in_order(s, p, idx);
+	if (p->ooo_head != 0) {
+		ooo_deliver(s, p);
+		p->flags |= TCP_F_ACK_NOW; // a gap is filled: at once (RFC 5681 4.2)
+		pcb_dirty(s, p);
+	} else {
+		ack_later(s, p);
+	}
+	pcb_event(s, p, TCP_EV_DATA);
+}
+
+void tcp_rcv_fin(struct tcp_stack *s, struct tcp_pcb *p)
+{
+	p->rcv_nxt++;
+	p->flags |= TCP_F_FIN_RCVD | TCP_F_ACK_NOW;
+	pcb_dirty(s, p);
+	pcb_event(s, p, TCP_EV_FIN);
+	switch (p->state) {
+	case TCP_S_ESTABLISHED:
+		p->state = TCP_S_CLOSE_WAIT;
+		break;
+	case TCP_S_FIN_WAIT_1:
+		p->state = TCP_S_CLOSING; // our FIN is not acknowledged yet, else the ACK before
+					  // moved us on
+		tcp_state_timer(s, p, 0);
+		break;
+	case TCP_S_FIN_WAIT_2:
+		tcp_time_wait_enter(s, p);
+		pcb_finish(s, p);
+		break;
+	default:
+		break;
+	}
+}

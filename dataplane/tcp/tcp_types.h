@@ -1,0 +1,229 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Copyright (c) 2026, the Mailrace authors
+
+// Struct bodies of the TCP layer, for dataplane/tcp and its tests only. A PCB is three cache lines
+// by heat; half-open and TIME_WAIT connections are 64-byte minis. Everything is a flat array with
+// 32-bit indices; index 0 is none.
+
+#pragma once
+
+#include <rte_mbuf.h>
+#include <rte_tcp.h>
+
+#include "common/bug.h"
+#include "common/idpool.h"
+#include "common/wheel.h"
+#include "dataplane/tcp/tcp.h"
+
+#define TCP_INDEX_MINI 0x80000000U // in the flow table: index of a mini, not of a PCB
+#define TCP_OOO_MAX 64             // segments kept out of order
+#define TCP_COPY_MAX 256           // payload up to this is copied
+#define TCP_WSCALE 7
+#define TCP_MSS_FLOOR 64       // a smaller MSS of the peer is raised (CVE-2019-11479)
+#define TCP_MSS_DEFAULT_V4 536 // RFC 9293 3.7.1
+#define TCP_MSS_DEFAULT_V6 1220
+#define TCP_INITIAL_WINDOW 10 // segments, RFC 6928
+#define TCP_RTO_INITIAL_MS 1000
+#define TCP_RTO_MIN_MS 200
+#define TCP_RTO_MAX_MS 60000
+#define TCP_BACKOFF_MAX 10 // R2: unanswered retransmissions, over 100 s (RFC 9293 3.8.3)
+#define TCP_PROBES_MAX 12
+#define TCP_DELACK_MS 40
+#define TCP_SYN_TICK_MS 1000
+#define TCP_SYNACK_RETRIES 5
+#define TCP_TIME_WAIT_MS 60000
+#define TCP_FIN_WAIT_2_MS 60000
+#define TCP_TX_LIMIT (8U << 20)                   // bytes in one transmit queue
+#define TCP_PAWS_IDLE_MS (24U * 24 * 3600 * 1000) // RFC 7323 5.5
+#define TCP_GATEWAYS_MAX 32
+#define TCP_TIMER_QUOTA 256
+
+enum tcp_state {
+	TCP_S_CLOSED,
+	TCP_S_SYN_SENT,
+	TCP_S_SYN_RCVD, // simultaneous open only; passive opens are minis
+	TCP_S_ESTABLISHED,
+	TCP_S_FIN_WAIT_1,
+	TCP_S_FIN_WAIT_2,
+	TCP_S_CLOSE_WAIT,
+	TCP_S_CLOSING,
+	TCP_S_LAST_ACK,
+};
+
+enum {
+	TCP_F_TS = 1 << 0, // timestamps negotiated
+	TCP_F_WS = 1 << 1, // window scale negotiated
+	TCP_F_FIN_QUEUED = 1 << 2,
+	TCP_F_FIN_SENT = 1 << 3,
+	TCP_F_ORPHAN = 1 << 4, // the application let go
+	TCP_F_DRAIN = 1 << 5,  // orphan that discards what still comes
+	TCP_F_ACK_NOW = 1 << 6,
+	TCP_F_DELACK = 1 << 7,       // delack_at_ms counts
+	TCP_F_RTX = 1 << 8,          // rtx_at_ms counts
+	TCP_F_PERSIST = 1 << 9,      // rtx_at_ms is the persist timer's
+	TCP_F_STATE_TIMER = 1 << 10, // state_at_ms counts
+	TCP_F_DIRTY = 1 << 11,       // on the output list
+	TCP_F_RECOVERY = 1 << 12,    // fast recovery until `recover` is acknowledged
+	TCP_F_RTT = 1 << 13,         // rtt_seq is being timed
+	TCP_F_FIN_RCVD = 1 << 14,
+	TCP_F_DONE = 1 << 15, // over in order; waits for the application to read
+};
+
+enum {
+	TCP_EV_ACCEPT = 1 << 0,
+	TCP_EV_CONNECT = 1 << 1,
+	TCP_EV_DATA = 1 << 2,
+	TCP_EV_SENT = 1 << 3,
+	TCP_EV_FIN = 1 << 4,
+	TCP_EV_CLOSE = 1 << 5,
+	TCP_EV_FREE = 1 << 6,   // nobody to tell: only give the PCB back
+	TCP_EV_QUEUED = 1 << 7, // on the event list
+};
+
+struct tcp_pcb {
+	// line 0: every packet
+	struct ip_addr local, remote;
+	uint16_t local_port, remote_port;
+	uint8_t state;
+	uint8_t events;
+	uint16_t flags;
+	uint32_t rcv_nxt, snd_una, snd_nxt, snd_wnd;
+	uint32_t peer; // PCB of the other leg, for window accounting
+	uint32_t user;
+	// line 1: data and ACK
+	uint32_t rcv_adv; // right edge of the window we offered
+	uint32_t ts_recent;
+	uint32_t snd_wl1, snd_wl2;
+	uint32_t cwnd, ssthresh;
+	uint32_t srtt_us8;   // smoothed RTT, 8 x us
+	uint32_t rttvar_us4; // 4 x us
+	uint16_t rto_ms;
+	uint16_t mss; // payload of a full segment, options taken off
+	uint8_t backoff, dupacks, snd_wscale, close_reason;
+	uint32_t rx_head, rx_tail; // slices in order, not read yet
+	uint32_t tx_head, tx_tail; // slices not acknowledged yet
+	uint32_t rx_bytes, tx_bytes;
+	// line 2: slow path
+	uint32_t snd_max; // highest sequence sent + 1
+	uint32_t recover, rtt_seq, rtt_at_ms;
+	uint32_t neigh;
+	uint32_t rcv_cap;
+	struct wheel_entry timer;
+	uint32_t rtx_at_ms, delack_at_ms, state_at_ms;
+	uint32_t ooo_head;
+	uint32_t ts_offset;
+	uint16_t ooo_count;
+	uint8_t route_port;
+	uint8_t gateway; // 1 + index into the stack's gateways, 0: on link
+};
+static_assert(sizeof(struct tcp_pcb) == 192, "three cache lines");
+static_assert(offsetof(struct tcp_pcb, rcv_adv) == 64, "line 1");
+static_assert(offsetof(struct tcp_pcb, snd_max) == 128, "line 2");
+
+enum tcp_mini_kind { TCP_MINI_DEAD, TCP_MINI_SYN_RCVD, TCP_MINI_TIME_WAIT };
+
+struct tcp_mini {
+	struct ip_addr local, remote;
+	uint16_t local_port, remote_port;
+	uint8_t kind, flags; // flags: TCP_F_TS, TCP_F_WS
+	uint8_t retries, snd_wscale;
+	uint32_t rcv_nxt, snd_nxt;
+	uint32_t ts_recent;
+	uint32_t deadline_ms;
+	uint32_t next; // FIFO
+	uint16_t mss;  // the peer's offer
+	uint16_t reserved;
+};
+static_assert(sizeof(struct tcp_mini) == 64, "one cache line");
+
+struct tcp_slice {
+	struct rte_mbuf *m;
+	uint32_t seq; // of the first byte (out-of-order and transmit queues)
+	uint32_t next;
+	uint16_t off; // from m->buf_addr
+	uint16_t len;
+	uint32_t reserved;
+};
+static_assert(sizeof(struct tcp_slice) == 24, "budget");
+
+#define FLOW_WAYS 8
+struct flow_bucket {
+	uint16_t tag[FLOW_WAYS];
+	uint32_t idx[FLOW_WAYS]; // 0: free
+	uint32_t overflow;       // bucket index, 0: none
+	uint32_t reserved[3];
+};
+static_assert(sizeof(struct flow_bucket) == 64, "one cache line");
+
+struct tcp_fifo {
+	uint32_t head, tail, count;
+};
+
+struct tcp_minis {
+	struct tcp_mini *mini;
+	struct idpool ids;
+	struct tcp_fifo fifo;
+};
+
+struct tcp_list { // ring of PCB indices, each at most once
+	uint32_t *idx;
+	uint32_t mask, head, tail;
+};
+
+struct tcp_gateway {
+	struct ip_addr next_hop;
+	uint8_t port;
+};
+
+struct tcp_stack {
+	struct tcp_config config;
+	struct worker_env *env;
+	struct net *net;
+	struct tcp_pcb *pcb;
+	struct idpool pcbs;
+	struct tcp_minis syn, tw;
+	struct tcp_slice *slice;
+	struct idpool slices;
+	struct flow_bucket *bucket;
+	uint32_t bucket_mask, bucket_main;
+	struct idpool overflow; // of bucket indices - bucket_main
+	struct wheel wheel;
+	struct tcp_list events, dirty;
+	struct tcp_gateway gateway[TCP_GATEWAYS_MAX];
+	unsigned gateway_count;
+	size_t bytes;
+};
+
+// A received segment with its header in host order; payload still in the mbuf.
+struct tcp_seg {
+	struct rte_mbuf *m; // NULL once taken
+	uint32_t seq, ack, wnd;
+	uint32_t ts_val, ts_ecr;
+	uint16_t len;   // payload left
+	uint16_t off;   // of the payload, from m->buf_addr
+	uint16_t mss;   // SYN only, 0: none
+	uint8_t flags;  // RTE_TCP_*_FLAG
+	uint8_t wscale; // SYN only
+	bool has_ts, has_ws;
+};
+
+static inline int32_t seq_diff(uint32_t a, uint32_t b)
+{
+	return (int32_t)(a - b);
+}
+
+static inline struct tcp_pcb *pcb_of(const struct tcp_stack *s, uint32_t idx)
+{
+	return &s->pcb[idx];
+}
+
+static inline uint32_t pcb_index(const struct tcp_stack *s, const struct tcp_pcb *p)
+{
+	return (uint32_t)(p - s->pcb);
+}
+
+// First sequence number after all queued data (FIN not counted).
+static inline uint32_t pcb_data_end(const struct tcp_pcb *p)
+{
+	return p->snd_una + p->tx_bytes + (p->state <= TCP_S_SYN_RCVD ? 1 : 0);
+}

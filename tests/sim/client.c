@@ -1,0 +1,455 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Copyright (c) 2026, the Mailrace authors
+
+// The simulator's SMTP clients: each walks through its plan (messages, recipients, pipelining,
+// vanishing) and writes into the ledger what it was told.
+
+#include "tests/sim/mail.h"
+
+#include <stdlib.h>
+
+#define CLIENT_PATIENCE_NS (1800ULL * 1000 * SIM_MS)
+#define CLIENT_WINDOW 65536U
+
+enum client_step { C_START, C_BANNER, C_EHLO, C_MAIL, C_RCPT, C_DATA, C_BODY, C_QUIT, C_DONE };
+
+struct client {
+	struct client_plan plan;
+	unsigned id;
+	enum client_step step;
+	struct tcp_conn_id conn;
+	uint64_t deadline_ns;
+	unsigned message, rcpt_asked, rcpt_seen, rcpt_ok, replies;
+	bool can_pipeline, can_bdat, mail_ok, data_asked;
+	uint8_t *body; // stuffed, with the final dot; or a BDAT command and its octets
+	uint32_t body_len, body_sent;
+	char line[600];
+	unsigned line_len;
+};
+
+struct client_app {
+	struct sim *sim;
+	struct sim_host *host;
+	struct ledger *ledger;
+	struct ip_endpoint target[2];
+	struct client client[SIM_CLIENTS_MAX];
+	unsigned count;
+	uint8_t *scratch;
+};
+
+static void client_end(struct client_app *app, struct client *c, bool in_order)
+{
+	if (c->step == C_DONE)
+		return;
+	c->step = C_DONE;
+	app->ledger->sessions_ended++;
+	if (!in_order)
+		app->ledger->sessions_cut++;
+	free(c->body);
+	c->body = NULL;
+}
+
+static void client_say(struct client_app *app, struct client *c, const char *text)
+{
+	tcp_tx_write(app->host->tcp, c->conn, text, (uint32_t)strlen(text));
+}
+
+static void client_body_make(struct client_app *app, struct client *c)
+{
+	uint32_t len = message_make(app->sim->seed, c->id, c->message, app->scratch);
+
+	free(c->body);
+	c->body = malloc(2 * (size_t)len + 64);
+	if (c->body == NULL)
+		abort();
+	c->body_sent = 0;
+	if (c->plan.bdat && c->can_bdat) {
+		c->body_len = (uint32_t)snprintf((char *)c->body, 64, "BDAT %u LAST\r\n", len);
+		memcpy(c->body + c->body_len, app->scratch, len);
+		c->body_len += len;
+	} else {
+		c->body_len = message_stuff(app->scratch, len, c->body);
+		memcpy(c->body + c->body_len, ".\r\n", 3);
+		c->body_len += 3;
+	}
+}
+
+static void client_body_push(struct client_app *app, struct client *c)
+{
+	while (c->step == C_BODY && c->body_sent < c->body_len) {
+		uint32_t n = c->body_len - c->body_sent;
+		uint32_t queued = tcp_tx_bytes(app->host->tcp, c->conn);
+
+		n = n > 1400 ? 1400 : n;
+		if (queued >= CLIENT_WINDOW ||
+		    !tcp_tx_write(app->host->tcp, c->conn, c->body + c->body_sent, n))
+			return;
+		c->body_sent += n;
+	}
+}
+
+static void client_body_start(struct client_app *app, struct client *c)
+{
+	c->step = C_BODY;
+	client_body_make(app, c);
+	client_body_push(app, c);
+}
+
+static void client_rcpt_say(struct client_app *app, struct client *c)
+{
+	char cmd[128];
+
+	// every fourth recipient is one that backends refuse
+	snprintf(
+		cmd,
+		sizeof(cmd),
+		"RCPT TO:<%s%u.c%u.m%u@sim.example>\r\n",
+		c->rcpt_asked % 4 == 3 ? "bad" : "r",
+		c->rcpt_asked,
+		c->id,
+		c->message
+	);
+	c->rcpt_asked++;
+	client_say(app, c, cmd);
+}
+
+static void client_mail_start(struct client_app *app, struct client *c)
+{
+	char cmd[128];
+
+	if (c->message == c->plan.messages) {
+		c->step = C_QUIT;
+		client_say(app, c, "QUIT\r\n");
+		return;
+	}
+	c->step = C_MAIL;
+	c->rcpt_asked = c->rcpt_seen = c->rcpt_ok = 0;
+	c->data_asked = false;
+	snprintf(cmd, sizeof(cmd), "MAIL FROM:<c%u.m%u@sim.example>\r\n", c->id, c->message);
+	client_say(app, c, cmd);
+	if (c->plan.pipelining && c->can_pipeline) {
+		while (c->rcpt_asked < c->plan.rcpts)
+			client_rcpt_say(app, c);
+		if (!(c->plan.bdat && c->can_bdat)) {
+			client_say(app, c, "DATA\r\n");
+			c->data_asked = true;
+		}
+	}
+}
+
+static void client_mail_end(struct client_app *app, struct client *c, int code)
+{
+	if (code == 250) {
+		app->ledger->client_ok[c->id][c->message] = 1;
+		app->ledger->mails_ok++;
+		if (app->ledger->stored[c->id][c->message] == 0)
+			sim_fail(
+				app->sim,
+				"message accepted that no backend stored",
+				c->id,
+				c->message
+			);
+	} else {
+		app->ledger->mails_refused++;
+	}
+	c->message++;
+	client_mail_start(app, c);
+}
+
+static void client_rcpts_over(struct client_app *app, struct client *c)
+{
+	if (c->rcpt_ok == 0 && !c->data_asked) {
+		// nothing to send: this client gives up politely
+		app->ledger->mails_refused++;
+		c->step = C_QUIT;
+		client_say(app, c, "QUIT\r\n");
+		return;
+	}
+	if (c->plan.bdat && c->can_bdat) {
+		client_body_start(app, c);
+		return;
+	}
+	c->step = C_DATA;
+	if (!c->data_asked)
+		client_say(app, c, "DATA\r\n");
+	c->data_asked = true;
+}
+
+static void client_rcpt_reply(struct client_app *app, struct client *c, int code)
+{
+	if (code == 250) {
+		c->rcpt_ok++;
+		app->ledger->rcpt_client[c->id][c->message] |= (uint8_t)(1U << c->rcpt_seen);
+		if ((app->ledger->rcpt_backend[c->id][c->message] & (1U << c->rcpt_seen)) == 0)
+			sim_fail(
+				app->sim,
+				"recipient accepted that no backend accepted",
+				c->id,
+				c->rcpt_seen
+			);
+	}
+	c->rcpt_seen++;
+	if (c->rcpt_seen == c->plan.rcpts)
+		client_rcpts_over(app, c);
+	else if (c->rcpt_asked == c->rcpt_seen)
+		client_rcpt_say(app, c);
+}
+
+static void client_quit_now(struct client_app *app, struct client *c)
+{
+	c->step = C_QUIT;
+	client_say(app, c, "QUIT\r\n");
+}
+
+static void client_reply(struct client_app *app, struct client *c, int code)
+{
+	switch (c->step) {
+	case C_BANNER:
+		if (code != 220) {
+			client_quit_now(app, c);
+			break;
+		}
+		c->step = C_EHLO;
+		client_say(app, c, "EHLO client.sim.example\r\n");
+		break;
+	case C_EHLO:
+		if (code == 250)
+			client_mail_start(app, c);
+		else
+			client_quit_now(app, c);
+		break;
+	case C_MAIL:
+		c->mail_ok = code == 250;
+		c->step = C_RCPT;
+		if (!c->mail_ok && !c->data_asked && c->rcpt_asked == 0) {
+			app->ledger->mails_refused++;
+			client_quit_now(app, c);
+		} else if (c->rcpt_asked == 0) {
+			client_rcpt_say(app, c);
+		}
+		break;
+	case C_RCPT:
+		client_rcpt_reply(app, c, code);
+		break;
+	case C_DATA:
+		if (code == 354)
+			client_body_start(app, c);
+		else
+			client_mail_end(app, c, code);
+		break;
+	case C_BODY:
+		client_mail_end(app, c, code);
+		break;
+	case C_QUIT:
+		tcp_release(app->host->tcp, c->conn, true);
+		client_end(app, c, true);
+		break;
+	default:
+		break;
+	}
+}
+
+static void client_vanish(struct client_app *app, struct client *c)
+{
+	if (c->plan.vanish == VANISH_FIN)
+		tcp_release(app->host->tcp, c->conn, true);
+	else
+		tcp_abort(
+			app->host->tcp, c->conn
+		); // a silent one is a host that forgets: it answers RST later
+	client_end(app, c, true);
+}
+
+static void client_line(struct client_app *app, struct client *c)
+{
+	c->line[c->line_len] = '\0';
+	if (c->line_len < 3) {
+		sim_fail(app->sim, "reply line too short", c->id, c->line_len);
+		return;
+	}
+	if (c->step == C_EHLO) {
+		c->can_pipeline = c->can_pipeline || strstr(c->line, "PIPELINING") != NULL;
+		c->can_bdat = c->can_bdat || strstr(c->line, "CHUNKING") != NULL;
+	}
+	if (c->line[3] == '-')
+		return;
+	c->replies++;
+	c->deadline_ns = app->sim->now_ns + CLIENT_PATIENCE_NS;
+	if (app->sim->trace)
+		printf("%10.3f client %u step %d: %s\n",
+		       (double)app->sim->now_ns / 1e9,
+		       c->id,
+		       c->step,
+		       c->line);
+	if (c->plan.vanish != VANISH_NEVER && c->replies > c->plan.vanish_step)
+		client_vanish(app, c);
+	else
+		client_reply(app, c, (int)strtol(c->line, NULL, 10));
+}
+
+static void on_data(void *a, struct tcp_conn_id conn, uint32_t user)
+{
+	struct client_app *app = a;
+	struct client *c = &app->client[user];
+	const uint8_t *p;
+	uint32_t len;
+
+	while (c->step != C_DONE && tcp_rx_peek(app->host->tcp, conn, 0, &p, &len)) {
+		uint32_t used = 0;
+
+		while (used < len && c->step != C_DONE) {
+			uint8_t b = p[used++];
+
+			if (b != '\n') {
+				if (b != '\r' && c->line_len + 1 < sizeof(c->line))
+					c->line[c->line_len++] = (char)b;
+				continue;
+			}
+			tcp_rx_drop(app->host->tcp, conn, used);
+			used = len = 0;
+			client_line(app, c);
+			c->line_len = 0;
+		}
+		if (c->step != C_DONE && used > 0)
+			tcp_rx_drop(app->host->tcp, conn, used);
+	}
+}
+
+static void on_connect(void *a, struct tcp_conn_id conn, uint32_t user)
+{
+}
+
+static void on_sent(void *a, struct tcp_conn_id conn, uint32_t user)
+{
+	client_body_push(a, &((struct client_app *)a)->client[user]);
+}
+
+static void on_fin(void *a, struct tcp_conn_id conn, uint32_t user)
+{
+	struct client_app *app = a;
+	struct client *c = &app->client[user];
+
+	tcp_release(app->host->tcp, conn, true);
+	client_end(app, c, c->step == C_QUIT);
+}
+
+static void on_close(void *a, struct tcp_conn_id conn, uint32_t user, enum tcp_close_reason reason)
+{
+	struct client_app *app = a;
+
+	if (app->sim->trace)
+		printf("%10.3f client %u closed: %d\n", (double)app->sim->now_ns / 1e9, user, reason
+		);
+	client_end(app, &app->client[user], false);
+}
+
+static uint32_t on_accept(void *a, struct tcp_conn_id conn, uint32_t cookie)
+{
+	return TCP_USER_REFUSE;
+}
+
+static bool
+on_syn(void *a,
+       const struct ip_endpoint *local,
+       const struct ip_endpoint *remote,
+       struct tcp_listen_info *ret)
+{
+	return false;
+}
+
+static const struct tcp_ops client_ops = {
+	.on_syn = on_syn,
+	.on_accept = on_accept,
+	.on_connect = on_connect,
+	.on_data = on_data,
+	.on_sent = on_sent,
+	.on_fin = on_fin,
+	.on_close = on_close,
+};
+
+static void clients_turn(struct sim_host *host)
+{
+	struct client_app *app = host->app;
+
+	for (unsigned i = 0; i < app->count; i++) {
+		struct client *c = &app->client[i];
+		struct tcp_connect_args args = {
+			.remote = app->target[c->plan.ipv6],
+			.user = i,
+			.rcv_window = 32768,
+			.syn_timeout_ms = 120000,
+		};
+
+		if (c->step == C_START && app->sim->now_ns >= c->plan.start_ns) {
+			c->step = C_BANNER;
+			c->deadline_ns = app->sim->now_ns + CLIENT_PATIENCE_NS;
+			if (tcp_connect(host->tcp, &args, &c->conn) != 0)
+				sim_fail(app->sim, "client cannot connect", i, 0);
+		} else if (c->step != C_START && c->step != C_DONE &&
+			   app->sim->now_ns > c->deadline_ns) {
+			sim_fail(app->sim, "client waits without end", i, c->step);
+		}
+	}
+}
+
+static uint32_t clients_next_ms(struct sim_host *host, uint32_t limit_ms)
+{
+	const struct client_app *app = host->app;
+
+	for (unsigned i = 0; i < app->count; i++) {
+		const struct client *c = &app->client[i];
+		uint64_t left = c->plan.start_ns > app->sim->now_ns
+					? c->plan.start_ns - app->sim->now_ns
+					: 0;
+
+		if (c->step == C_START && left / SIM_MS < limit_ms)
+			limit_ms = (uint32_t)(left / SIM_MS);
+	}
+	return limit_ms;
+}
+
+struct client_app *clients_new(
+	struct sim *sim,
+	struct sim_host *host,
+	struct ledger *ledger,
+	const struct ip_endpoint target[2]
+)
+{
+	struct client_app *app = calloc(1, sizeof(*app));
+
+	if (app == NULL || (app->scratch = malloc(MESSAGE_MAX)) == NULL)
+		abort();
+	app->sim = sim;
+	app->host = host;
+	app->ledger = ledger;
+	app->target[0] = target[0];
+	app->target[1] = target[1];
+	sim_host_plain(host, &client_ops, app);
+	host->app_turn = clients_turn;
+	host->app_next_ms = clients_next_ms;
+	return app;
+}
+
+void clients_add(struct client_app *app, const struct client_plan *plan)
+{
+	struct client *c = &app->client[app->count];
+
+	c->plan = *plan;
+	c->id = app->count++;
+}
+
+bool clients_done(const struct client_app *app)
+{
+	for (unsigned i = 0; i < app->count; i++)
+		if (app->client[i].step != C_DONE)
+			return false;
+	return true;
+}
+
+void clients_free(struct client_app *app)
+{
+	for (unsigned i = 0; i < app->count; i++)
+		free(app->client[i].body);
+	free(app->scratch);
+	free(app);
+}

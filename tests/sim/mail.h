@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Copyright (c) 2026, the Mailrace authors
+
+// The simulator's own SMTP client and backend, independent of the product's parsers so that they
+// can judge it, and the ledger in which both write what they saw.
+
+#pragma once
+
+#include "tests/sim/sim.h"
+
+#define MAIL_RCPT_MAX 8
+
+struct ledger {                                               // [client][message]
+	uint8_t stored[SIM_CLIENTS_MAX][SIM_MESSAGES_MAX];    // complete bodies at any backend
+	uint8_t client_ok[SIM_CLIENTS_MAX][SIM_MESSAGES_MAX]; // end of data answered 250
+	uint8_t rcpt_backend[SIM_CLIENTS_MAX]
+			    [SIM_MESSAGES_MAX]; // recipients a backend accepted (bits)
+	uint8_t rcpt_client[SIM_CLIENTS_MAX]
+			   [SIM_MESSAGES_MAX]; // recipients the client saw accepted
+	uint32_t sessions_ended, mails_ok, mails_refused, sessions_cut;
+};
+
+enum vanish { VANISH_NEVER, VANISH_RST, VANISH_FIN, VANISH_SILENT };
+
+struct client_plan {
+	uint64_t start_ns;
+	unsigned messages, rcpts;
+	bool pipelining, bdat, ipv6;
+	enum vanish vanish;
+	unsigned vanish_step; // after so many replies
+};
+
+struct client_app;
+struct client_app *clients_new(
+	struct sim *sim,
+	struct sim_host *host,
+	struct ledger *ledger,
+	const struct ip_endpoint target[2]
+);
+void clients_add(struct client_app *app, const struct client_plan *plan);
+bool clients_done(const struct client_app *app);
+void clients_free(struct client_app *app);
+
+struct backend_plan {
+	bool refuse, silent, banner_421;
+	uint32_t reply_delay_ms, banner_delay_ms;
+	uint32_t die_in_body_ppm, die_after_dot_ppm; // per message
+	uint32_t reject_eod_ppm;
+	bool pipelining, chunking;
+	bool accept_on_fin; // stores what it has when the peer closes inside a body: must never see
+			    // a half
+};
+
+struct backend_app;
+struct backend_app *backend_new(
+	struct sim *sim,
+	struct sim_host *host,
+	struct ledger *ledger,
+	const struct backend_plan *plan
+);
+bool backend_idle(const struct backend_app *app);
+uint32_t backend_legs_total(const struct backend_app *app);
+void backend_free(struct backend_app *app);

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Copyright (c) 2026, the Mailrace authors
+
+// Message bodies made from their identity: sizes from empty to hundreds of kilobytes, lines with
+// leading dots, empty lines, long lines. Both ends make the same bytes, so a stored body is
+// compared with a complete one.
+
+#include "tests/sim/sim.h"
+
+static struct rng message_rng(uint64_t seed, unsigned client, unsigned message)
+{
+	struct rng rng;
+
+	rng_seed(&rng, seed * 1000003 + client * 101 + message * 7919 + 1);
+	return rng;
+}
+
+uint32_t message_size(uint64_t seed, unsigned client, unsigned message)
+{
+	struct rng rng = message_rng(seed, client, message);
+
+	switch (rng_below(&rng, 10)) {
+	case 0:
+		return 40; // hardly more than the first line
+	case 1:
+		return 40 + rng_below(&rng, 300U << 10);
+	case 2:
+	case 3:
+		return 40 + rng_below(&rng, 40U << 10);
+	default:
+		return 40 + rng_below(&rng, 5000);
+	}
+}
+
+uint32_t message_make(uint64_t seed, unsigned client, unsigned message, uint8_t *buf)
+{
+	struct rng rng = message_rng(seed, client, message);
+	uint32_t want = message_size(seed, client, message);
+	uint32_t n = (uint32_t)snprintf((char *)buf, 64, "X-Sim: %u %u\r\n\r\n", client, message);
+
+	while (n < want) {
+		uint32_t line =
+			rng_below(&rng, 6) == 0 ? rng_below(&rng, 990) : rng_below(&rng, 78);
+
+		for (unsigned dots = rng_below(&rng, 5) == 0 ? 1 + rng_below(&rng, 3) : 0; dots > 0;
+		     dots--)
+			buf[n++] = '.';
+		for (uint32_t i = 0; i < line; i++)
+			buf[n++] = (uint8_t)(' ' + rng_below(&rng, 95));
+		buf[n++] = '\r';
+		buf[n++] = '\n';
+	}
+	return n;
+}
+
+uint32_t message_stuff(const uint8_t *in, uint32_t len, uint8_t *out)
+{
+	uint32_t n = 0;
+	bool start = true;
+
+	for (uint32_t i = 0; i < len; i++) {
+		if (start && in[i] == '.')
+			out[n++] = '.';
+		out[n++] = in[i];
+		start = in[i] == '\n';
+	}
+	return n;
+}

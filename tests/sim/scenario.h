@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Copyright (c) 2026, the Mailrace authors
+
+// What a seed plays: drawn from its numbers, run, and judged. Sets sim->failed.
+
+#pragma once
+
+#include "tests/sim/sim.h"
+
+void scenario_direct(struct sim *sim); // clients and a backend without anything between: proves TCP
+void scenario_relay(struct sim *sim);  // the product between them

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Copyright (c) 2026, the Mailrace authors
+
+// The deterministic simulator: hosts with Mailrace's own network and TCP library, a bad wire
+// between them, virtual time. One process, one thread; everything random comes from the seed, so a
+// seed replays. Nothing here reads a clock.
+
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include <rte_mbuf.h>
+
+#include "common/rng.h"
+#include "dataplane/net/net.h"
+#include "dataplane/tcp/tcp.h"
+
+#define SIM_HOSTS_MAX 24
+#define SIM_QUEUE_MAX 4096
+#define SIM_WORKERS_MAX 4
+#define SIM_MS 1000000ULL
+#define SIM_CLIENTS_MAX 64
+#define SIM_MESSAGES_MAX 4
+
+struct sim;
+struct sim_port;
+
+struct sim_frame {
+	uint64_t at_ns;
+	uint64_t order; // ties are broken by the order of sending
+	uint32_t len;
+	uint16_t host;
+	uint16_t queue;
+	uint8_t data[1600];
+};
+
+struct sim_wire {
+	uint32_t loss_ppm, dup_ppm, corrupt_ppm, truncate_ppm;
+	uint32_t delay_us, jitter_us; // jitter reorders
+};
+
+// A host: one worker of net + TCP and an application, or (the box) M workers of the product.
+struct sim_host {
+	struct sim *sim;
+	uint16_t id;
+	uint16_t queues;
+	struct ip_prefix addr4, addr6;
+	struct net_shared *shared;
+	struct rte_mbuf *rx[SIM_WORKERS_MAX][SIM_QUEUE_MAX];
+	unsigned rx_head[SIM_WORKERS_MAX], rx_tail[SIM_WORKERS_MAX];
+	// plain hosts
+	struct worker_env env;
+	uint64_t stats[STAT_COUNT];
+	struct net *net;
+	struct tcp_stack *tcp;
+	struct sim_port *dev;
+	void *app;
+	// one turn at sim->now_ns for all workers; returns work done
+	unsigned (*turn)(struct sim_host *host);
+	uint32_t (*next_ms)(struct sim_host *host, uint32_t limit_ms);
+	void (*check)(struct sim_host *host);
+	void (*app_turn)(struct sim_host *host);
+	uint32_t (*app_next_ms)(struct sim_host *host, uint32_t limit_ms);
+};
+
+struct sim {
+	uint64_t seed;
+	uint64_t now_ns;
+	uint64_t end_ns; // liveness bound
+	struct rng rng;  // scenario and wire
+	struct sim_wire wire;
+	struct sim_host *host[SIM_HOSTS_MAX];
+	unsigned host_count;
+	struct sim_frame **heap; // by (at_ns, order)
+	unsigned heap_count, heap_size;
+	uint64_t order;
+	uint64_t hash; // of all frames with their times
+	uint64_t frames;
+	bool trace;
+	const char *failed; // first broken oracle
+	char detail[256];
+	struct rte_mempool *pool, *small_pool, *ref_pool;
+};
+
+// host.c
+void sim_fail(struct sim *sim, const char *what, uint64_t a, uint64_t b);
+// Runs until `done` says so and the wire is empty, or the bound is reached.
+void sim_run(struct sim *sim, bool (*done)(void *arg), void *arg);
+
+// wire.c
+extern const struct port_ops sim_port_ops; // dev: struct sim_port
+struct sim_port {
+	struct sim_host *host;
+	uint16_t queue; // of this worker
+};
+void sim_host_mac(uint16_t id, uint8_t mac[6]);
+bool sim_wire_deliver(struct sim *sim);        // frames that are due; false: none were
+uint64_t sim_wire_next(const struct sim *sim); // UINT64_MAX: none on the way
+void sim_wire_clear(struct sim *sim);
+
+struct sim_host *sim_host_new(struct sim *sim, uint16_t queues);
+// A plain host: net and TCP with an application behind ops.
+void sim_host_plain(struct sim_host *host, const struct tcp_ops *ops, void *app);
+void sim_host_free(struct sim_host *host);
+void sim_host_port_config(const struct sim_host *host, struct net_port_config *ret);
+
+// message.c: bodies that both ends can make again from the identity alone
+uint32_t message_size(uint64_t seed, unsigned client, unsigned message);
+// Bytes of the message as stored (dots not stuffed), with CRLF line ends; ends with CRLF. buf holds
+// MESSAGE_MAX.
+#define MESSAGE_MAX (512U << 10)
+uint32_t message_make(uint64_t seed, unsigned client, unsigned message, uint8_t *buf);
+// Stuffs dots; returns the length. out holds 2 x len.
+uint32_t message_stuff(const uint8_t *in, uint32_t len, uint8_t *out);
