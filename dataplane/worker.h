@@ -8,6 +8,7 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "common/env.h"
@@ -17,18 +18,6 @@
 
 struct rte_ring;
 
-#define WORKER_STEER_SLOTS 1024 // frames in flight from one worker to another
-
-// One N x N matrix of single-producer single-consumer rings; an element is {mbuf, port, what}.
-struct worker_steer {
-	struct rte_ring *ring; // elements of struct steer_elem
-};
-struct steer_elem {
-	struct rte_mbuf *m;
-	uint8_t port, what; // enum net_steer
-	uint8_t reserved[6];
-};
-
 struct worker {
 	struct worker_env env;
 	struct net *net;
@@ -37,8 +26,9 @@ struct worker {
 	const struct port_ops *port_ops;
 	void *port_dev;
 	uint8_t port_count;
-	struct worker_steer *steer_out; // [count], to each other worker (own entry unused)
-	struct worker_steer *steer_in;  // [count], from each other worker
+	struct rte_ring *
+		*steer_out; // [count], to each other worker (own entry NULL), see port/steer.h
+	struct rte_ring **steer_in; // [count], from each other worker
 	struct shm_worker *shm;
 };
 
@@ -55,12 +45,14 @@ struct worker_config {
 	void *port_dev;
 	uint8_t port_count;
 	uint32_t port_flags;
-	uint32_t max_sessions; // of this worker; PCBs = 2 x + orphans and probes
+	uint32_t max_sessions; // of this worker
+	uint32_t max_conns;    // PCBs: two a session, and room for those that only finish
+	uint32_t max_minis, max_slices;
 	struct hash_key flow_key, isn_key;
 	struct relay_shm shm;
 	bool (*event)(void *up, const struct ctl_msg *msg);
 	void *up;
-	struct worker_steer *steer_out, *steer_in;
+	struct rte_ring **steer_out, **steer_in;
 };
 
 int worker_init(
@@ -68,6 +60,9 @@ int worker_init(
 	const struct worker_config *config
 ); // 0 or -errno, nothing half-made
 void worker_fini(struct worker *worker);
+
+// Memory reserved for sessions (T7).
+size_t worker_session_bytes(const struct worker *worker);
 
 // One turn at env.now_ns. Returns the amount of work done, 0 when idle.
 unsigned worker_turn(struct worker *worker);

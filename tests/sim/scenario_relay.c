@@ -1,11 +1,222 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Copyright (c) 2026, the Mailrace authors
 
-// The product between clients and backends.
+// The product between clients and backends: workers, faults and clients drawn from the seed. Judged
+// by the ledger (nothing accepted that no backend accepted, nothing stored twice or in part), by
+// the backends (one EHLO, no verb of ours), by an end for every client, and by pools that return to
+// base.
 
+#include "tests/sim/box.h"
+#include "tests/sim/mail.h"
 #include "tests/sim/scenario.h"
+
+#include <stdlib.h>
+
+#define BACKENDS_MAX 4
+
+struct plot {
+	struct client_app *clients;
+	struct backend_app *backend[BACKENDS_MAX];
+	unsigned backends;
+	struct sim_host *host[BACKENDS_MAX + 1];
+	struct box *box;
+	struct ledger ledger;
+	struct {
+		struct blob_header head;
+		struct blob_listener listener[2];
+		struct blob_service service;
+		struct blob_pool pool;
+		struct blob_backend backend[BACKENDS_MAX];
+	} blob;
+	unsigned mails;
+	bool benign;
+};
+
+static bool plot_done(void *arg)
+{
+	struct plot *d = arg;
+	struct tcp_usage usage;
+
+	if (!clients_done(d->clients) || !box_idle(d->box))
+		return false;
+	for (unsigned i = 0; i <= d->backends; i++) {
+		tcp_usage_get(d->host[i]->tcp, &usage);
+		if (usage.conns > 0 || usage.slices > 0 || usage.half_open > 0 ||
+		    usage.time_wait > 0)
+			return false;
+	}
+	return true;
+}
+
+static void blob_make(struct plot *d, const struct sim_host *box, struct rng *rng)
+{
+	struct blob_header *h = &d->blob.head;
+	const uint8_t *base = (const uint8_t *)&d->blob;
+
+	*h = (struct blob_header){.magic = BLOB_MAGIC,
+				  .generation = 1,
+				  .length = sizeof(d->blob),
+				  .hostname = "mx.sim.example"};
+	h->listeners = (struct blob_array){(uint32_t)((const uint8_t *)d->blob.listener - base), 2};
+	h->services = (struct blob_array){(uint32_t)((const uint8_t *)&d->blob.service - base), 1};
+	h->pools = (struct blob_array){(uint32_t)((const uint8_t *)&d->blob.pool - base), 1};
+	h->backends = (struct blob_array){(uint32_t)((const uint8_t *)d->blob.backend - base),
+					  d->backends};
+	d->blob.listener[0] = (struct blob_listener){.addr = box->addr4.addr, .port = 25};
+	d->blob.listener[1] = (struct blob_listener){.addr = box->addr6.addr, .port = 25};
+	d->blob.service = (struct blob_service){
+		.slot = 1,
+		.client_idle_ms = 300000,
+		.data_idle_ms = 180000,
+		.policy =
+			{.tls_mode = d->benign && rng_below(rng, 8) == 0 ? BLOB_TLS_PASSTHROUGH
+									 : BLOB_TLS_OFF},
+	};
+	d->blob.pool = (struct blob_pool){
+		.backend_count = d->backends,
+		.scheduler = (uint8_t)rng_below(rng, 2),
+		.connect_timeout_ms = 3000,
+		.banner_timeout_ms = 30000,
+		.reply_timeout_ms = 660000,
+		.end_of_data_timeout_ms = 720000,
+	};
+}
+
+static struct backend_plan backend_draw(const struct plot *d, struct rng *rng)
+{
+	struct backend_plan plan = {
+		.pipelining = rng_below(rng, 2),
+		.chunking = rng_below(rng, 2),
+		.reply_delay_ms =
+			rng_below(rng, 4) == 0 ? rng_below(rng, 6000) : rng_below(rng, 20),
+		.banner_delay_ms = rng_below(rng, 4) == 0 ? rng_below(rng, 8000) : 0,
+		.accept_on_fin = rng_below(rng, 2),
+	};
+
+	if (d->benign)
+		return plan;
+	switch (rng_below(rng, 8)) {
+	case 0:
+		plan.refuse = true;
+		break;
+	case 1:
+		plan.silent = true;
+		break;
+	case 2:
+		plan.banner_421 = true;
+		break;
+	case 3:
+		plan.die_in_body_ppm = 300000;
+		break;
+	case 4:
+		plan.die_after_dot_ppm = 300000;
+		break;
+	case 5:
+		plan.reject_eod_ppm = 300000;
+		break;
+	default:
+		break;
+	}
+	return plan;
+}
+
+static void backends_make(struct sim *sim, struct plot *d)
+{
+	for (unsigned i = 0; i < d->backends; i++) {
+		struct backend_plan plan = backend_draw(d, &sim->rng);
+		struct sim_host *host = sim_host_new(sim, 1);
+
+		d->host[i + 1] = host;
+		d->backend[i] = backend_new(sim, host, &d->ledger, &plan);
+		d->blob.backend[i] = (struct blob_backend){
+			.addr = rng_below(&sim->rng, 2) ? host->addr4.addr : host->addr6.addr,
+			.port = 25,
+			.slot = i + 1,
+			.weight = 1 + rng_below(&sim->rng, 5),
+		};
+	}
+}
+
+static void clients_make(struct sim *sim, struct plot *d, const struct sim_host *box)
+{
+	struct rng *rng = &sim->rng;
+	struct ip_endpoint target[2] = {{box->addr4.addr, 25}, {box->addr6.addr, 25}};
+	unsigned count = 1 + rng_below(rng, 16);
+
+	d->clients = clients_new(sim, d->host[0], &d->ledger, target);
+	for (unsigned i = 0; i < count; i++) {
+		struct client_plan c = {
+			.start_ns = sim->now_ns + rng_below(rng, 5000) * SIM_MS,
+			.messages = 1 + rng_below(rng, 3),
+			.rcpts = 1 + rng_below(rng, 5),
+			.pipelining = rng_below(rng, 2),
+			.bdat = rng_below(rng, 2),
+			.ipv6 = rng_below(rng, 2),
+			.vanish = !d->benign && rng_below(rng, 4) == 0
+					  ? (enum vanish)(1 + rng_below(rng, 3))
+					  : VANISH_NEVER,
+			.vanish_step = rng_below(rng, 10),
+		};
+
+		d->mails += c.messages;
+		clients_add(d->clients, &c);
+	}
+}
+
+static void plot_judge(struct sim *sim, struct plot *d)
+{
+	if (box_stat(d->box, STAT_LEG_DESYNC) != 0)
+		sim_fail(sim, "a reply without a command", box_stat(d->box, STAT_LEG_DESYNC), 0);
+	if (d->benign && (d->ledger.mails_ok != d->mails || d->ledger.sessions_cut > 0))
+		sim_fail(
+			sim,
+			"a mail was not accepted though nothing was broken",
+			d->ledger.mails_ok,
+			d->mails
+		);
+}
 
 void scenario_relay(struct sim *sim)
 {
-	scenario_direct(sim);
+	struct plot *d = calloc(1, sizeof(*d));
+	struct rng *rng = &sim->rng;
+	struct box_limits limits = {.max_sessions = 128, .max_conns = 512, .max_slices = 8192};
+	struct sim_host *box;
+
+	if (d == NULL)
+		abort();
+	d->benign = rng_below(rng, 3) == 0;
+	d->backends = 1 + rng_below(rng, BACKENDS_MAX);
+	sim->wire = (struct sim_wire){
+		.loss_ppm = rng_below(rng, 3) * rng_below(rng, 30000),
+		.dup_ppm = rng_below(rng, 2) * rng_below(rng, 20000),
+		.corrupt_ppm = rng_below(rng, 2) * rng_below(rng, 10000),
+		.truncate_ppm = rng_below(rng, 2) * rng_below(rng, 5000),
+		.delay_us = rng_below(rng, 50000),
+		.jitter_us = rng_below(rng, 3) * rng_below(rng, 5000),
+	};
+	if (d->benign) // connect time-outs of 3 s are no fault of the product on a very bad wire
+		sim->wire.loss_ppm /= 10;
+	d->host[0] = sim_host_new(sim, 1);
+	box = sim_host_new(sim, (uint16_t)(1 + rng_below(rng, SIM_WORKERS_MAX)));
+	backends_make(sim, d);
+	d->box = box_new(sim, box, &limits);
+	blob_make(d, box, rng);
+	box_generation(d->box, &d->blob.head);
+	clients_make(sim, d, box);
+	sim_run(sim, plot_done, d);
+	if (sim->failed == NULL)
+		plot_judge(sim, d);
+	if (sim->trace)
+		for (unsigned i = 0; i < STAT_COUNT; i++)
+			if (box_stat(d->box, (enum stat)i) != 0)
+				printf("%s_%s %llu\n",
+				       stat_descs[i].group,
+				       stat_descs[i].name,
+				       (unsigned long long)box_stat(d->box, (enum stat)i));
+	clients_free(d->clients);
+	for (unsigned i = 0; i < d->backends; i++)
+		backend_free(d->backend[i]);
+	box_free(d->box);
+	free(d);
 }

@@ -1,0 +1,249 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Copyright (c) 2026, the Mailrace authors
+
+// Commands of the client: read one line at a time as far as the backend may take them, checked, and
+// handed on byte-exact (C1-C3, C14, C15, P1, P3, P9, P10, C13). Worker thread.
+
+#include "dataplane/proxy/session_types.h"
+
+#include <string.h>
+#include <strings.h>
+
+// No more to read: has the client gone?
+static bool input_over(struct relay *r, struct session *s)
+{
+	struct tcp_conn_id client = s->client;
+
+	if ((s->flags & SESSION_F_CLIENT_FIN) == 0 || s->pending_count > 0)
+		return false;
+	s->client.v = 0;
+	tcp_release(r->tcp, client, true);
+	client_gone(r, s);
+	return false;
+}
+
+// Rest of a line that was too long.
+static bool line_swallow(struct relay *r, struct session *s)
+{
+	const uint8_t *p;
+	uint32_t len;
+
+	while (tcp_rx_peek(r->tcp, s->client, 0, &p, &len)) {
+		const uint8_t *lf = memchr(p, '\n', len);
+
+		tcp_rx_drop(r->tcp, s->client, lf != NULL ? (uint32_t)(lf - p) + 1 : len);
+		if (lf != NULL) {
+			s->flags &= (uint16_t)~SESSION_F_SWALLOW_LINE;
+			session_say_in_turn(r, s, SMTP_OWN_LINE_LONG);
+			return true;
+		}
+	}
+	return input_over(r, s);
+}
+
+static bool line_is_clean(const char *line, uint32_t len)
+{
+	if (len < 2 || line[len - 2] != '\r')
+		return false;
+	return memchr(line, '\r', len - 2) == NULL && memchr(line, '\0', len) == NULL;
+}
+
+// Hands the line on and notes that a reply is due. False: no buffer, try again.
+static bool command_forward(
+	struct relay *r,
+	struct session *s,
+	const char *line,
+	uint32_t len,
+	enum smtp_verb verb
+)
+{
+	if (!tcp_tx_write(r->tcp, s->leg, line, len)) {
+		s->flags |= SESSION_F_RETRY;
+		return false;
+	}
+	pending_push(r, s, verb);
+	if (!smtp_verb_may_precede(verb))
+		s->flags |= SESSION_F_WAIT;
+	return true;
+}
+
+static enum smtp_own envelope_check(struct session *s, const struct smtp_command *cmd)
+{
+	uint64_t size;
+
+	if (!smtp_params_check(cmd->args, cmd->args_len, s->caps, &size))
+		return SMTP_OWN_PARAMETER;
+	if (cmd->verb == SMTP_V_MAIL && s->max_message_bytes != 0 && size > s->max_message_bytes)
+		return SMTP_OWN_SIZE;
+	if (cmd->verb == SMTP_V_RCPT && s->max_recipients != 0 &&
+	    s->recipients >= s->max_recipients)
+		return SMTP_OWN_RECIPIENTS;
+	return SMTP_OWN_COUNT;
+}
+
+// What we refuse ourselves; SMTP_OWN_COUNT: nothing.
+static enum smtp_own command_check(struct session *s, const struct smtp_command *cmd)
+{
+	switch (cmd->verb) {
+	case SMTP_V_UNKNOWN:
+		return SMTP_OWN_UNKNOWN_VERB;
+	case SMTP_V_FORBIDDEN:
+		return SMTP_OWN_FORBIDDEN_VERB;
+	case SMTP_V_STARTTLS:
+		return SMTP_OWN_NO_STARTTLS;
+	case SMTP_V_ETRN:
+		return (s->caps & SMTP_CAP_ETRN) != 0 ? SMTP_OWN_COUNT : SMTP_OWN_UNKNOWN_VERB;
+	case SMTP_V_MAIL:
+	case SMTP_V_RCPT:
+		return envelope_check(s, cmd);
+	default:
+		return SMTP_OWN_COUNT;
+	}
+}
+
+// BDAT announces octets that follow whatever becomes of the command (P7, P8).
+static bool bdat_command(
+	struct relay *r,
+	struct session *s,
+	const char *line,
+	uint32_t len,
+	const struct smtp_command *cmd
+)
+{
+	uint64_t octets;
+	bool last;
+
+	if (!smtp_bdat_parse(cmd, &octets, &last)) {
+		tcp_rx_drop(r->tcp, s->client, len);
+		session_say_in_turn(r, s, SMTP_OWN_BDAT_SYNTAX);
+		return true;
+	}
+	if ((s->caps & SMTP_CAP_CHUNKING) == 0) {
+		tcp_rx_drop(r->tcp, s->client, len);
+		s->swallow_left = octets;
+		s->own_after = SMTP_OWN_BDAT_NO_CHUNKING;
+		s->state = RELAY_S_SWALLOW_BDAT;
+		return true;
+	}
+	if (!command_forward(r, s, line, len, last ? SMTP_V_BODY : SMTP_V_BDAT))
+		return false;
+	tcp_rx_drop(r->tcp, s->client, len);
+	s->swallow_left = octets;
+	s->flags &= (uint16_t)~SESSION_F_BDAT_LAST;
+	if (last)
+		s->flags |= SESSION_F_BDAT_LAST;
+	s->state = RELAY_S_BDAT;
+	tcp_rx_window_set(r->tcp, s->client, SESSION_WINDOW_BODY);
+	return true;
+}
+
+static void ehlo_keep(struct session *s, const char *line, uint32_t len)
+{
+	s->flags &= (uint16_t)~SESSION_F_EHLO_KEPT;
+	if (len > SESSION_EHLO_MAX)
+		return;
+	memcpy(s->ehlo, line, len);
+	s->ehlo_len = (uint8_t)len;
+	s->flags |= SESSION_F_EHLO_KEPT;
+}
+
+static bool command_handle(struct relay *r, struct session *s, const char *line, uint32_t len)
+{
+	struct smtp_command cmd;
+	enum smtp_own own;
+
+	if (!line_is_clean(line, len)) {
+		tcp_rx_drop(r->tcp, s->client, len);
+		session_say_in_turn(r, s, SMTP_OWN_BARE_IN_COMMAND);
+		return true;
+	}
+	smtp_command_parse(line, len - 2, &cmd);
+	if (cmd.verb == SMTP_V_BDAT)
+		return bdat_command(r, s, line, len, &cmd);
+	own = command_check(s, &cmd);
+	if (own != SMTP_OWN_COUNT) {
+		tcp_rx_drop(r->tcp, s->client, len);
+		session_say_in_turn(r, s, own);
+		return true;
+	}
+	if (cmd.verb == SMTP_V_EHLO || cmd.verb == SMTP_V_HELO)
+		ehlo_keep(s, line, len);
+	if (cmd.verb == SMTP_V_QUIT)
+		s->flags |= SESSION_F_SAID_QUIT;
+	if (!command_forward(r, s, line, len, cmd.verb))
+		return false;
+	tcp_rx_drop(r->tcp, s->client, len);
+	return true;
+}
+
+// No greeted leg: only QUIT can be answered; a leg lost or reset after a body is opened again for
+// whatever comes next.
+static bool without_leg(struct relay *r, struct session *s)
+{
+	struct smtp_command cmd;
+	const char *line;
+	uint32_t len;
+
+	if (relay_line(r, s->client, SMTP_LINE_MAX, &line, &len) != LINE_OK)
+		return input_over(r, s);
+	smtp_command_parse(line, len, &cmd);
+	if (len >= 6 && line_is_clean(line, len)) {
+		smtp_command_parse(line, len - 2, &cmd);
+		if (cmd.verb == SMTP_V_QUIT) {
+			s->flags |= SESSION_F_SAID_QUIT;
+			tcp_rx_drop(r->tcp, s->client, len);
+			session_close(r, s, SMTP_OWN_QUIT);
+			return false;
+		}
+	}
+	if (s->leg_state == LEG_S_NONE)
+		leg_reopen(r, s);
+	return false;
+}
+
+static bool may_read(const struct session *s)
+{
+	if (s->pending_count == 0)
+		return true;
+	if ((s->flags & SESSION_F_WAIT) != 0 || s->pending_count == SESSION_PENDING_MAX)
+		return false;
+	return (s->caps & SMTP_CAP_PIPELINING) != 0;
+}
+
+bool command_step(struct relay *r, struct session *s)
+{
+	bool sasl = s->state == RELAY_S_AUTH;
+	enum line_result result;
+	const char *line;
+	uint32_t len;
+
+	if (s->client.v == 0 || (s->flags & (SESSION_F_CLOSING | SESSION_F_RETRY)) != 0)
+		return false;
+	if (s->leg_state != LEG_S_READY)
+		return without_leg(r, s);
+	if (!may_read(s))
+		return false;
+	if (s->pending_count == 0)
+		s->flags &= (uint16_t)~SESSION_F_WAIT;
+	if ((s->flags & SESSION_F_SWALLOW_LINE) != 0)
+		return line_swallow(r, s);
+	result = relay_line(r, s->client, SMTP_AUTH_LINE_MAX, &line, &len);
+	if (result == LINE_MORE)
+		return input_over(r, s);
+	if (result == LINE_LONG ||
+	    (!sasl && len > SMTP_LINE_MAX && strncasecmp(line, "AUTH ", 5) != 0)) {
+		s->flags |= SESSION_F_SWALLOW_LINE;
+		return line_swallow(r, s);
+	}
+	if (r->draining && !sasl && (s->flags & SESSION_F_MAIL) == 0 && s->pending_count == 0) {
+		session_close(r, s, SMTP_OWN_DRAIN);
+		return false;
+	}
+	if (!sasl)
+		return command_handle(r, s, line, len);
+	if (!command_forward(r, s, line, len, SMTP_V_AUTH))
+		return false;
+	tcp_rx_drop(r->tcp, s->client, len);
+	s->state = RELAY_S_COMMAND;
+	return true;
+}

@@ -1,0 +1,250 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Copyright (c) 2026, the Mailrace authors
+
+// The backend leg's life: opened at accept, moved to another backend while nothing of the client
+// has reached it (C9, "Who is refused"), left politely (Z5) or reset inside a body (C16). Worker
+// thread.
+
+#include "dataplane/proxy/session_types.h"
+
+#include <string.h>
+
+static uint32_t
+backend_choose(struct relay *r, const struct session *s, const struct blob_pool **ret_pool)
+{
+	const struct blob_service *service;
+	struct lb_view view = {
+		.blob = r->blob,
+		.ctl = r->config.shm.backend_ctl,
+		.local = r->config.shm.backends,
+		.others_active = r->config.shm.others_active,
+		.slots = r->config.shm.backend_slots,
+		.workers = r->env->count,
+		.now_ns = r->env->now_ns,
+	};
+
+	if (s->service_index >= r->blob->services.count)
+		return UINT32_MAX;
+	service = blob_at(r->blob, &r->blob->services, s->service_index, sizeof(*service));
+	*ret_pool = blob_at(r->blob, &r->blob->pools, service->pool, sizeof(**ret_pool));
+	return lb_pick(r->lb, &view, service->pool, s->tried, s->tried_count);
+}
+
+static struct ip_addr
+source_choose(struct relay *r, const struct blob_pool *pool, const struct ip_addr *backend)
+{
+	static const struct ip_addr any;
+	uint32_t start;
+
+	if (pool->source_count == 0)
+		return any;
+	start = rng_below(&r->env->rng, pool->source_count);
+	for (uint32_t i = 0; i < pool->source_count; i++) {
+		const struct blob_source *src =
+			blob_at(r->blob,
+				&r->blob->sources,
+				pool->sources + (start + i) % pool->source_count,
+				sizeof(*src));
+
+		if (ip_addr_is_v4(&src->addr) == ip_addr_is_v4(backend))
+			return src->addr;
+	}
+	return any;
+}
+
+static bool leg_connect(
+	struct relay *r,
+	struct session *s,
+	const struct blob_backend *b,
+	const struct blob_pool *pool
+)
+{
+	struct tcp_connect_args args = {
+		.local = source_choose(r, pool, &b->addr),
+		.remote = {b->addr, b->port},
+		.user = session_index(r, s) | TCP_USER_LEG,
+		.rcv_window = SESSION_WINDOW_COMMAND,
+		.syn_timeout_ms = pool->connect_timeout_ms,
+	};
+
+	return tcp_connect(r->tcp, &args, &s->leg) == 0;
+}
+
+void leg_open(struct relay *r, struct session *s)
+{
+	const struct blob_pool *pool = NULL;
+
+	while (s->tried_count < LB_MAX_TRIED) {
+		uint32_t index = backend_choose(r, s, &pool);
+		const struct blob_backend *b;
+
+		if (index == UINT32_MAX)
+			break;
+		b = blob_at(r->blob, &r->blob->backends, index, sizeof(*b));
+		s->tried[s->tried_count++] = b->slot;
+		s->backend_slot = b->slot;
+		if (!leg_connect(r, s, b, pool))
+			continue;
+		s->leg_state = LEG_S_CONNECTING;
+		s->leg_since_ms = env_now_ms(r->env);
+		s->leg_since_us = relay_now_us(r);
+		s->flags &= (uint16_t)~SESSION_F_LEG_FIN;
+		session_backend(r, s)->active++;
+		session_backend(r, s)->connecting++;
+		session_backend(r, s)->connects++;
+		stat_inc(r->env, STAT_LEG_OPENED);
+		tcp_peer_set(r->tcp, s->client, s->leg);
+		return;
+	}
+	r->config.shm.services[s->service_slot].no_backend++;
+	session_close(r, s, SMTP_OWN_NO_BACKEND);
+}
+
+void leg_forget(struct relay *r, struct session *s)
+{
+	struct shm_backend_local *backend = session_backend(r, s);
+
+	backend->active--;
+	if (s->leg_state == LEG_S_CONNECTING || s->leg_state == LEG_S_BANNER)
+		backend->connecting--;
+	s->leg.v = 0;
+	s->leg_state = LEG_S_NONE;
+	s->pending_count = 0;
+	s->reply_bytes = 0;
+	s->flags &= (uint16_t)~(SESSION_F_LEG_FIN | SESSION_F_WAIT);
+}
+
+void leg_drop(struct relay *r, struct session *s)
+{
+	struct tcp_conn_id leg = s->leg;
+
+	if (leg.v == 0)
+		return;
+	if (s->state == RELAY_S_DATA || s->state == RELAY_S_BDAT)
+		stat_inc(r->env, STAT_LEG_ABORTED_IN_BODY);
+	leg_forget(r, s);
+	tcp_abort(r->tcp, leg);
+}
+
+void leg_failed(struct relay *r, struct session *s, bool refused_by_reply)
+{
+	stat_inc(r->env, STAT_LEG_REFUSED);
+	lb_report_failure(r->lb, s->backend_slot, r->env->now_ns);
+	if (s->leg.v != 0)
+		leg_drop(r, s);
+	if (s->client.v == 0) {
+		session_free(r, s);
+		return;
+	}
+	if (env_now_ms(r->env) - s->started_ms > SESSION_LEG_PATIENCE_MS &&
+	    (s->flags & SESSION_F_EHLO_KEPT) == 0)
+		s->tried_count = LB_MAX_TRIED;
+	if (s->tried_count < LB_MAX_TRIED)
+		stat_inc(r->env, STAT_LEG_RETRIED);
+	leg_open(r, s);
+}
+
+static bool awaits_body_reply(const struct session *s)
+{
+	for (unsigned i = 0; i < s->pending_count; i++)
+		if (s->pending_verb[(s->pending_head + i) % SESSION_PENDING_MAX] == SMTP_V_BODY)
+			return true;
+	return false;
+}
+
+void leg_lost(struct relay *r, struct session *s)
+{
+	enum leg_state was = s->leg_state;
+	bool quit = s->pending_count > 0 && s->pending_verb[s->pending_head] == SMTP_V_QUIT;
+
+	if (awaits_body_reply(s)) {
+		session_backend(r, s)->eod_lost++;
+		stat_inc(r->env, STAT_LEG_EOD_LOST);
+	}
+	leg_forget(r, s);
+	if (s->state == RELAY_S_GONE) {
+		session_free(r, s);
+		return;
+	}
+	switch (s->state) {
+	case RELAY_S_DATA:
+		s->state = RELAY_S_SWALLOW_DATA;
+		s->own_after = SMTP_OWN_BODY_LOST;
+		session_run(r, s);
+		break;
+	case RELAY_S_BDAT:
+		s->state = RELAY_S_SWALLOW_BDAT;
+		s->own_after = SMTP_OWN_BODY_LOST;
+		session_run(r, s);
+		break;
+	case RELAY_S_SWALLOW_DATA:
+	case RELAY_S_SWALLOW_BDAT:
+		break;
+	case RELAY_S_SPLICE:
+		if (was == LEG_S_CONNECTING)
+			leg_failed(r, s, false);
+		else
+			splice_step(r, s);
+		break;
+	default:
+		if (was == LEG_S_CONNECTING || was == LEG_S_BANNER)
+			leg_failed(r, s, false);
+		else
+			session_close(r, s, quit ? SMTP_OWN_QUIT : SMTP_OWN_BACKEND_LOST);
+		break;
+	}
+}
+
+// Sends QUIT for a client that is not there any more.
+static void leg_quit(struct relay *r, struct session *s)
+{
+	stat_inc(r->env, STAT_LEG_QUITS);
+	if (!tcp_tx_write(r->tcp, s->leg, "QUIT\r\n", 6)) {
+		leg_drop(r, s);
+		return;
+	}
+	s->leg_state = LEG_S_QUITTING;
+	s->leg_since_ms = env_now_ms(r->env);
+}
+
+void leg_leave(struct relay *r, struct session *s)
+{
+	bool alone = s->client.v == 0;
+
+	switch (s->leg_state) {
+	case LEG_S_NONE:
+		return;
+	case LEG_S_CONNECTING:
+		leg_drop(r, s);
+		return;
+	case LEG_S_QUITTING:
+		return;
+	default:
+		break;
+	}
+	if (s->state == RELAY_S_DATA || s->state == RELAY_S_BDAT || s->state == RELAY_S_SPLICE ||
+	    !alone) {
+		leg_drop(r, s);
+		return;
+	}
+	if (s->state != RELAY_S_GONE) {
+		s->state = RELAY_S_GONE;
+		s->leg_since_ms = env_now_ms(r->env);
+		stat_inc(r->env, STAT_LEG_ORPHANS);
+	}
+	if (s->leg_state == LEG_S_READY && s->pending_count == 0)
+		leg_quit(r, s);
+	if (s->leg.v != 0)
+		session_timer(r, s);
+}
+
+void leg_reopen(struct relay *r, struct session *s)
+{
+	if ((s->flags & SESSION_F_EHLO_KEPT) == 0) {
+		session_close(r, s, SMTP_OWN_NO_LEG);
+		return;
+	}
+	stat_inc(r->env, STAT_LEG_REOPENED);
+	s->tried_count = 0;
+	leg_open(r, s);
+}

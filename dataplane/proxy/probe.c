@@ -1,0 +1,255 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Copyright (c) 2026, the Mailrace authors
+
+// Health probes: a quiet SMTP client (connect, banner, EHLO with our own name, QUIT, wait for 221)
+// through the traffic's own path, ordered and judged by control (Z8). Uses a session slot without a
+// client. Worker thread.
+
+#include "dataplane/proxy/session_types.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static struct probe_times *times_of(struct session *s)
+{
+	return (struct probe_times *)s->ehlo;
+}
+
+static void event_send(struct relay *r, struct ctl_msg *msg)
+{
+	msg->generation = r->blob->generation;
+	if (!r->config.event(r->config.up, msg)) {
+		stat_inc(r->env, STAT_CTL_EVENTS_LOST);
+		if (r->config.shm.worker != NULL)
+			r->config.shm.worker->events_lost++;
+	}
+}
+
+static void result_send(
+	struct relay *r,
+	uint32_t request_id,
+	uint32_t slot,
+	enum ctl_probe_result_code code,
+	const struct session *s
+)
+{
+	struct ctl_msg msg = {
+		.type = CTL_EVT_PROBE, .length = sizeof(msg.probe_result), .request_id = request_id
+	};
+
+	msg.probe_result.backend_slot = slot;
+	msg.probe_result.code = (uint16_t)code;
+	if (s != NULL) {
+		const struct probe_times *t = (const struct probe_times *)s->ehlo;
+
+		msg.probe_result.stage = s->probe_stage;
+		msg.probe_result.reply = s->reply_code;
+		msg.probe_result.connect_us = t->connect_us;
+		msg.probe_result.banner_us = t->banner_us;
+		msg.probe_result.ehlo_us = t->ehlo_us;
+		if (s->probe_stage == CTL_STAGE_QUIT)
+			msg.probe_result.quit_us = relay_now_us(r) - t->mark_us;
+	}
+	event_send(r, &msg);
+}
+
+void probe_start(struct relay *r, const struct ctl_msg *msg)
+{
+	const struct ctl_probe *want = &msg->probe;
+	const struct blob_backend *b = NULL;
+	struct tcp_connect_args args = {.rcv_window = SESSION_WINDOW_COMMAND};
+	struct session *s;
+	uint32_t idx;
+
+	if (r->blob != NULL && want->generation == r->blob->generation &&
+	    want->backend_index < r->blob->backends.count)
+		b = blob_at(r->blob, &r->blob->backends, want->backend_index, sizeof(*b));
+	idx = b != NULL && b->slot == want->backend_slot ? idpool_get(&r->ids) : 0;
+	if (idx == 0) {
+		stat_inc(r->env, STAT_PROBE_NO_RESOURCE);
+		if (r->blob != NULL)
+			result_send(
+				r, msg->request_id, want->backend_slot, CTL_PROBE_NO_RESOURCE, NULL
+			);
+		return;
+	}
+	s = session_of(r, idx);
+	*s = (struct session){
+		.id = ++r->next_id,
+		.state = RELAY_S_PROBE,
+		.backend_slot = b->slot,
+		.request_id = msg->request_id,
+		.leg_state = LEG_S_CONNECTING,
+		.leg_since_ms = env_now_ms(r->env),
+		.service_index = UINT32_MAX,
+	};
+	times_of(s)->mark_us = relay_now_us(r);
+	times_of(s)->timeout_ms = want->timeout_ms != 0 ? want->timeout_ms : 30000;
+	args.local = want->source;
+	args.remote = (struct ip_endpoint){b->addr, b->port};
+	args.user = idx | TCP_USER_LEG;
+	args.syn_timeout_ms = want->connect_timeout_ms != 0 ? want->connect_timeout_ms : 3000;
+	stat_inc(r->env, STAT_PROBE_SENT);
+	if (tcp_connect(r->tcp, &args, &s->leg) != 0) {
+		stat_inc(r->env, STAT_PROBE_NO_RESOURCE);
+		result_send(r, msg->request_id, b->slot, CTL_PROBE_NO_RESOURCE, NULL);
+		s->leg.v = 0;
+		session_free(r, s);
+		return;
+	}
+	session_timer(r, s);
+}
+
+void probe_end(struct relay *r, struct session *s, enum ctl_probe_result_code code)
+{
+	struct tcp_conn_id leg = s->leg;
+	struct tcp_info info = {0};
+
+	if (leg.v != 0)
+		tcp_info_get(r->tcp, leg, &info);
+	result_send(r, s->request_id, s->backend_slot, code, s);
+	s->leg.v = 0;
+	if (leg.v != 0 && strcmp(info.state, "closed") != 0)
+		tcp_release(r->tcp, leg, true);
+	session_free(r, s);
+}
+
+static void
+stage_next(struct relay *r, struct session *s, uint32_t *took, enum ctl_probe_stage stage)
+{
+	uint32_t now = relay_now_us(r);
+
+	*took = now - times_of(s)->mark_us;
+	times_of(s)->mark_us = now;
+	s->probe_stage = (uint8_t)stage;
+	s->leg_since_ms = env_now_ms(r->env);
+}
+
+// The last line of a reply came. Returns false when the probe is over.
+static bool stage_reply(struct relay *r, struct session *s)
+{
+	char cmd[300];
+	int n = 0;
+
+	switch (s->probe_stage) {
+	case CTL_STAGE_BANNER:
+		if (s->reply_code != 220) {
+			probe_end(r, s, CTL_PROBE_BANNER);
+			return false;
+		}
+		stage_next(r, s, &times_of(s)->banner_us, CTL_STAGE_EHLO);
+		n = snprintf(cmd, sizeof(cmd), "EHLO %s\r\n", r->blob->hostname);
+		break;
+	case CTL_STAGE_EHLO:
+		if (s->reply_code != 250) {
+			probe_end(r, s, CTL_PROBE_EHLO);
+			return false;
+		}
+		stage_next(r, s, &times_of(s)->ehlo_us, CTL_STAGE_QUIT);
+		n = snprintf(cmd, sizeof(cmd), "QUIT\r\n");
+		break;
+	default:
+		probe_end(r, s, CTL_PROBE_OK);
+		return false;
+	}
+	if (!tcp_tx_write(r->tcp, s->leg, cmd, (uint32_t)n)) {
+		probe_end(r, s, CTL_PROBE_NO_RESOURCE);
+		return false;
+	}
+	return true;
+}
+
+bool probe_step(struct relay *r, struct session *s)
+{
+	enum line_result result;
+	const char *line;
+	uint32_t len;
+	bool more = false;
+
+	if (s->leg_state == LEG_S_CONNECTING)
+		return false;
+	if (s->probe_stage == CTL_STAGE_CONNECT)
+		stage_next(r, s, &times_of(s)->connect_us, CTL_STAGE_BANNER);
+	result = relay_line(r, s->leg, SMTP_REPLY_LINE_MAX, &line, &len);
+	if (result == LINE_MORE) {
+		if ((s->flags & SESSION_F_LEG_FIN) != 0)
+			probe_end(r, s, CTL_PROBE_CLOSED);
+		return false;
+	}
+	s->reply_code = 0;
+	if (result == LINE_OK && len >= 5 && line[len - 2] == '\r')
+		s->reply_code = (uint16_t)smtp_reply_code(line, len - 2, &more);
+	if (s->reply_code == 0) {
+		probe_end(r, s, CTL_PROBE_MALFORMED);
+		return false;
+	}
+	tcp_rx_drop(r->tcp, s->leg, len);
+	return more || stage_reply(r, s);
+}
+
+static void session_report(struct relay *r, const struct session *s, uint32_t request_id)
+{
+	struct ctl_msg msg = {
+		.type = CTL_EVT_SESSION, .length = sizeof(msg.session), .request_id = request_id
+	};
+	struct ctl_session *out = &msg.session;
+	struct tcp_info info;
+
+	*out = (struct ctl_session){
+		.id = s->id,
+		.service_slot = s->service_slot,
+		.backend_slot = s->leg.v != 0 ? s->backend_slot : 0,
+		.state = s->state,
+		.leg_state = s->leg_state,
+		.age_ms = env_now_ms(r->env) - s->started_ms,
+		.idle_ms = env_now_ms(r->env) - s->touched_ms,
+		.messages = s->messages,
+		.recipients = s->recipients,
+		.bytes_from_client = s->body_bytes,
+	};
+	if (s->client.v != 0) {
+		tcp_info_get(r->tcp, s->client, &info);
+		out->client = info.remote.addr;
+		out->client_port = info.remote.port;
+		out->local = info.local.addr;
+		out->local_port = info.local.port;
+	}
+	event_send(r, &msg);
+}
+
+static void session_list(struct relay *r, const struct ctl_msg *msg)
+{
+	struct ctl_msg end = {
+		.type = CTL_EVT_SESSION_END,
+		.length = sizeof(end.session_list),
+		.request_id = msg->request_id,
+	};
+	uint32_t limit = msg->session_list.limit < 256 ? msg->session_list.limit : 256;
+	uint32_t i = msg->session_list.cursor > 0 ? msg->session_list.cursor : 1;
+
+	for (; i < r->ids.count && limit > 0; i++) {
+		const struct session *s = session_of(r, i);
+
+		if (r->ids.next[i] != UINT32_MAX || s->state == RELAY_S_PROBE)
+			continue;
+		session_report(r, s, msg->request_id);
+		limit--;
+	}
+	end.session_list.cursor = i < r->ids.count ? i : 0;
+	event_send(r, &end);
+}
+
+void relay_command(struct relay *r, const struct ctl_msg *msg)
+{
+	switch (msg->type) {
+	case CTL_CMD_PROBE:
+		probe_start(r, msg);
+		break;
+	case CTL_CMD_SESSION_LIST:
+		session_list(r, msg);
+		break;
+	default:
+		stat_inc(r->env, STAT_CTL_UNKNOWN);
+		break;
+	}
+}

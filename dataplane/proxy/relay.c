@@ -1,0 +1,517 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Copyright (c) 2026, the Mailrace authors
+
+// The relay's life, its sessions' table, and TCP's events. Worker thread.
+
+#include "dataplane/proxy/session_types.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+static struct wheel_entry *timer_entry(void *owner, uint32_t idx)
+{
+	return &((struct relay *)owner)->session[idx].timer;
+}
+
+static void timer_fire(void *owner, uint32_t idx);
+
+struct relay *relay_new(const struct relay_config *config)
+{
+	struct relay *r = calloc(1, sizeof(*r));
+	uint32_t *ids;
+
+	if (r == NULL)
+		return NULL;
+	r->config = *config;
+	r->env = config->env;
+	r->session = calloc(config->max_sessions + 1, sizeof(struct session));
+	ids = calloc(config->max_sessions + 1, sizeof(uint32_t));
+	r->lb = lb_new(config->shm.backend_slots, &config->env->rng);
+	if (r->session == NULL || ids == NULL || r->lb == NULL) {
+		free(ids);
+		relay_free(r);
+		errno = ENOMEM;
+		return NULL;
+	}
+	idpool_init(&r->ids, ids, config->max_sessions + 1);
+	wheel_init(&r->wheel, env_now_ms(r->env), r, timer_entry, timer_fire);
+	return r;
+}
+
+void relay_free(struct relay *r)
+{
+	if (r == NULL)
+		return;
+	free(r->session);
+	free(r->ids.next);
+	lb_free(r->lb);
+	free(r);
+}
+
+void relay_attach(struct relay *r, struct tcp_stack *tcp)
+{
+	r->tcp = tcp;
+}
+
+size_t relay_bytes(const struct relay *r)
+{
+	return ((size_t)r->config.max_sessions + 1) * (sizeof(struct session) + sizeof(uint32_t));
+}
+
+uint32_t relay_sessions(const struct relay *r)
+{
+	return r->ids.used;
+}
+
+const void *
+blob_at(const struct blob_header *blob, const struct blob_array *array, uint32_t index, size_t size)
+{
+	return (const uint8_t *)blob + array->off + index * size;
+}
+
+bool relay_is_local(const struct relay *r, const struct ip_addr *addr)
+{
+	if (r->blob == NULL)
+		return false;
+	for (uint32_t i = 0; i < r->blob->listeners.count; i++) {
+		const struct blob_listener *l =
+			blob_at(r->blob, &r->blob->listeners, i, sizeof(*l));
+
+		if (ip_addr_eq(&l->addr, addr))
+			return true;
+	}
+	for (uint32_t i = 0; i < r->blob->sources.count; i++) {
+		const struct blob_source *src =
+			blob_at(r->blob, &r->blob->sources, i, sizeof(*src));
+
+		if (ip_addr_eq(&src->addr, addr))
+			return true;
+	}
+	return false;
+}
+
+void relay_generation(struct relay *r, const struct blob_header *blob)
+{
+	r->blob = blob;
+	lb_generation(r->lb, blob);
+}
+
+enum line_result relay_line(
+	struct relay *r,
+	struct tcp_conn_id conn,
+	uint32_t max,
+	const char **ret,
+	uint32_t *ret_len
+)
+{
+	const uint8_t *p;
+	uint32_t len, off = 0;
+
+	while (off < max && tcp_rx_peek(r->tcp, conn, off, &p, &len)) {
+		const uint8_t *lf = memchr(p, '\n', len < max - off ? len : max - off);
+		uint32_t n = lf != NULL ? (uint32_t)(lf - p) + 1 : len;
+
+		if (lf != NULL && off == 0) {
+			*ret = (const char *)p;
+			*ret_len = n;
+			return LINE_OK;
+		}
+		if (n > max - off)
+			n = max - off;
+		memcpy(r->scratch + off, p, n);
+		off += n;
+		if (lf != NULL) {
+			*ret = r->scratch;
+			*ret_len = off;
+			return LINE_OK;
+		}
+	}
+	return off >= max ? LINE_LONG : LINE_MORE;
+}
+
+void session_free(struct relay *r, struct session *s)
+{
+	uint32_t idx = session_index(r, s);
+
+	BUG_ON_HOT(s->client.v != 0 || s->leg.v != 0);
+	wheel_stop(&r->wheel, idx);
+	if (s->state != RELAY_S_PROBE) {
+		stat_inc(r->env, STAT_SESSION_ENDED);
+		r->config.shm.services[s->service_slot].active--;
+	}
+	s->id = 0;
+	idpool_put(&r->ids, idx);
+}
+
+void session_touch(struct relay *r, struct session *s)
+{
+	s->touched_ms = env_now_ms(r->env);
+}
+
+static uint32_t pool_timeout(const struct relay *r, const struct session *s)
+{
+	const struct blob_service *service = NULL;
+	const struct blob_pool *pool;
+	bool body;
+
+	if (s->service_index < r->blob->services.count)
+		service = blob_at(r->blob, &r->blob->services, s->service_index, sizeof(*service));
+	if (service == NULL || service->slot != s->service_slot)
+		return 660000;
+	pool = blob_at(r->blob, &r->blob->pools, service->pool, sizeof(*pool));
+	if (s->leg_state == LEG_S_CONNECTING)
+		return pool->connect_timeout_ms + 1000; // TCP's own limit comes first
+	if (s->leg_state == LEG_S_BANNER)
+		return pool->banner_timeout_ms;
+	body = s->pending_count > 0 && s->pending_verb[s->pending_head] == SMTP_V_BODY;
+	return body ? pool->end_of_data_timeout_ms : pool->reply_timeout_ms;
+}
+
+static uint32_t client_timeout(const struct relay *r, const struct session *s)
+{
+	const struct blob_service *service;
+
+	if (s->service_index >= r->blob->services.count)
+		return 300000;
+	service = blob_at(r->blob, &r->blob->services, s->service_index, sizeof(*service));
+	if (s->state == RELAY_S_DATA || s->state == RELAY_S_BDAT)
+		return service->data_idle_ms;
+	return service->client_idle_ms;
+}
+
+// Does the session wait for its backend (the client's idle timer stands still then, C10)?
+static bool waits_for_leg(const struct session *s)
+{
+	return s->pending_count > 0 || s->leg_state == LEG_S_CONNECTING ||
+	       s->leg_state == LEG_S_BANNER || s->leg_state == LEG_S_REEHLO ||
+	       s->leg_state == LEG_S_QUITTING;
+}
+
+void session_timer(struct relay *r, struct session *s)
+{
+	uint32_t at;
+
+	if ((s->flags & SESSION_F_RETRY) != 0)
+		at = env_now_ms(r->env) + SESSION_RETRY_MS;
+	else if (s->state == RELAY_S_PROBE)
+		at = s->leg_since_ms + ((struct probe_times *)s->ehlo)->timeout_ms;
+	else if (s->leg_state == LEG_S_QUITTING)
+		at = s->leg_since_ms + SESSION_QUIT_MS;
+	else if (s->state == RELAY_S_GONE)
+		at = s->leg_since_ms + SESSION_ORPHAN_MS;
+	else if (waits_for_leg(s))
+		at = s->leg_since_ms + pool_timeout(r, s);
+	else
+		at = s->touched_ms + client_timeout(r, s);
+	wheel_arm(&r->wheel, session_index(r, s), at);
+}
+
+// Nobody answered in time.
+static void leg_timed_out(struct relay *r, struct session *s)
+{
+	if (s->state == RELAY_S_GONE || s->leg_state == LEG_S_QUITTING) {
+		leg_drop(r, s);
+		if (s->client.v == 0)
+			session_free(r, s);
+		return;
+	}
+	if (s->leg_state == LEG_S_CONNECTING || s->leg_state == LEG_S_BANNER) {
+		session_backend(r, s)->connect_timeouts++;
+		leg_leave(r, s);
+		leg_failed(r, s, false);
+		return;
+	}
+	stat_inc(r->env, STAT_LEG_REPLY_TIMEOUT);
+	leg_drop(r, s);
+	session_close(r, s, SMTP_OWN_BACKEND_TIMEOUT);
+}
+
+static void timer_fire(void *owner, uint32_t idx)
+{
+	struct relay *r = owner;
+	struct session *s = session_of(r, idx);
+	uint32_t limit;
+
+	if ((s->flags & SESSION_F_RETRY) != 0) {
+		s->flags &= (uint16_t)~SESSION_F_RETRY;
+		session_run(r, s);
+		return;
+	}
+	if (s->state == RELAY_S_PROBE) {
+		probe_end(r, s, CTL_PROBE_TIMEOUT);
+		return;
+	}
+	if (waits_for_leg(s) || s->state == RELAY_S_GONE) {
+		leg_timed_out(r, s);
+		return;
+	}
+	limit = client_timeout(r, s);
+	if ((int32_t)(env_now_ms(r->env) - s->touched_ms - limit) < 0) {
+		session_timer(r, s);
+		return;
+	}
+	if (s->state == RELAY_S_DATA || s->state == RELAY_S_BDAT)
+		leg_drop(r, s); // C16
+	session_close(r, s, SMTP_OWN_IDLE);
+}
+
+unsigned relay_timers_run(struct relay *r)
+{
+	return wheel_run(&r->wheel, env_now_ms(r->env), RELAY_TIMER_QUOTA);
+}
+
+uint32_t relay_next_timer_ms(const struct relay *r, uint32_t limit_ms)
+{
+	int32_t left = (int32_t)(wheel_next_ms(&r->wheel, limit_ms) - env_now_ms(r->env));
+
+	return left < 0 ? 0 : (uint32_t)left < limit_ms ? (uint32_t)left : limit_ms;
+}
+
+void session_run(struct relay *r, struct session *s)
+{
+	uint64_t id = s->id;
+	bool more = true;
+
+	for (unsigned i = 0; more && i < SESSION_TURN_LOOPS * SESSION_PENDING_MAX; i++) {
+		more = s->state == RELAY_S_PROBE ? probe_step(r, s) : reply_step(r, s);
+		if (s->id != id)
+			return; // ended
+		switch (s->state) {
+		case RELAY_S_COMMAND:
+		case RELAY_S_AUTH:
+			more = command_step(r, s) || more;
+			break;
+		case RELAY_S_DATA:
+		case RELAY_S_BDAT:
+			more = body_step(r, s) || more;
+			break;
+		case RELAY_S_SWALLOW_DATA:
+		case RELAY_S_SWALLOW_BDAT:
+			more = swallow_step(r, s) || more;
+			break;
+		case RELAY_S_SPLICE:
+			more = splice_step(r, s);
+			break;
+		default:
+			break;
+		}
+		if (s->id != id)
+			return;
+	}
+	if (more)
+		s->flags |= SESSION_F_RETRY;
+	session_timer(r, s);
+}
+
+static void on_data(void *app, struct tcp_conn_id conn, uint32_t user)
+{
+	struct relay *r = app;
+	struct session *s = session_of(r, user & ~TCP_USER_LEG);
+
+	if ((user & TCP_USER_LEG) == 0)
+		session_touch(r, s);
+	session_run(r, s);
+}
+
+static void on_sent(void *app, struct tcp_conn_id conn, uint32_t user)
+{
+	struct relay *r = app;
+	struct session *s = session_of(r, user & ~TCP_USER_LEG);
+
+	if (s->state == RELAY_S_DATA || s->state == RELAY_S_BDAT)
+		session_touch(r, s); // a slow backend is not an idle client
+	session_run(r, s);
+}
+
+static void on_connect(void *app, struct tcp_conn_id conn, uint32_t user)
+{
+	struct relay *r = app;
+	struct session *s = session_of(r, user & ~TCP_USER_LEG);
+
+	s->leg_state = LEG_S_BANNER;
+	s->leg_since_ms = env_now_ms(r->env);
+	session_run(r, s);
+}
+
+static void on_fin(void *app, struct tcp_conn_id conn, uint32_t user)
+{
+	struct relay *r = app;
+	struct session *s = session_of(r, user & ~TCP_USER_LEG);
+
+	s->flags |= (user & TCP_USER_LEG) != 0 ? SESSION_F_LEG_FIN : SESSION_F_CLIENT_FIN;
+	session_run(r, s);
+}
+
+static void
+on_close(void *app, struct tcp_conn_id conn, uint32_t user, enum tcp_close_reason reason)
+{
+	struct relay *r = app;
+	struct session *s = session_of(r, user & ~TCP_USER_LEG);
+	struct shm_backend_local *backend = session_backend(r, s);
+
+	if ((user & TCP_USER_LEG) == 0) {
+		s->client.v = 0;
+		client_gone(r, s);
+		return;
+	}
+	backend->connect_refused += reason == TCP_CLOSE_REFUSED;
+	backend->connect_timeouts +=
+		reason == TCP_CLOSE_TIMEOUT && s->leg_state == LEG_S_CONNECTING;
+	backend->resets += reason == TCP_CLOSE_RESET;
+	if (s->state == RELAY_S_PROBE) {
+		probe_end(
+			r,
+			s,
+			reason == TCP_CLOSE_REFUSED       ? CTL_PROBE_REFUSED
+			: reason == TCP_CLOSE_UNREACHABLE ? CTL_PROBE_UNREACHABLE
+			: reason == TCP_CLOSE_TIMEOUT     ? CTL_PROBE_TIMEOUT
+							  : CTL_PROBE_CLOSED
+		);
+		return;
+	}
+	leg_lost(r, s);
+}
+
+static uint32_t on_accept(void *app, struct tcp_conn_id conn, uint32_t cookie);
+static bool
+on_syn(void *app,
+       const struct ip_endpoint *local,
+       const struct ip_endpoint *remote,
+       struct tcp_listen_info *ret);
+
+const struct tcp_ops relay_tcp_ops = {
+	.on_syn = on_syn,
+	.on_accept = on_accept,
+	.on_connect = on_connect,
+	.on_data = on_data,
+	.on_sent = on_sent,
+	.on_fin = on_fin,
+	.on_close = on_close,
+};
+
+static bool
+on_syn(void *app,
+       const struct ip_endpoint *local,
+       const struct ip_endpoint *remote,
+       struct tcp_listen_info *ret)
+{
+	const struct relay *r = app;
+
+	for (uint32_t i = 0; r->blob != NULL && i < r->blob->listeners.count; i++) {
+		const struct blob_listener *l =
+			blob_at(r->blob, &r->blob->listeners, i, sizeof(*l));
+
+		if (l->port == local->port && ip_addr_eq(&l->addr, &local->addr)) {
+			*ret = (struct tcp_listen_info){.cookie = l->service,
+							.rcv_window = SESSION_WINDOW_COMMAND};
+			return true;
+		}
+	}
+	return false;
+}
+
+// The policy for this client: the service's, or that of the first rule whose network holds it.
+static const struct blob_policy *
+policy_for(const struct relay *r, const struct blob_service *service, const struct ip_addr *client)
+{
+	for (uint32_t i = 0; i < service->rule_count; i++) {
+		const struct blob_rule *rule =
+			blob_at(r->blob, &r->blob->rules, service->rules + i, sizeof(*rule));
+
+		for (uint32_t k = 0; k < rule->prefix_count; k++) {
+			const struct blob_prefix *p =
+				blob_at(r->blob, &r->blob->prefixes, rule->prefixes + k, sizeof(*p)
+				);
+			struct ip_prefix prefix = {p->addr, p->len};
+
+			if (ip_prefix_contains(&prefix, client))
+				return &rule->policy;
+		}
+	}
+	return &service->policy;
+}
+
+static void session_greet(struct relay *r, struct session *s, const struct blob_policy *policy)
+{
+	if (policy->tls_mode == BLOB_TLS_PASSTHROUGH) {
+		s->state = RELAY_S_SPLICE;
+		stat_inc(r->env, STAT_SESSION_PASSTHROUGH);
+		return;
+	}
+	if (tcp_rx_bytes(r->tcp, s->client) > 0) {
+		stat_inc(r->env, STAT_SESSION_EARLY_TALKER);
+		if (policy->early_talker == BLOB_EARLY_REJECT) {
+			session_close(r, s, SMTP_OWN_EARLY_TALKER);
+			return;
+		}
+	}
+	session_say(r, s, SMTP_OWN_BANNER);
+}
+
+static uint32_t on_accept(void *app, struct tcp_conn_id conn, uint32_t cookie)
+{
+	struct relay *r = app;
+	uint32_t idx = cookie < r->blob->services.count ? idpool_get(&r->ids) : 0;
+	const struct blob_service *service;
+	const struct blob_policy *policy;
+	struct session *s = session_of(r, idx);
+	struct tcp_info info;
+
+	if (idx == 0) {
+		stat_inc(r->env, STAT_SESSION_NO_SLOT);
+		return TCP_USER_REFUSE;
+	}
+	service = blob_at(r->blob, &r->blob->services, cookie, sizeof(*service));
+	tcp_info_get(r->tcp, conn, &info);
+	policy = policy_for(r, service, &info.remote.addr);
+	*s = (struct session){
+		.client = conn,
+		.id = ++r->next_id,
+		.service_index = cookie,
+		.service_slot = service->slot,
+		.bare_lf = policy->bare_lf,
+		.max_message_bytes = service->max_message_bytes,
+		.max_recipients =
+			(uint16_t)(service->max_recipients < UINT16_MAX ? service->max_recipients
+									: UINT16_MAX),
+		.started_ms = env_now_ms(r->env),
+		.touched_ms = env_now_ms(r->env),
+	};
+	stat_inc(r->env, STAT_SESSION_ACCEPTED);
+	r->config.shm.services[s->service_slot].active++;
+	r->config.shm.services[s->service_slot].sessions++;
+	if (r->draining) {
+		session_close(r, s, SMTP_OWN_DRAIN);
+		return idx;
+	}
+	session_greet(r, s, policy);
+	if (s->id == r->next_id && s->client.v != 0)
+		leg_open(r, s);
+	if (s->id == r->next_id)
+		session_timer(r, s);
+	return idx;
+}
+
+void relay_drain(struct relay *r)
+{
+	r->draining = true;
+}
+
+void relay_check(const struct relay *r)
+{
+	uint32_t used = 0, armed = 0;
+
+	for (uint32_t i = 1; i < r->ids.count; i++) {
+		const struct session *s = &r->session[i];
+
+		if (r->ids.next[i] != UINT32_MAX)
+			continue;
+		used++;
+		armed += wheel_is_armed(&s->timer);
+		BUG_ON(s->id == 0 || (s->client.v == 0 && s->leg.v == 0));
+		BUG_ON(!wheel_is_armed(&s->timer)); // no state without a timer
+		BUG_ON(s->pending_count > SESSION_PENDING_MAX);
+	}
+	BUG_ON(used != r->ids.used || armed != r->wheel.armed);
+}

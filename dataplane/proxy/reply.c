@@ -1,0 +1,349 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Copyright (c) 2026, the Mailrace authors
+
+// Replies of the backend: each belongs to the oldest command that awaits one, is timed, and goes to
+// the client complete and in order (C4, C8, P2, G5). Worker thread.
+
+#include "dataplane/proxy/session_types.h"
+
+#include "common/abi/hist.h"
+
+#include <string.h>
+
+static void leg_release(struct relay *r, struct session *s)
+{
+	struct tcp_conn_id leg = s->leg;
+
+	leg_forget(r, s);
+	tcp_release(r->tcp, leg, true);
+}
+
+static void reply_count(struct relay *r, struct session *s, enum smtp_verb verb, unsigned code)
+{
+	struct shm_backend_local *backend = session_backend(r, s);
+	struct shm_service_local *service = &r->config.shm.services[s->service_slot];
+
+	backend->replies_4xx += code / 100 == 4;
+	backend->replies_5xx += code / 100 == 5;
+	backend->replies_421 += code == 421;
+	if (verb == SMTP_V_RCPT && code / 100 == 2) {
+		s->recipients++;
+		backend->recipients++;
+		service->recipients++;
+		stat_inc(r->env, STAT_SESSION_RECIPIENTS);
+	}
+	if (verb != SMTP_V_BODY)
+		return;
+	service->bytes += s->body_bytes;
+	if (code / 100 == 2) {
+		s->messages++;
+		backend->messages++;
+		service->messages++;
+		stat_inc(r->env, STAT_SESSION_MESSAGES);
+	} else {
+		stat_inc(r->env, STAT_SESSION_MESSAGES_REFUSED);
+	}
+}
+
+// What the finished reply to a command means for the client's side.
+static void reply_act(struct relay *r, struct session *s, enum smtp_verb verb, unsigned code)
+{
+	bool client = s->state != RELAY_S_GONE;
+
+	switch (verb) {
+	case SMTP_V_HELO:
+		s->caps = 0;
+		break;
+	case SMTP_V_MAIL:
+		if (code / 100 == 2) {
+			s->flags |= SESSION_F_MAIL;
+			s->recipients = 0;
+			s->body_bytes = 0;
+		}
+		break;
+	case SMTP_V_DATA:
+		if (code == 354 && client) {
+			s->state = RELAY_S_DATA;
+			s->dot = SMTP_DOT_START;
+			tcp_rx_window_set(r->tcp, s->client, SESSION_WINDOW_BODY);
+		} else if (code == 354) {
+			leg_drop(
+				r, s
+			); // the client has gone: no body will come, and none may be ended (C16)
+		}
+		break;
+	case SMTP_V_AUTH:
+		if (code == 334 && client)
+			s->state = RELAY_S_AUTH;
+		break;
+	case SMTP_V_RSET:
+	case SMTP_V_BODY:
+		s->flags &= (uint16_t)~SESSION_F_MAIL;
+		break;
+	default:
+		break;
+	}
+}
+
+static void clients_release(struct relay *r, struct session *s)
+{
+	struct tcp_conn_id client = s->client;
+
+	s->client.v = 0;
+	if (client.v != 0)
+		tcp_release(r->tcp, client, true);
+}
+
+// The last line was relayed.
+static void reply_done(struct relay *r, struct session *s, unsigned code)
+{
+	enum smtp_verb verb = (enum smtp_verb)s->pending_verb[s->pending_head];
+	uint32_t us = relay_now_us(r) - s->pending_us[s->pending_head];
+
+	s->pending_head = (uint8_t)((s->pending_head + 1) % SESSION_PENDING_MAX);
+	s->pending_count--;
+	s->reply_bytes = 0;
+	s->leg_since_ms = env_now_ms(r->env);
+	s->touched_ms = env_now_ms(r->env); // the client's turn begins now
+	hist_add(&session_backend(r, s)->latency[smtp_verb_group(verb)], us);
+	reply_count(r, s, verb, code);
+	reply_act(r, s, verb, code);
+	if (s->leg.v == 0) {
+		if (s->client.v == 0)
+			session_free(r, s);
+		return;
+	}
+	pending_flush_own(r, s);
+	if (code == 421 || verb == SMTP_V_QUIT) {
+		if (s->state == RELAY_S_DATA || s->state == RELAY_S_BDAT)
+			leg_drop(r, s);
+		else
+			leg_release(r, s);
+		clients_release(r, s);
+		session_free(r, s);
+	} else if (s->state == RELAY_S_GONE) {
+		leg_leave(r, s);
+		if (s->leg.v == 0)
+			session_free(r, s);
+	}
+}
+
+static void protocol_error(struct relay *r, struct session *s)
+{
+	stat_inc(r->env, STAT_LEG_MALFORMED);
+	if (s->leg_state == LEG_S_BANNER) {
+		leg_failed(r, s, true);
+		return;
+	}
+	leg_drop(r, s);
+	session_close(r, s, SMTP_OWN_BACKEND_PROTOCOL);
+}
+
+// The banner: 220 opens the leg, anything else sends the session to the next backend.
+static void banner_take(struct relay *r, struct session *s, unsigned code)
+{
+	struct shm_backend_local *backend = session_backend(r, s);
+
+	hist_add(&backend->latency[SHM_VERB_BANNER], relay_now_us(r) - s->leg_since_us);
+	if (code != 220) {
+		backend->replies_421 += code == 421;
+		if (code / 100 == 5)
+			stat_inc(r->env, STAT_LEG_SOURCE_REFUSED);
+		backend->connecting--;
+		s->leg_state = LEG_S_READY; // greeted, if not kindly
+		leg_release(r, s);
+		leg_failed(r, s, true);
+		return;
+	}
+	backend->connecting--;
+	backend->sessions++;
+	lb_report_success(r->lb, s->backend_slot);
+	s->leg_state = LEG_S_READY;
+	if (s->state == RELAY_S_GONE) {
+		leg_leave(r, s);
+		if (s->leg.v == 0)
+			session_free(r, s);
+		return;
+	}
+	if ((s->flags & SESSION_F_EHLO_KEPT) == 0)
+		return;
+	s->leg_state = LEG_S_REEHLO; // a fresh leg for a later mail
+	s->leg_since_ms = env_now_ms(r->env);
+	if (!tcp_tx_write(r->tcp, s->leg, s->ehlo, s->ehlo_len)) {
+		leg_drop(r, s);
+		session_close(r, s, SMTP_OWN_NO_LEG);
+	}
+}
+
+// A whole EHLO reply, rewritten. 0: not complete yet; false in *ret_ok: malformed.
+static uint32_t ehlo_collect(struct relay *r, struct session *s, bool *ret_ok)
+{
+	uint32_t len = 0, line = 0;
+	const uint8_t *p;
+	uint32_t n;
+
+	*ret_ok = true;
+	while (tcp_rx_peek(r->tcp, s->leg, len, &p, &n)) {
+		uint32_t take = n < RELAY_SCRATCH - len ? n : RELAY_SCRATCH - len;
+
+		memcpy(r->scratch + len, p, take);
+		len += take;
+		if (len == RELAY_SCRATCH)
+			break;
+	}
+	while (line < len) {
+		const char *lf = memchr(r->scratch + line, '\n', len - line);
+		uint32_t end = lf != NULL ? (uint32_t)(lf - r->scratch) + 1 : 0;
+		bool more = false;
+
+		if (lf == NULL)
+			break;
+		*ret_ok = end - line >= 5 && lf[-1] == '\r' &&
+			  smtp_reply_code(r->scratch + line, end - line - 2, &more) == 250;
+		if (!*ret_ok || !more)
+			return end;
+		line = end;
+	}
+	*ret_ok = len < RELAY_SCRATCH;
+	return *ret_ok ? 0 : len;
+}
+
+static bool ehlo_reply(struct relay *r, struct session *s)
+{
+	bool ok;
+	uint32_t len = ehlo_collect(r, s, &ok);
+	uint32_t out;
+
+	if (len == 0)
+		return false;
+	out = ok ? smtp_ehlo_filter(
+			   r->scratch, len, s->max_message_bytes, r->out, RELAY_SCRATCH, &s->caps
+		   )
+		 : 0;
+	if (out == 0) {
+		protocol_error(r, s);
+		return false;
+	}
+	if (s->leg_state != LEG_S_REEHLO && s->client.v != 0 &&
+	    !tcp_tx_write(r->tcp, s->client, r->out, out)) {
+		s->flags |= SESSION_F_RETRY;
+		return false;
+	}
+	tcp_rx_drop(r->tcp, s->leg, len);
+	if (s->leg_state == LEG_S_REEHLO)
+		s->leg_state = LEG_S_READY;
+	else
+		reply_done(r, s, 250);
+	return true;
+}
+
+// A reply nobody asked for: 421 is an announcement, anything else means the backend saw more than
+// we sent (G5).
+static bool
+reply_unasked(struct relay *r, struct session *s, unsigned code, const char *line, uint32_t len)
+{
+	if (code == 421) {
+		if (s->client.v != 0)
+			tcp_tx_write(r->tcp, s->client, line, len);
+		leg_release(r, s);
+	} else {
+		stat_inc(r->env, STAT_LEG_DESYNC);
+		session_backend(r, s)->desync++;
+		leg_drop(r, s);
+	}
+	clients_release(r, s);
+	session_free(r, s);
+	return false;
+}
+
+// True when the reply is to an EHLO and says 250: it is rewritten as a whole.
+static bool is_ehlo_reply(const struct session *s, unsigned code)
+{
+	if (code != 250 || s->reply_bytes > 0)
+		return false;
+	if (s->leg_state == LEG_S_REEHLO)
+		return true;
+	return s->leg_state == LEG_S_READY && s->pending_count > 0 &&
+	       s->pending_verb[s->pending_head] == SMTP_V_EHLO;
+}
+
+// A line of an ordinary reply, checked.
+static bool reply_line(
+	struct relay *r,
+	struct session *s,
+	const char *line,
+	uint32_t len,
+	unsigned code,
+	bool more
+)
+{
+	if (s->leg_state == LEG_S_QUITTING || (s->leg_state == LEG_S_BANNER && more) ||
+	    s->leg_state == LEG_S_REEHLO) {
+		bool reehlo = s->leg_state == LEG_S_REEHLO;
+
+		tcp_rx_drop(r->tcp, s->leg, len);
+		if (more)
+			return true;
+		leg_release(r, s);
+		if (reehlo)
+			session_close(r, s, SMTP_OWN_NO_LEG);
+		else
+			session_free(r, s);
+		return false;
+	}
+	if (s->leg_state == LEG_S_BANNER) {
+		tcp_rx_drop(r->tcp, s->leg, len);
+		banner_take(r, s, code);
+		return s->id != 0;
+	}
+	if (s->pending_count == 0)
+		return reply_unasked(r, s, code, line, len);
+	if ((s->reply_bytes > 0 && s->reply_code != code) ||
+	    s->reply_bytes + len > SMTP_REPLY_MAX) {
+		protocol_error(r, s);
+		return false;
+	}
+	if (s->client.v != 0 && !tcp_tx_write(r->tcp, s->client, line, len)) {
+		s->flags |= SESSION_F_RETRY;
+		return false;
+	}
+	tcp_rx_drop(r->tcp, s->leg, len);
+	s->reply_bytes += len;
+	s->reply_code = (uint16_t)code;
+	if (!more)
+		reply_done(r, s, code);
+	return true;
+}
+
+bool reply_step(struct relay *r, struct session *s)
+{
+	enum line_result result;
+	const char *line;
+	uint32_t len;
+	unsigned code;
+	bool more = false;
+
+	if (s->leg.v == 0 || s->leg_state <= LEG_S_CONNECTING || s->state == RELAY_S_SPLICE ||
+	    (s->flags & SESSION_F_RETRY) != 0)
+		return false;
+	result = relay_line(r, s->leg, SMTP_REPLY_LINE_MAX, &line, &len);
+	if (result == LINE_MORE) {
+		if ((s->flags & SESSION_F_LEG_FIN) != 0) {
+			struct tcp_conn_id leg = s->leg;
+
+			tcp_release(r->tcp, leg, true);
+			leg_lost(r, s);
+		}
+		return false;
+	}
+	code = result == LINE_OK && len >= 5 && line[len - 2] == '\r'
+		       ? smtp_reply_code(line, len - 2, &more)
+		       : 0;
+	if (code == 0) {
+		protocol_error(r, s);
+		return false;
+	}
+	if (is_ehlo_reply(s, code))
+		return ehlo_reply(r, s);
+	return reply_line(r, s, line, len, code, more);
+}

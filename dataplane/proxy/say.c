@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Copyright (c) 2026, the Mailrace authors
+
+// Replies of ours, in their turn among those of the backend, and the list of what awaits one.
+// Worker thread.
+
+#include "dataplane/proxy/session_types.h"
+
+bool session_say(struct relay *r, struct session *s, enum smtp_own own)
+{
+	uint32_t len = smtp_own_format(own, r->blob->hostname, r->out, 400);
+
+	stat_inc(r->env, smtp_own_stat(own));
+	if (s->client.v == 0)
+		return true;
+	if (tcp_tx_write(r->tcp, s->client, r->out, len))
+		return true;
+	stat_inc(r->env, STAT_SESSION_NO_BUFFER);
+	return false;
+}
+
+bool pending_push(struct relay *r, struct session *s, unsigned verb)
+{
+	unsigned i = (s->pending_head + s->pending_count) % SESSION_PENDING_MAX;
+
+	BUG_ON_HOT(s->pending_count == SESSION_PENDING_MAX);
+	if (s->pending_count == 0)
+		s->leg_since_ms = env_now_ms(r->env);
+	s->pending_verb[i] = (uint8_t)verb;
+	s->pending_us[i] = relay_now_us(r);
+	s->pending_count++;
+	return true;
+}
+
+// Those of ours whose turn has come.
+void pending_flush_own(struct relay *r, struct session *s)
+{
+	while (s->pending_count > 0 && s->pending_verb[s->pending_head] >= SMTP_V_COUNT) {
+		enum smtp_own own =
+			(enum smtp_own)(s->pending_verb[s->pending_head] - SMTP_V_COUNT);
+
+		s->pending_head = (uint8_t)((s->pending_head + 1) % SESSION_PENDING_MAX);
+		s->pending_count--;
+		session_say(r, s, own);
+	}
+}
+
+void session_say_in_turn(struct relay *r, struct session *s, enum smtp_own own)
+{
+	if (s->pending_count == 0)
+		session_say(r, s, own);
+	else
+		pending_push(r, s, SMTP_V_COUNT + (unsigned)own);
+}
+
+void session_close(struct relay *r, struct session *s, enum smtp_own own)
+{
+	if (s->client.v != 0) {
+		struct tcp_conn_id client = s->client;
+
+		session_say(r, s, own);
+		s->client.v = 0;
+		tcp_release(r->tcp, client, true);
+	}
+	s->flags |= SESSION_F_CLOSING;
+	leg_leave(r, s);
+	if (s->leg.v == 0)
+		session_free(r, s);
+}

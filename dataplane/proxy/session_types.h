@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Copyright (c) 2026, the Mailrace authors
+
+// Struct bodies of the relay, for dataplane/proxy and its tests only. A session is 256 bytes in a
+// flat array; what it refers to of the configuration are slots and copied policy, never pointers
+// into a generation.
+
+#pragma once
+
+#include "common/bug.h"
+#include "common/idpool.h"
+#include "common/wheel.h"
+#include "dataplane/proxy/relay.h"
+#include "dataplane/smtp/dot.h"
+#include "dataplane/smtp/own.h"
+#include "dataplane/smtp/reply.h"
+#include "dataplane/smtp/verb.h"
+
+#define SESSION_PENDING_MAX 14       // commands awaiting replies; more wait unread (back-pressure)
+#define SESSION_EHLO_MAX 40          // EHLO line kept for a fresh leg
+#define SESSION_WINDOW_COMMAND 16384 // receive window in the command phase
+#define SESSION_WINDOW_BODY (256U << 10)
+#define SESSION_RETRY_MS 10           // no buffer: once more
+#define SESSION_LEG_PATIENCE_MS 60000 // over all backends tried
+#define SESSION_ORPHAN_MS 600000      // Z5
+#define SESSION_QUIT_MS 30000
+#define SESSION_TURN_LOOPS 64 // commands or replies a call handles before it yields
+#define RELAY_TIMER_QUOTA 256
+#define RELAY_SCRATCH 16384
+#define TCP_USER_LEG 0x40000000U // in a connection's user word: the session's backend leg
+
+enum relay_state {            // of the client side
+	RELAY_S_COMMAND,      // reads commands
+	RELAY_S_AUTH,         // reads SASL lines
+	RELAY_S_DATA,         // a body, to the leg
+	RELAY_S_BDAT,         // a chunk, to the leg
+	RELAY_S_SWALLOW_DATA, // a body, discarded to its true end
+	RELAY_S_SWALLOW_BDAT, // a chunk, discarded
+	RELAY_S_SPLICE,       // passthrough: bytes both ways, unread
+	RELAY_S_GONE,         // no client (orphan leg)
+	RELAY_S_PROBE,        // no client ever: a health probe
+};
+
+enum leg_state {
+	LEG_S_NONE,
+	LEG_S_CONNECTING,
+	LEG_S_BANNER, // established, 220 not seen
+	LEG_S_REEHLO, // fresh leg for a later mail: the client's EHLO was sent again
+	LEG_S_READY,
+	LEG_S_QUITTING, // QUIT of ours sent
+};
+
+enum {
+	SESSION_F_CLIENT_FIN = 1 << 0, // half-closed: what it sent before still counts
+	SESSION_F_LEG_FIN = 1 << 1,
+	SESSION_F_SWALLOW_LINE = 1 << 2, // rest of a line that was too long
+	SESSION_F_WAIT = 1 << 3, // the last command must be answered before the next is read
+	SESSION_F_BDAT_LAST = 1 << 4,
+	SESSION_F_CLOSING = 1 << 5, // 221 or 421 was said: only the queue is flushed
+	SESSION_F_MAIL = 1 << 6,    // a transaction is open
+	SESSION_F_EHLO_KEPT = 1 << 7,
+	SESSION_F_SAID_QUIT = 1 << 8,
+	SESSION_F_RETRY = 1 << 9, // waits for a buffer
+};
+
+struct pending {
+	uint32_t since_us;
+	uint8_t verb; // enum smtp_verb; SMTP_V_COUNT + enum smtp_own for a reply of ours in its
+		      // turn
+};
+
+struct session {
+	struct wheel_entry timer;
+	struct tcp_conn_id client, leg;
+	uint64_t id;
+	uint64_t swallow_left; // octets of a chunk
+	uint16_t flags;
+	uint8_t state, leg_state;
+	uint8_t dot;       // enum smtp_dot_state
+	uint8_t own_after; // reply after a swallowed body
+	uint8_t pending_head, pending_count;
+	uint32_t pending_us[SESSION_PENDING_MAX];
+	uint8_t pending_verb[SESSION_PENDING_MAX];
+	uint8_t tried_count;
+	uint8_t bare_lf;
+	uint32_t tried[LB_MAX_TRIED];
+	uint32_t service_index; // into the generation at accept; re-found by slot after a reload
+	uint32_t service_slot, backend_slot;
+	uint32_t caps; // the leg's
+	uint32_t started_ms, touched_ms, leg_since_ms;
+	uint32_t leg_since_us;
+	uint32_t reply_bytes; // of the reply being relayed
+	uint32_t body_bytes;  // of the message being relayed
+	uint32_t max_message_bytes;
+	uint16_t reply_code;
+	uint16_t messages;
+	uint16_t recipients, max_recipients;
+	uint32_t request_id; // probes
+	uint8_t ehlo_len, swallow_reply_due, probe_stage, reserved;
+	char ehlo[SESSION_EHLO_MAX];
+	uint32_t reserved2;
+};
+static_assert(sizeof(struct session) <= 256, "part of the 768 bytes an idle session (T7)");
+
+struct probe_times { // of sessions in RELAY_S_PROBE, kept in ehlo[]
+	uint32_t connect_us, banner_us, ehlo_us;
+	uint32_t mark_us;
+	uint32_t timeout_ms;
+};
+static_assert(sizeof(struct probe_times) <= SESSION_EHLO_MAX, "shares the room");
+
+struct relay {
+	struct worker_env *env;
+	struct tcp_stack *tcp;
+	struct relay_config config;
+	const struct blob_header *blob;
+	struct lb *lb;
+	struct session *session;
+	struct idpool ids;
+	struct wheel wheel;
+	uint64_t next_id;
+	bool draining;
+	uint32_t probes;
+	char scratch[RELAY_SCRATCH];
+	char out[RELAY_SCRATCH];
+	uint32_t list_cursor;
+};
+
+static inline struct session *session_of(struct relay *r, uint32_t idx)
+{
+	return &r->session[idx];
+}
+
+static inline uint32_t session_index(const struct relay *r, const struct session *s)
+{
+	return (uint32_t)(s - r->session);
+}
+
+static inline uint32_t relay_now_us(const struct relay *r)
+{
+	return (uint32_t)(r->env->now_ns / 1000U);
+}
+
+static inline struct shm_backend_local *session_backend(struct relay *r, const struct session *s)
+{
+	return &r->config.shm.backends[s->backend_slot];
+}
+
+// What a line read gave.
+enum line_result { LINE_MORE, LINE_OK, LINE_LONG };
+
+// relay.c
+const void *
+blob_at(const struct blob_header *blob, const struct blob_array *array, uint32_t index, size_t size
+);
+enum line_result relay_line(
+	struct relay *r,
+	struct tcp_conn_id conn,
+	uint32_t max,
+	const char **ret,
+	uint32_t *ret_len
+);
+void session_timer(struct relay *r, struct session *s);
+void session_touch(struct relay *r, struct session *s);
+// Everything that can go on now: commands, body, replies. After each event.
+void session_run(struct relay *r, struct session *s);
+void session_free(struct relay *r, struct session *s);
+
+// say.c: replies of ours
+bool session_say(struct relay *r, struct session *s, enum smtp_own own); // now
+void session_say_in_turn(
+	struct relay *r,
+	struct session *s,
+	enum smtp_own own
+); // after those awaited
+// Says 221/421 and closes the client; the leg leaves as its state asks.
+void session_close(struct relay *r, struct session *s, enum smtp_own own);
+bool pending_push(struct relay *r, struct session *s, unsigned verb);
+void pending_flush_own(struct relay *r, struct session *s);
+
+// leg.c
+void leg_open(struct relay *r, struct session *s);
+void leg_failed(struct relay *r, struct session *s, bool refused_by_reply);
+void leg_lost(struct relay *r, struct session *s);
+void leg_drop(struct relay *r, struct session *s);   // RST, counts
+void leg_forget(struct relay *r, struct session *s); // gone already
+void leg_leave(struct relay *r, struct session *s);  // politely, as far as the state lets
+void leg_reopen(struct relay *r, struct session *s);
+
+// command.c, body.c, reply.c: each returns true when it made progress
+bool command_step(struct relay *r, struct session *s);
+bool body_step(struct relay *r, struct session *s);
+bool swallow_step(struct relay *r, struct session *s);
+void body_refuse(struct relay *r, struct session *s, enum smtp_own own);
+bool reply_step(struct relay *r, struct session *s);
+bool splice_step(struct relay *r, struct session *s);
+
+// orphan.c
+void client_gone(struct relay *r, struct session *s);
+
+// probe.c
+void probe_start(struct relay *r, const struct ctl_msg *msg);
+bool probe_step(struct relay *r, struct session *s);
+void probe_end(struct relay *r, struct session *s, enum ctl_probe_result_code code);

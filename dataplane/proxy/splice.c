@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Copyright (c) 2026, the Mailrace authors
+
+// Passthrough: bytes both ways, unread; FIN is handed on behind the bytes before it, a reset as a
+// reset. Worker thread.
+
+#include "dataplane/proxy/session_types.h"
+
+static bool half(struct relay *r, struct tcp_conn_id from, struct tcp_conn_id to, bool fin)
+{
+	uint32_t n = tcp_rx_bytes(r->tcp, from);
+	uint32_t moved = n > 0 ? tcp_tx_move(r->tcp, to, from, n) : 0;
+
+	if (fin && moved == n)
+		tcp_shutdown(r->tcp, to);
+	return moved > 0;
+}
+
+bool splice_step(struct relay *r, struct session *s)
+{
+	bool more;
+
+	if (s->leg.v == 0) { // the backend's connection ended
+		struct tcp_conn_id client = s->client;
+
+		s->client.v = 0;
+		if (client.v != 0)
+			tcp_abort(r->tcp, client);
+		session_free(r, s);
+		return false;
+	}
+	if (s->leg_state == LEG_S_CONNECTING)
+		return false;
+	if (s->leg_state == LEG_S_BANNER) {
+		session_backend(r, s)->connecting--;
+		session_backend(r, s)->sessions++;
+		lb_report_success(r->lb, s->backend_slot);
+		s->leg_state = LEG_S_READY;
+		tcp_rx_window_set(r->tcp, s->client, SESSION_WINDOW_BODY);
+		tcp_rx_window_set(r->tcp, s->leg, SESSION_WINDOW_BODY);
+	}
+	more = half(r, s->client, s->leg, (s->flags & SESSION_F_CLIENT_FIN) != 0);
+	more = half(r, s->leg, s->client, (s->flags & SESSION_F_LEG_FIN) != 0) || more;
+	session_touch(r, s);
+	if ((s->flags & SESSION_F_CLIENT_FIN) != 0 && (s->flags & SESSION_F_LEG_FIN) != 0 &&
+	    tcp_rx_bytes(r->tcp, s->client) == 0 && tcp_rx_bytes(r->tcp, s->leg) == 0) {
+		struct tcp_conn_id client = s->client, leg = s->leg;
+
+		s->client.v = 0;
+		leg_forget(r, s);
+		tcp_release(r->tcp, client, true);
+		tcp_release(r->tcp, leg, true);
+		session_free(r, s);
+		return false;
+	}
+	return more;
+}

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Copyright (c) 2026, the Mailrace authors
+
+// The table of our own replies, and its text. Pure.
+
+#include "dataplane/smtp/own.h"
+
+#include <stdio.h>
+
+const struct smtp_own_reply smtp_own_replies[SMTP_OWN_COUNT] = {
+#define OWN(sym, code, text) [SMTP_OWN_##sym] = {code, text},
+#include "dataplane/smtp/own.def"
+#undef OWN
+};
+
+#define OWN(sym, code, text) \
+	static_assert( \
+		(int)STAT_SMTP_OWN_##sym - (int)STAT_SMTP_OWN_BANNER == (int)SMTP_OWN_##sym, \
+		"rows of own.def and of stats.def stand in the same order" \
+	);
+#include "dataplane/smtp/own.def"
+#undef OWN
+
+#pragma GCC diagnostic ignored "-Wformat-nonliteral" // the formats are the table's rows
+uint32_t smtp_own_format(enum smtp_own own, const char *hostname, char *out, uint32_t out_len)
+{
+	int n = snprintf(out, out_len - 2, smtp_own_replies[own].text, hostname);
+	uint32_t len = n < (int)out_len - 3 ? (uint32_t)n : out_len - 3;
+
+	out[len] = '\r';
+	out[len + 1] = '\n';
+	return len + 2;
+}

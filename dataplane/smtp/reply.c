@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Copyright (c) 2026, the Mailrace authors
+
+// Reply lines, EHLO keywords and envelope parameters. Pure.
+
+#include "dataplane/smtp/reply.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+
+static const struct {
+	const char *keyword;
+	uint32_t cap;
+} caps_known[] = {
+	{"PIPELINING", SMTP_CAP_PIPELINING},
+	{"CHUNKING", SMTP_CAP_CHUNKING},
+	{"8BITMIME", SMTP_CAP_8BITMIME},
+	{"SMTPUTF8", SMTP_CAP_SMTPUTF8},
+	{"DSN", SMTP_CAP_DSN},
+	{"BINARYMIME", SMTP_CAP_BINARYMIME},
+	{"SIZE", SMTP_CAP_SIZE},
+	{"AUTH", SMTP_CAP_AUTH},
+	{"ETRN", SMTP_CAP_ETRN},
+	{"DELIVERBY", SMTP_CAP_DELIVERBY},
+	{"REQUIRETLS", SMTP_CAP_REQUIRETLS},
+	{"MT-PRIORITY", SMTP_CAP_MT_PRIORITY},
+	{"FUTURERELEASE", SMTP_CAP_FUTURERELEASE},
+};
+
+// Never shown to a client: verbs that would take the session away from the relay, or lend it the
+// relay's trust.
+static const char *const hidden[] = {
+	"STARTTLS",
+	"XCLIENT",
+	"XFORWARD",
+	"X-ANONYMOUSTLS",
+	"X-EXPS",
+	"XEXCH50",
+	"XSHADOW",
+	"X-LINK2STATE",
+	"REQUIRETLS",
+};
+
+static const struct {
+	const char *name;
+	uint32_t cap;
+} params_known[] = {
+	{"SIZE", SMTP_CAP_SIZE},
+	{"BODY", SMTP_CAP_8BITMIME},
+	{"SMTPUTF8", SMTP_CAP_SMTPUTF8},
+	{"RET", SMTP_CAP_DSN},
+	{"ENVID", SMTP_CAP_DSN},
+	{"NOTIFY", SMTP_CAP_DSN},
+	{"ORCPT", SMTP_CAP_DSN},
+	{"AUTH", SMTP_CAP_AUTH},
+	{"BY", SMTP_CAP_DELIVERBY},
+	{"REQUIRETLS", SMTP_CAP_REQUIRETLS},
+	{"MT-PRIORITY", SMTP_CAP_MT_PRIORITY},
+	{"HOLDFOR", SMTP_CAP_FUTURERELEASE},
+	{"HOLDUNTIL", SMTP_CAP_FUTURERELEASE},
+};
+
+static bool word_is(const char *word, uint32_t len, const char *name)
+{
+	return strlen(name) == len && strncasecmp(word, name, len) == 0;
+}
+
+unsigned smtp_reply_code(const char *line, uint32_t len, bool *ret_more)
+{
+	unsigned code;
+
+	if (len < 3 || line[0] < '2' || line[0] > '5' || line[1] < '0' || line[1] > '9' ||
+	    line[2] < '0' || line[2] > '9')
+		return 0;
+	if (len > 3 && line[3] != ' ' && line[3] != '-')
+		return 0;
+	*ret_more = len > 3 && line[3] == '-';
+	code = (unsigned)(line[0] - '0') * 100 + (unsigned)(line[1] - '0') * 10 +
+	       (unsigned)(line[2] - '0');
+	return code;
+}
+
+static uint64_t number_get(const char *text, uint32_t len)
+{
+	uint64_t n = 0;
+
+	for (uint32_t i = 0; i < len && i < 18 && text[i] >= '0' && text[i] <= '9'; i++)
+		n = n * 10 + (uint64_t)(text[i] - '0');
+	return n;
+}
+
+// One line of an EHLO reply, without its code: true when the client may see it. Sets the capability
+// bit.
+static bool keyword_take(const char *text, uint32_t len, uint32_t *caps)
+{
+	uint32_t word = 0;
+
+	while (word < len && text[word] != ' ' && text[word] != '=' && text[word] != '\r')
+		word++;
+	for (unsigned i = 0; i < sizeof(hidden) / sizeof(hidden[0]); i++)
+		if (word_is(text, word, hidden[i]))
+			return false;
+	for (unsigned i = 0; i < sizeof(caps_known) / sizeof(caps_known[0]); i++)
+		if (word_is(text, word, caps_known[i].keyword))
+			*caps |= caps_known[i].cap;
+	return true;
+}
+
+// Writes a line with continuation mark; SIZE lowered to max.
+static uint32_t line_put(const char *line, uint32_t len, uint32_t max, char *out)
+{
+	if (max != 0 && len >= 8 && strncasecmp(line + 4, "SIZE", 4) == 0 &&
+	    (len == 8 || line[8] == ' ')) {
+		uint64_t theirs = len > 9 ? number_get(line + 9, len - 9) : 0;
+		uint64_t size = theirs == 0 || theirs > max
+					? max
+					: theirs; // 0 and none: no fixed limit (RFC 1870 3)
+
+		return (uint32_t)snprintf(out, 40, "250-SIZE %llu\r\n", (unsigned long long)size);
+	}
+	memcpy(out, line, len);
+	out[3] = '-';
+	out[len] = '\r';
+	out[len + 1] = '\n';
+	return len + 2;
+}
+
+uint32_t smtp_ehlo_filter(
+	const char *in,
+	uint32_t len,
+	uint32_t max_message_bytes,
+	char *out,
+	uint32_t out_len,
+	uint32_t *ret_caps
+)
+{
+	uint32_t used = 0, last = 0, caps = 0;
+	bool first = true;
+
+	while (len > 0) {
+		const char *end = memchr(in, '\n', len);
+		uint32_t whole = end != NULL ? (uint32_t)(end - in) + 1 : len;
+		uint32_t text = whole;
+
+		while (text > 0 && (in[text - 1] == '\n' || in[text - 1] == '\r'))
+			text--;
+		if (used + text + 48 > out_len)
+			return 0;
+		if (first || (text > 4 && keyword_take(in + 4, text - 4, &caps))) {
+			last = used;
+			if (text == 3) { // "250" alone
+				memcpy(out + used, "250-\r\n", 6);
+				used += 6;
+			} else {
+				used += line_put(
+					in, text, first ? 0 : max_message_bytes, out + used
+				);
+			}
+		}
+		first = false;
+		in += whole;
+		len -= whole;
+	}
+	if (used > 0)
+		out[last + 3] = ' ';
+	*ret_caps = caps;
+	return used;
+}
+
+// End of the path "<...>" (a quoted local part may hold blanks and '>').
+static uint32_t path_end(const char *args, uint32_t len)
+{
+	bool quoted = false;
+
+	for (uint32_t i = 0; i < len; i++) {
+		if (quoted && args[i] == '\\')
+			i++;
+		else if (args[i] == '"')
+			quoted = !quoted;
+		else if (args[i] == '>' && !quoted)
+			return i + 1;
+	}
+	return len;
+}
+
+bool smtp_params_check(const char *args, uint32_t len, uint32_t caps, uint64_t *ret_size)
+{
+	uint32_t i = path_end(args, len);
+
+	*ret_size = 0;
+	while (i < len) {
+		uint32_t word = i, value;
+
+		while (word < len && args[word] == ' ')
+			word++;
+		i = word;
+		while (i < len && args[i] != '=' && args[i] != ' ')
+			i++;
+		value = i;
+		while (i < len && args[i] != ' ')
+			i++;
+		for (unsigned k = 0; k < sizeof(params_known) / sizeof(params_known[0]); k++) {
+			if (!word_is(args + word, value - word, params_known[k].name))
+				continue;
+			if ((caps & params_known[k].cap) == 0)
+				return false;
+			if (params_known[k].cap == SMTP_CAP_SIZE && value < i)
+				*ret_size = number_get(args + value + 1, i - value - 1);
+			if (params_known[k].cap == SMTP_CAP_8BITMIME && i - value == 11 &&
+			    strncasecmp(args + value, "=BINARYMIME", 11) == 0 &&
+			    (caps & SMTP_CAP_BINARYMIME) == 0)
+				return false;
+		}
+	}
+	return true;
+}

@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Copyright (c) 2026, the Mailrace authors
+
+// One turn of a worker: its stages in order, each with a quota (docs/architecture.md, life of a
+// packet). Also run by the simulator with several virtual workers in one thread: no clock, no
+// lcore, no state outside struct worker.
+
+#include "dataplane/worker.h"
+
+#include <rte_mbuf.h>
+
+#include <errno.h>
+
+#include "dataplane/port/steer.h"
+
+#define STEER_QUOTA 64 // frames a turn from each other worker
+
+static void up_tcp_input(void *up, struct net_pkt *pkts, unsigned n)
+{
+	tcp_input_burst(((struct worker *)up)->tcp, pkts, n);
+}
+
+static void up_icmp_error(void *up, const struct net_icmp_error *err)
+{
+	tcp_icmp_error(((struct worker *)up)->tcp, err);
+}
+
+static bool up_is_local(void *up, const struct ip_addr *addr)
+{
+	return relay_is_local(((struct worker *)up)->relay, addr);
+}
+
+static bool up_steer(void *up, uint16_t to, uint8_t port, uint8_t what, struct rte_mbuf *m)
+{
+	struct worker *w = up;
+	const struct steer_elem elem = {.m = m, .port = port, .what = what};
+
+	return steer_put(w->steer_out[to], &elem);
+}
+
+static const struct net_ops net_ops = {
+	.tcp_input = up_tcp_input,
+	.icmp_error = up_icmp_error,
+	.is_local = up_is_local,
+	.steer = up_steer,
+};
+
+static bool layers_new(struct worker *w, const struct worker_config *config)
+{
+	const struct net_config net = {
+		.env = &w->env,
+		.shared = config->net_shared,
+		.pool = config->pool,
+		.port_ops = config->port_ops,
+		.port_dev = config->port_dev,
+		.ops = &net_ops,
+		.up = w,
+	};
+	const struct relay_config relay = {
+		.env = &w->env,
+		.shm = config->shm,
+		.max_sessions = config->max_sessions,
+		.event = config->event,
+		.up = config->up,
+	};
+	struct tcp_config tcp = {
+		.env = &w->env,
+		.net_shared = config->net_shared,
+		.ops = &relay_tcp_ops,
+		.small_pool = config->small_pool,
+		.ref_pool = config->ref_pool,
+		.max_conns = config->max_conns,
+		.max_minis = config->max_minis,
+		.max_slices = config->max_slices,
+		.flow_key = config->flow_key,
+		.isn_key = config->isn_key,
+		.port_flags = config->port_flags,
+	};
+
+	w->net = net_new(&net);
+	w->relay = relay_new(&relay);
+	if (w->net == NULL || w->relay == NULL)
+		return false;
+	tcp.net = w->net;
+	tcp.app = w->relay;
+	w->tcp = tcp_stack_new(&tcp);
+	if (w->tcp == NULL)
+		return false;
+	relay_attach(w->relay, w->tcp);
+	return true;
+}
+
+int worker_init(struct worker *w, const struct worker_config *config)
+{
+	*w = (struct worker){
+		.env = {.now_ns = config->now_ns,
+			.id = config->id,
+			.count = config->count,
+			.stats = config->stats},
+		.port_ops = config->port_ops,
+		.port_dev = config->port_dev,
+		.port_count = config->port_count,
+		.steer_out = config->steer_out,
+		.steer_in = config->steer_in,
+		.shm = config->shm.worker,
+	};
+	rng_seed(&w->env.rng, config->rng_seed);
+	if (!layers_new(w, config)) {
+		worker_fini(w);
+		return -ENOMEM;
+	}
+	return 0;
+}
+
+void worker_fini(struct worker *w)
+{
+	tcp_stack_free(w->tcp);
+	relay_free(w->relay);
+	net_free(w->net);
+	*w = (struct worker){0};
+}
+
+size_t worker_session_bytes(const struct worker *w)
+{
+	return relay_bytes(w->relay) + tcp_stack_bytes(w->tcp);
+}
+
+static unsigned ports_run(struct worker *w)
+{
+	struct rte_mbuf *burst[NET_BURST];
+	unsigned work = 0;
+
+	for (uint8_t p = 0; p < w->port_count; p++) {
+		uint16_t n = w->port_ops->rx_burst(w->port_dev, p, burst, NET_BURST);
+
+		if (n > 0)
+			net_input_burst(w->net, p, burst, n, false);
+		work += n;
+	}
+	return work;
+}
+
+// Frames and requests that other workers handed over.
+static unsigned rings_run(struct worker *w)
+{
+	unsigned work = 0;
+
+	for (uint16_t i = 0; i < w->env.count; i++) {
+		struct steer_elem elem;
+
+		if (i == w->env.id)
+			continue;
+		for (unsigned n = 0;
+		     n < STEER_QUOTA && steer_get_burst(w->steer_in[i], &elem, 1) == 1;
+		     n++) {
+			if (elem.what == NET_STEER_RESOLVE)
+				net_resolve_request(w->net, elem.port, elem.m);
+			else
+				net_input_burst(w->net, elem.port, &elem.m, 1, true);
+			work++;
+		}
+	}
+	return work;
+}
+
+unsigned worker_turn(struct worker *w)
+{
+	unsigned work = ports_run(w);
+
+	work += rings_run(w);
+	work += tcp_events_run(w->tcp);
+	work += relay_timers_run(w->relay);
+	work += tcp_timers_run(w->tcp);
+	work += tcp_events_run(w->tcp);
+	work += tcp_output_run(w->tcp);
+	net_timers(w->net);
+	net_flush(w->net);
+	return work;
+}
+
+uint32_t worker_next_timer_ms(const struct worker *w, uint32_t limit_ms)
+{
+	limit_ms = relay_next_timer_ms(w->relay, limit_ms);
+	return tcp_next_timer_ms(w->tcp, limit_ms);
+}

@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Copyright (c) 2026, the Mailrace authors
+
+// The product's workers on a simulated host.
+
+#include "tests/sim/box.h"
+
+#include <stdlib.h>
+
+#include "dataplane/port/steer.h"
+
+struct box {
+	struct sim *sim;
+	unsigned workers;
+	struct worker worker[SIM_WORKERS_MAX];
+	struct sim_port port[SIM_WORKERS_MAX];
+	struct rte_ring *ring[SIM_WORKERS_MAX][SIM_WORKERS_MAX]; // [from][to]
+	struct rte_ring *in[SIM_WORKERS_MAX][SIM_WORKERS_MAX];   // [to][from]
+	uint64_t stats[SIM_WORKERS_MAX][STAT_COUNT];
+	struct shm_worker shm[SIM_WORKERS_MAX];
+	struct shm_backend_local backend[SIM_WORKERS_MAX][BOX_SLOTS];
+	struct shm_service_local service[SIM_WORKERS_MAX][BOX_SLOTS];
+	struct shm_backend_ctl ctl[BOX_SLOTS];
+};
+
+static bool event_ignore(void *up, const struct ctl_msg *msg)
+{
+	return true;
+}
+
+static unsigned box_turn(struct sim_host *host)
+{
+	struct box *box = host->app;
+	unsigned work = 0;
+
+	for (unsigned i = 0; i < box->workers; i++) {
+		box->worker[i].env.now_ns = box->sim->now_ns;
+		work += worker_turn(&box->worker[i]);
+	}
+	return work;
+}
+
+static uint32_t box_next_ms(struct sim_host *host, uint32_t limit_ms)
+{
+	struct box *box = host->app;
+
+	for (unsigned i = 0; i < box->workers; i++)
+		limit_ms = worker_next_timer_ms(&box->worker[i], limit_ms);
+	return limit_ms;
+}
+
+static void box_check(struct sim_host *host)
+{
+	struct box *box = host->app;
+
+	for (unsigned i = 0; i < box->workers; i++) {
+		tcp_check(box->worker[i].tcp);
+		relay_check(box->worker[i].relay);
+	}
+}
+
+struct box *box_new(struct sim *sim, struct sim_host *host, const struct box_limits *limits)
+{
+	struct box *box = calloc(1, sizeof(*box));
+	struct net_port_config port;
+	struct net_shared_config shared = {
+		.ports = &port,
+		.port_count = 1,
+		.workers = host->queues,
+		.max_neighbors = 64,
+	};
+
+	if (box == NULL)
+		abort();
+	sim_host_port_config(host, &port);
+	for (unsigned i = 0; i < HASH_TOEPLITZ_KEY_LEN; i++)
+		shared.rss_key[i] = (uint8_t)rng_next(&sim->rng);
+	host->shared = net_shared_new(&shared);
+	box->sim = sim;
+	box->workers = host->queues;
+	for (unsigned from = 0; from < box->workers; from++)
+		for (unsigned to = 0; to < box->workers; to++)
+			box->ring[from][to] = box->in[to][from] = steer_ring_new();
+	for (unsigned i = 0; i < box->workers; i++) {
+		box->port[i] = (struct sim_port){host, (uint16_t)i};
+		const struct worker_config config = {
+			.id = (uint16_t)i,
+			.count = (uint16_t)box->workers,
+			.rng_seed = rng_next(&sim->rng),
+			.now_ns = sim->now_ns,
+			.stats = box->stats[i],
+			.net_shared = host->shared,
+			.pool = sim->pool,
+			.small_pool = sim->small_pool,
+			.ref_pool = sim->ref_pool,
+			.port_ops = &sim_port_ops,
+			.port_dev = &box->port[i],
+			.port_count = 1,
+			.port_flags = PORT_F_TX_MULTI_SEGS,
+			.max_sessions = limits->max_sessions,
+			.max_conns = limits->max_conns,
+			.max_minis = 256,
+			.max_slices = limits->max_slices,
+			.flow_key = {rng_next(&sim->rng), 3},
+			.isn_key = {rng_next(&sim->rng), 4},
+			.shm =
+				{
+					.worker = &box->shm[i],
+					.backends = box->backend[i],
+					.services = box->service[i],
+					.backend_ctl = box->ctl,
+					.backend_slots = BOX_SLOTS,
+					.service_slots = BOX_SLOTS,
+				},
+			.event = event_ignore,
+			.steer_out = box->ring[i],
+			.steer_in = box->in[i],
+		};
+		if (worker_init(&box->worker[i], &config) != 0)
+			abort();
+	}
+	host->app = box;
+	host->turn = box_turn;
+	host->next_ms = box_next_ms;
+	host->check = box_check;
+	return box;
+}
+
+void box_free(struct box *box)
+{
+	for (unsigned i = 0; i < box->workers; i++)
+		worker_fini(&box->worker[i]);
+	for (unsigned from = 0; from < box->workers; from++)
+		for (unsigned to = 0; to < box->workers; to++)
+			steer_ring_free(box->ring[from][to]);
+	free(box);
+}
+
+void box_generation(struct box *box, const struct blob_header *blob)
+{
+	for (unsigned i = 0; i < box->workers; i++)
+		relay_generation(box->worker[i].relay, blob);
+}
+
+bool box_idle(const struct box *box)
+{
+	for (unsigned i = 0; i < box->workers; i++) {
+		struct tcp_usage usage;
+
+		tcp_usage_get(box->worker[i].tcp, &usage);
+		if (relay_sessions(box->worker[i].relay) > 0 || usage.conns > 0 ||
+		    usage.slices > 0 || usage.half_open > 0 || usage.time_wait > 0)
+			return false;
+	}
+	return true;
+}
+
+uint64_t box_stat(const struct box *box, enum stat stat)
+{
+	uint64_t sum = 0;
+
+	for (unsigned i = 0; i < box->workers; i++)
+		sum += box->stats[i][stat];
+	return sum;
+}
+
+struct shm_backend_ctl *box_backend_ctl(struct box *box)
+{
+	return box->ctl;
+}

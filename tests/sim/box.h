@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Copyright (c) 2026, the Mailrace authors
+
+// The product in the simulator: M virtual workers with their own steering rings, run by
+// worker_turn, behind one port whose frames arrive at any worker.
+
+#pragma once
+
+#include "common/abi/blob.h"
+#include "dataplane/worker.h"
+#include "tests/sim/sim.h"
+
+#define BOX_SLOTS 32
+
+struct box_limits {
+	uint32_t max_sessions, max_conns, max_slices;
+};
+
+struct box;
+struct box *box_new(struct sim *sim, struct sim_host *host, const struct box_limits *limits);
+void box_free(struct box *box);
+void box_generation(struct box *box, const struct blob_header *blob);
+bool box_idle(const struct box *box); // no session, connection, slice
+uint64_t box_stat(const struct box *box, enum stat stat);
+struct shm_backend_ctl *box_backend_ctl(struct box *box);
