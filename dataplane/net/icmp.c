@@ -101,10 +101,11 @@ static void echo_reply(struct net *net, const struct ip_in *in, uint8_t proto)
 
 		icmp->icmp_cksum = 0;
 		ip6_output_header(&out, m);
-		icmp->icmp_cksum = rte_ipv6_udptcp_cksum_mbuf(
+		icmp->icmp_cksum = l4_cksum_ip6(
 			m,
 			rte_pktmbuf_mtod(m, const struct rte_ipv6_hdr *),
-			sizeof(struct rte_ipv6_hdr)
+			sizeof(struct rte_ipv6_hdr),
+			58
 		);
 	}
 	ip_transmit(net, route.port, &route.next_hop, NULL, m);
@@ -166,8 +167,7 @@ void icmp6_input(struct net *net, const struct ip_in *in)
 		rte_pktmbuf_mtod_offset(in->m, struct rte_icmp_hdr *, in->l4_off);
 	const struct rte_ipv6_hdr *ip = rte_pktmbuf_mtod(in->m, const struct rte_ipv6_hdr *);
 
-	if (in->l4_len < ICMP_HEADER ||
-	    rte_ipv6_udptcp_cksum_mbuf_verify(in->m, ip, in->l4_off) != 0) {
+	if (in->l4_len < ICMP_HEADER || l4_cksum_ip6(in->m, ip, in->l4_off, 58) != 0) {
 		net_drop(net, in->m, STAT_NET_ICMP_MALFORMED);
 		return;
 	}

@@ -20,8 +20,8 @@ static bool tcp_checksum_ok(const struct ip_in *in)
 	if (flag == RTE_MBUF_F_RX_L4_CKSUM_BAD)
 		return false;
 	if (ip_addr_is_v4(&in->src))
-		return rte_ipv4_udptcp_cksum_mbuf_verify(m, ip, in->l4_off) == 0;
-	return rte_ipv6_udptcp_cksum_mbuf_verify(m, ip, in->l4_off) == 0;
+		return l4_cksum_ip4(m, ip, in->l4_off) == 0;
+	return l4_cksum_ip6(m, ip, in->l4_off, in->proto) == 0;
 }
 
 static enum net_verdict tcp_segment(struct net *net, const struct ip_in *in, struct net_pkt *ret)

@@ -76,7 +76,7 @@ void ip4_output_header(const struct ip_out *out, struct rte_mbuf *m)
 		m->ol_flags |= RTE_MBUF_F_TX_IPV4 | RTE_MBUF_F_TX_TCP_CKSUM;
 		tcp->cksum = rte_ipv4_phdr_cksum(ip, m->ol_flags);
 	} else if (out->proto == 6) {
-		tcp->cksum = rte_ipv4_udptcp_cksum_mbuf(m, ip, sizeof(*ip));
+		tcp->cksum = l4_cksum_ip4(m, ip, sizeof(*ip));
 	}
 	ip->hdr_checksum = rte_ipv4_cksum(ip); // always in software: several ports do not offer it
 }

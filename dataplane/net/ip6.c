@@ -108,6 +108,6 @@ void ip6_output_header(const struct ip_out *out, struct rte_mbuf *m)
 		m->ol_flags |= RTE_MBUF_F_TX_IPV6 | RTE_MBUF_F_TX_TCP_CKSUM;
 		tcp->cksum = rte_ipv6_phdr_cksum(ip, m->ol_flags);
 	} else if (out->proto == 6) {
-		tcp->cksum = rte_ipv6_udptcp_cksum_mbuf(m, ip, sizeof(*ip));
+		tcp->cksum = l4_cksum_ip6(m, ip, sizeof(*ip), ip->proto);
 	}
 }

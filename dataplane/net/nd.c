@@ -55,8 +55,8 @@ nd_send(struct net *net,
 	nd->opt_len = 1;
 	memcpy(nd->opt_mac, net->shared->ports[port].info.mac, 6);
 	ip6_output_header(&out, m);
-	nd->cksum = rte_ipv6_udptcp_cksum_mbuf(
-		m, rte_pktmbuf_mtod(m, struct rte_ipv6_hdr *), sizeof(struct rte_ipv6_hdr)
+	nd->cksum = l4_cksum_ip6(
+		m, rte_pktmbuf_mtod(m, struct rte_ipv6_hdr *), sizeof(struct rte_ipv6_hdr), 58
 	);
 	if (mac == NULL)
 		mac_of_multicast(dst, group_mac);

@@ -159,6 +159,19 @@ void ip_transmit(
 	struct rte_mbuf *m
 );
 
+// cksum.c: of the transport segment at l4_off of an IP packet; 0 when the field holds the right
+// one.
+struct rte_ipv4_hdr;
+struct rte_ipv6_hdr;
+uint16_t l4_cksum(const struct rte_mbuf *m, uint16_t l4_off, uint16_t pseudo);
+uint16_t l4_cksum_ip4(const struct rte_mbuf *m, const struct rte_ipv4_hdr *ip, uint16_t l4_off);
+uint16_t l4_cksum_ip6(
+	const struct rte_mbuf *m,
+	const struct rte_ipv6_hdr *ip,
+	uint16_t l4_off,
+	uint8_t proto
+);
+
 // icmp.c
 void icmp4_input(struct net *net, const struct ip_in *in);
 void icmp6_input(struct net *net, const struct ip_in *in);

@@ -94,6 +94,7 @@ void leg_open(struct relay *r, struct session *s)
 		session_backend(r, s)->connects++;
 		stat_inc(r->env, STAT_LEG_OPENED);
 		tcp_peer_set(r->tcp, s->client, s->leg);
+		session_timer(r, s);
 		return;
 	}
 	r->config.shm.services[s->service_slot].no_backend++;

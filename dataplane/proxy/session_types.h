@@ -166,6 +166,15 @@ void session_touch(struct relay *r, struct session *s);
 void session_run(struct relay *r, struct session *s);
 void session_free(struct relay *r, struct session *s);
 
+// accept.c: two of TCP's events
+bool accept_syn(
+	void *app,
+	const struct ip_endpoint *local,
+	const struct ip_endpoint *remote,
+	struct tcp_listen_info *ret
+);
+uint32_t accept_session(void *app, struct tcp_conn_id conn, uint32_t cookie);
+
 // say.c: replies of ours
 bool session_say(struct relay *r, struct session *s, enum smtp_own own); // now
 void session_say_in_turn(

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #define LEGS_MAX 512
+#define LEG_IDLE_NS (1500ULL * 1000 * SIM_MS) // a server gives a silent client up
 
 enum leg_state { L_FREE, L_COMMAND, L_DATA, L_BDAT, L_ENDED };
 
@@ -16,6 +17,7 @@ struct leg {
 	enum leg_state state;
 	struct tcp_conn_id conn;
 	bool fin;
+	uint64_t heard_ns;
 	unsigned ehlos;
 	int client, message; // of the transaction, -1: none
 	unsigned rcpts_ok;
@@ -298,6 +300,12 @@ static void leg_turn(struct backend_app *app, struct leg *leg)
 			return;
 		}
 	}
+	if (tcp_rx_bytes(app->host->tcp, leg->conn) > 0)
+		leg->heard_ns = app->sim->now_ns;
+	else if (app->sim->now_ns - leg->heard_ns > LEG_IDLE_NS) {
+		leg_die(app, leg);
+		return;
+	}
 	leg_read(app, leg);
 	if (leg->state != L_FREE && leg->fin && leg->reply_at_ns == 0)
 		leg_finish(app, leg);
@@ -350,7 +358,12 @@ static uint32_t on_accept(void *a, struct tcp_conn_id conn, uint32_t cookie)
 
 		if (leg->state != L_FREE)
 			continue;
-		*leg = (struct leg){.state = L_COMMAND, .conn = conn, .client = -1};
+		*leg = (struct leg){
+			.state = L_COMMAND,
+			.conn = conn,
+			.client = -1,
+			.heard_ns = app->sim->now_ns,
+		};
 		app->open++;
 		app->legs_total++;
 		if (!app->plan.silent) {

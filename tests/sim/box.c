@@ -155,6 +155,33 @@ bool box_idle(const struct box *box)
 	return true;
 }
 
+void box_dump(const struct box *box)
+{
+	for (unsigned i = 0; i < box->workers; i++) {
+		struct tcp_usage u;
+
+		tcp_usage_get(box->worker[i].tcp, &u);
+		printf("worker %u: %u sessions, %u connections, %u slices, %u half open, %u "
+		       "time-wait\n",
+		       i,
+		       relay_sessions(box->worker[i].relay),
+		       u.conns,
+		       u.slices,
+		       u.half_open,
+		       u.time_wait);
+		for (uint32_t c = 1; c < 512; c++) {
+			struct tcp_info info;
+
+			tcp_info_get(box->worker[i].tcp, (struct tcp_conn_id){c}, &info);
+			if (strcmp(info.state, "closed") != 0)
+				printf("  %u -> %u %s\n",
+				       info.local.port,
+				       info.remote.port,
+				       info.state);
+		}
+	}
+}
+
 uint64_t box_stat(const struct box *box, enum stat stat)
 {
 	uint64_t sum = 0;

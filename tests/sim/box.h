@@ -20,6 +20,7 @@ struct box;
 struct box *box_new(struct sim *sim, struct sim_host *host, const struct box_limits *limits);
 void box_free(struct box *box);
 void box_generation(struct box *box, const struct blob_header *blob);
+void box_dump(const struct box *box);
 bool box_idle(const struct box *box); // no session, connection, slice
 uint64_t box_stat(const struct box *box, enum stat stat);
 struct shm_backend_ctl *box_backend_ctl(struct box *box);

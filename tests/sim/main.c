@@ -18,6 +18,7 @@ struct options {
 	uint64_t first, last;
 	bool trace;
 	const char *scenario;
+	const char *pcap;
 };
 
 static bool options_parse(int argc, char **argv, struct options *ret)
@@ -33,12 +34,14 @@ static bool options_parse(int argc, char **argv, struct options *ret)
 			ret->last = *dots == '.' ? strtoull(dots + 2, NULL, 0) : ret->first;
 		} else if (strcmp(argv[i], "--trace") == 0) {
 			ret->trace = true;
+		} else if (strcmp(argv[i], "--pcap") == 0 && i + 1 < argc) {
+			ret->pcap = argv[++i];
 		} else if (strcmp(argv[i], "--scenario") == 0 && i + 1 < argc) {
 			ret->scenario = argv[++i];
 		} else {
 			fprintf(stderr,
 				"usage: mailrace-sim [--seed N | --seeds A..B] [--scenario "
-				"direct|relay] [--trace]\n");
+				"direct|relay] [--trace [--pcap FILE]]\n");
 			return false;
 		}
 	}
@@ -67,6 +70,11 @@ seed_run(const struct options *options, struct sim *pools, uint64_t seed, bool t
 		abort();
 	sim->seed = seed;
 	sim->trace = trace;
+	if (trace && options->pcap != NULL) {
+		sim->pcap = fopen(options->pcap, "w");
+		if (sim->pcap != NULL)
+			sim_wire_pcap_start(sim->pcap);
+	}
 	sim->now_ns = 1000 * SIM_MS;
 	sim->end_ns = sim->now_ns + 4 * 3600 * 1000 * SIM_MS;
 	sim->pool = pools->pool;
@@ -78,6 +86,8 @@ seed_run(const struct options *options, struct sim *pools, uint64_t seed, bool t
 	else
 		scenario_relay(sim);
 	sim_wire_clear(sim);
+	if (sim->pcap != NULL)
+		fclose(sim->pcap);
 	for (unsigned h = 0; h < sim->host_count; h++)
 		sim_host_free(sim->host[h]);
 	if (sim->failed == NULL && (rte_mempool_in_use_count(sim->pool) != 0 ||

@@ -163,6 +163,34 @@ static void clients_make(struct sim *sim, struct plot *d, const struct sim_host 
 	}
 }
 
+// What is still open when a seed does not end.
+static void plot_dump(const struct plot *d)
+{
+	struct tcp_usage u;
+
+	printf("clients done %d, box idle %d\n", clients_done(d->clients), box_idle(d->box));
+	for (unsigned i = 0; i <= d->backends; i++) {
+		tcp_usage_get(d->host[i]->tcp, &u);
+		printf("host %u: %u connections, %u slices, %u half open, %u time-wait\n",
+		       d->host[i]->id,
+		       u.conns,
+		       u.slices,
+		       u.half_open,
+		       u.time_wait);
+		for (uint32_t c = 1; c < 512; c++) {
+			struct tcp_info info;
+
+			tcp_info_get(d->host[i]->tcp, (struct tcp_conn_id){c}, &info);
+			if (strcmp(info.state, "closed") != 0)
+				printf("  %u -> %u %s\n",
+				       info.local.port,
+				       info.remote.port,
+				       info.state);
+		}
+	}
+	box_dump(d->box);
+}
+
 static void plot_judge(struct sim *sim, struct plot *d)
 {
 	if (box_stat(d->box, STAT_LEG_DESYNC) != 0)
@@ -207,6 +235,8 @@ void scenario_relay(struct sim *sim)
 	sim_run(sim, plot_done, d);
 	if (sim->failed == NULL)
 		plot_judge(sim, d);
+	if (sim->trace && sim->failed != NULL)
+		plot_dump(d);
 	if (sim->trace)
 		for (unsigned i = 0; i < STAT_COUNT; i++)
 			if (box_stat(d->box, (enum stat)i) != 0)

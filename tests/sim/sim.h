@@ -79,6 +79,7 @@ struct sim {
 	uint64_t hash; // of all frames with their times
 	uint64_t frames;
 	bool trace;
+	FILE *pcap;         // NULL: none
 	const char *failed; // first broken oracle
 	char detail[256];
 	struct rte_mempool *pool, *small_pool, *ref_pool;
@@ -98,6 +99,7 @@ struct sim_port {
 void sim_host_mac(uint16_t id, uint8_t mac[6]);
 bool sim_wire_deliver(struct sim *sim);        // frames that are due; false: none were
 uint64_t sim_wire_next(const struct sim *sim); // UINT64_MAX: none on the way
+void sim_wire_pcap_start(FILE *out);
 void sim_wire_clear(struct sim *sim);
 
 struct sim_host *sim_host_new(struct sim *sim, uint16_t queues);

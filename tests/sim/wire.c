@@ -139,6 +139,27 @@ static uint16_t wire_rx(void *dev, uint16_t port, struct rte_mbuf **pkts, uint16
 
 const struct port_ops sim_port_ops = {.rx_burst = wire_rx, .tx_burst = wire_tx};
 
+// Delivered frames for tcpdump, when asked for: pcap, microseconds of virtual time.
+static void pcap_frame(FILE *out, uint64_t at_ns, const struct sim_frame *f)
+{
+	const uint32_t head[4] = {
+		(uint32_t)(at_ns / 1000000000U),
+		(uint32_t)(at_ns % 1000000000U / 1000U),
+		f->len,
+		f->len
+	};
+
+	fwrite(head, sizeof(head), 1, out);
+	fwrite(f->data, f->len, 1, out);
+}
+
+void sim_wire_pcap_start(FILE *out)
+{
+	const uint32_t head[6] = {0xa1b2c3d4, 2 | 4 << 16, 0, 0, 65535, 1};
+
+	fwrite(head, sizeof(head), 1, out);
+}
+
 bool sim_wire_deliver(struct sim *sim)
 {
 	bool any = false;
@@ -149,6 +170,8 @@ bool sim_wire_deliver(struct sim *sim)
 		struct rte_mbuf *m = rte_pktmbuf_alloc(sim->pool);
 
 		any = true;
+		if (sim->pcap != NULL)
+			pcap_frame(sim->pcap, sim->now_ns, f);
 		if (m != NULL &&
 		    host->rx_tail[f->queue] - host->rx_head[f->queue] < SIM_QUEUE_MAX) {
 			memcpy(rte_pktmbuf_append(m, (uint16_t)f->len), f->data, f->len);

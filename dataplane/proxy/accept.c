@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Copyright (c) 2026, the Mailrace authors
+
+// A new client: which listener and policy are its, our banner (or passthrough), and its backend leg
+// opened at once. Worker thread.
+
+#include "dataplane/proxy/session_types.h"
+
+bool accept_syn(
+	void *app,
+	const struct ip_endpoint *local,
+	const struct ip_endpoint *remote,
+	struct tcp_listen_info *ret
+)
+{
+	const struct relay *r = app;
+
+	for (uint32_t i = 0; r->blob != NULL && i < r->blob->listeners.count; i++) {
+		const struct blob_listener *l =
+			blob_at(r->blob, &r->blob->listeners, i, sizeof(*l));
+
+		if (l->port == local->port && ip_addr_eq(&l->addr, &local->addr)) {
+			*ret = (struct tcp_listen_info){.cookie = l->service,
+							.rcv_window = SESSION_WINDOW_COMMAND};
+			return true;
+		}
+	}
+	return false;
+}
+
+// The policy for this client: the service's, or that of the first rule whose network holds it.
+static const struct blob_policy *
+policy_for(const struct relay *r, const struct blob_service *service, const struct ip_addr *client)
+{
+	for (uint32_t i = 0; i < service->rule_count; i++) {
+		const struct blob_rule *rule =
+			blob_at(r->blob, &r->blob->rules, service->rules + i, sizeof(*rule));
+
+		for (uint32_t k = 0; k < rule->prefix_count; k++) {
+			const struct blob_prefix *p =
+				blob_at(r->blob, &r->blob->prefixes, rule->prefixes + k, sizeof(*p)
+				);
+			struct ip_prefix prefix = {p->addr, p->len};
+
+			if (ip_prefix_contains(&prefix, client))
+				return &rule->policy;
+		}
+	}
+	return &service->policy;
+}
+
+static void session_greet(struct relay *r, struct session *s, const struct blob_policy *policy)
+{
+	if (policy->tls_mode == BLOB_TLS_PASSTHROUGH) {
+		s->state = RELAY_S_SPLICE;
+		stat_inc(r->env, STAT_SESSION_PASSTHROUGH);
+		return;
+	}
+	if (tcp_rx_bytes(r->tcp, s->client) > 0) {
+		stat_inc(r->env, STAT_SESSION_EARLY_TALKER);
+		if (policy->early_talker == BLOB_EARLY_REJECT) {
+			session_close(r, s, SMTP_OWN_EARLY_TALKER);
+			return;
+		}
+	}
+	session_say(r, s, SMTP_OWN_BANNER);
+}
+
+uint32_t accept_session(void *app, struct tcp_conn_id conn, uint32_t cookie)
+{
+	struct relay *r = app;
+	uint32_t idx = cookie < r->blob->services.count ? idpool_get(&r->ids) : 0;
+	const struct blob_service *service;
+	const struct blob_policy *policy;
+	struct session *s = session_of(r, idx);
+	struct tcp_info info;
+
+	if (idx == 0) {
+		stat_inc(r->env, STAT_SESSION_NO_SLOT);
+		return TCP_USER_REFUSE;
+	}
+	service = blob_at(r->blob, &r->blob->services, cookie, sizeof(*service));
+	tcp_info_get(r->tcp, conn, &info);
+	policy = policy_for(r, service, &info.remote.addr);
+	*s = (struct session){
+		.client = conn,
+		.id = ++r->next_id,
+		.service_index = cookie,
+		.service_slot = service->slot,
+		.bare_lf = policy->bare_lf,
+		.max_message_bytes = service->max_message_bytes,
+		.max_recipients =
+			(uint16_t)(service->max_recipients < UINT16_MAX ? service->max_recipients
+									: UINT16_MAX),
+		.started_ms = env_now_ms(r->env),
+		.touched_ms = env_now_ms(r->env),
+	};
+	stat_inc(r->env, STAT_SESSION_ACCEPTED);
+	r->config.shm.services[s->service_slot].active++;
+	r->config.shm.services[s->service_slot].sessions++;
+	if (r->draining) {
+		session_close(r, s, SMTP_OWN_DRAIN);
+		return idx;
+	}
+	session_greet(r, s, policy);
+	if (s->id == r->next_id && s->client.v != 0)
+		leg_open(r, s);
+	if (s->id == r->next_id)
+		session_timer(r, s);
+	return idx;
+}
