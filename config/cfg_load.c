@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Copyright (c) 2026, the Mailrace authors
+
+// From the file to the model: the outer groups. Main thread.
+
+#include "config/cfg_parts.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void defaults_set(struct cfg *cfg, const char *path)
+{
+	snprintf(cfg->path, sizeof(cfg->path), "%s", path);
+	cfg->dataplane = (struct cfg_dataplane){
+		.workers = 1,
+		.max_sessions = 10000,
+		.memory_bytes = 512U << 20,
+		.buffers = 16384,
+		.idle_sleep = true,
+		.socket = "/run/mailrace/dataplane.sock",
+	};
+	snprintf(cfg->control.socket, sizeof(cfg->control.socket), "/run/mailrace/control.sock");
+	snprintf(cfg->control.state_dir, sizeof(cfg->control.state_dir), "/var/lib/mailrace");
+	ip_endpoint_parse("127.0.0.1:9825", &cfg->exporter.listen);
+}
+
+static void dataplane_read(struct cfg_reader *r, const config_setting_t *root)
+{
+	struct cfg_dataplane *d = &r->cfg->dataplane;
+	const config_setting_t *g = cfg_group(r, root, "dataplane");
+	uint64_t workers = d->workers, sessions = d->max_sessions, buffers = d->buffers;
+
+	if (g == NULL)
+		return;
+	cfg_keys_check(r, g, CFG_SEC_dataplane);
+	cfg_uint(r, g, "workers", (uint64_t[2]){1, CFG_MAX_WORKERS}, &workers);
+	cfg_uint(r, g, "max_sessions", (uint64_t[2]){16, 16000000}, &sessions);
+	cfg_uint(r, g, "buffers", (uint64_t[2]){4096, 16000000}, &buffers);
+	cfg_size(r, g, "hugepages", &d->hugepages_bytes);
+	cfg_size(r, g, "memory", &d->memory_bytes);
+	cfg_bool(r, g, "idle_sleep", &d->idle_sleep);
+	cfg_string(r, g, "user", d->user, sizeof(d->user));
+	cfg_string(r, g, "socket", d->socket, sizeof(d->socket));
+	d->workers = (unsigned)workers;
+	d->max_sessions = (uint32_t)sessions;
+	d->buffers = (uint32_t)buffers;
+}
+
+static void control_read(struct cfg_reader *r, const config_setting_t *root)
+{
+	const config_setting_t *g = cfg_group(r, root, "control");
+	char listen[IP_ENDPOINT_STRLEN] = "";
+
+	if (g != NULL) {
+		cfg_keys_check(r, g, CFG_SEC_control);
+		cfg_string(r, g, "socket", r->cfg->control.socket, sizeof(r->cfg->control.socket));
+		cfg_string(
+			r,
+			g,
+			"admin_group",
+			r->cfg->control.admin_group,
+			sizeof(r->cfg->control.admin_group)
+		);
+		cfg_string(
+			r,
+			g,
+			"read_group",
+			r->cfg->control.read_group,
+			sizeof(r->cfg->control.read_group)
+		);
+		cfg_string(
+			r,
+			g,
+			"state_dir",
+			r->cfg->control.state_dir,
+			sizeof(r->cfg->control.state_dir)
+		);
+		cfg_string(r, g, "user", r->cfg->control.user, sizeof(r->cfg->control.user));
+	}
+	g = cfg_group(r, root, "exporter");
+	if (g == NULL)
+		return;
+	cfg_keys_check(r, g, CFG_SEC_exporter);
+	cfg_string(r, g, "listen", listen, sizeof(listen));
+	cfg_string(r, g, "user", r->cfg->exporter.user, sizeof(r->cfg->exporter.user));
+	if (listen[0] != '\0' && ip_endpoint_parse(listen, &r->cfg->exporter.listen) < 0)
+		cfg_fail(r, config_setting_get_member(g, "listen"), "wants ADDRESS:PORT");
+}
+
+static void root_read(struct cfg_reader *r, const config_setting_t *root)
+{
+	cfg_keys_check(r, root, CFG_SEC_root);
+	cfg_string(r, root, "hostname", r->cfg->hostname, sizeof(r->cfg->hostname));
+	if (r->cfg->hostname[0] == '\0')
+		cfg_fail(r, NULL, "hostname is missing");
+	for (const char *c = r->cfg->hostname; *c != '\0'; c++) {
+		if (*c <= ' ' || *c > '~') {
+			cfg_fail(
+				r, config_setting_get_member(root, "hostname"), "is not a host name"
+			);
+			break;
+		}
+	}
+	dataplane_read(r, root);
+	control_read(r, root);
+	cfg_ports_read(r, root);
+	cfg_networks_read(r, root);
+	cfg_sources_read(r, root);
+	cfg_pools_read(r, root);
+	cfg_services_read(r, root);
+	// room for as much again, so that reloads can add
+	r->cfg->dataplane.backend_slots = 64;
+	r->cfg->dataplane.service_slots = 64;
+	for (unsigned i = 0; i < r->cfg->pool_count; i++)
+		r->cfg->dataplane.backend_slots += 2 * r->cfg->pools[i].backend_count;
+	r->cfg->dataplane.service_slots += 2 * r->cfg->service_count;
+}
+
+struct cfg *cfg_load(const char *path, struct cfg_errors *errs)
+{
+	struct cfg *cfg = calloc(1, sizeof(*cfg));
+	struct cfg_reader r = {.cfg = cfg, .errs = errs, .path = path};
+	config_t file;
+
+	*errs = (struct cfg_errors){0};
+	if (cfg == NULL) {
+		cfg_fail(&r, NULL, "no memory");
+		return NULL;
+	}
+	defaults_set(cfg, path);
+	config_init(&file);
+	if (config_read_file(&file, path) != CONFIG_TRUE) {
+		if (config_error_type(&file) == CONFIG_ERR_FILE_IO)
+			cfg_fail(&r, NULL, "cannot be read: %s", strerror(errno));
+		else
+			cfg_fail(
+				&r,
+				NULL,
+				"line %d: %s",
+				config_error_line(&file),
+				config_error_text(&file)
+			);
+	} else {
+		root_read(&r, config_root_setting(&file));
+	}
+	config_destroy(&file);
+	if (errs->errors > 0) {
+		cfg_free(cfg);
+		return NULL;
+	}
+	return cfg;
+}
+
+void cfg_free(struct cfg *cfg)
+{
+	if (cfg == NULL)
+		return;
+	for (unsigned i = 0; i < cfg->source_count; i++)
+		free(cfg->sources[i].addresses);
+	for (unsigned i = 0; i < cfg->network_count; i++)
+		free(cfg->networks[i].prefixes);
+	for (unsigned i = 0; i < cfg->pool_count; i++)
+		free(cfg->pools[i].backends);
+	for (unsigned i = 0; i < cfg->service_count; i++) {
+		free(cfg->services[i].listen);
+		free(cfg->services[i].rules);
+	}
+	free(cfg->sources);
+	free(cfg->networks);
+	free(cfg->pools);
+	free(cfg->services);
+	free(cfg);
+}
+
+const char *cfg_error_format(const struct cfg_error *err, char *buf, size_t len)
+{
+	char line[16] = "";
+
+	if (err->line != 0)
+		snprintf(line, sizeof(line), ":%u", err->line);
+	snprintf(
+		buf,
+		len,
+		"%s%s: %s%s%s",
+		err->file,
+		line,
+		err->key,
+		err->key[0] != '\0' ? ": " : "",
+		err->reason
+	);
+	return buf;
+}

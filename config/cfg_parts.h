@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Copyright (c) 2026, the Mailrace authors
+
+// The groups with free names, each read by a function of its own. For the files of cfg_load only.
+
+#pragma once
+
+#include "config/cfg_read.h"
+
+void cfg_ports_read(struct cfg_reader *r, const config_setting_t *root);
+void cfg_networks_read(struct cfg_reader *r, const config_setting_t *root);
+void cfg_sources_read(struct cfg_reader *r, const config_setting_t *root);
+void cfg_pools_read(struct cfg_reader *r, const config_setting_t *root);
+void cfg_services_read(struct cfg_reader *r, const config_setting_t *root);

@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Copyright (c) 2026, the Mailrace authors
+
+// Slot numbers while a blob is built: for cfg_blob.c and its tests. Main thread.
+
+#pragma once
+
+#include "config/cfg.h"
+
+enum cfg_slot_kind { CFG_SLOT_BACKEND, CFG_SLOT_SERVICE };
+
+void cfg_slots_begin(struct cfg_slots *slots);
+// The slot of a name, its old one where it had one; 0: none is left.
+uint32_t cfg_slots_get(struct cfg_slots *slots, enum cfg_slot_kind kind, const char *name);

@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Copyright (c) 2026, the Mailrace authors
+
+// Unit tests of the configuration: the shipped sample, errors with their places, blobs and their
+// check.
+
+#include "config/cfg.h"
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static const char *sample;
+static struct cfg_errors errs;
+
+// The sample with one piece of text replaced, loaded.
+static struct cfg *load_with(const char *from, const char *to)
+{
+	char path[] = "/tmp/mailrace-test-XXXXXX";
+	static char text[16384], out[20000];
+	FILE *f = fopen(sample, "r");
+	struct cfg *cfg;
+	char *at;
+	int fd;
+
+	assert_non_null(f);
+	text[fread(text, 1, sizeof(text) - 1, f)] = '\0';
+	fclose(f);
+	at = strstr(text, from);
+	assert_non_null(at);
+	snprintf(out, sizeof(out), "%.*s%s%s", (int)(at - text), text, to, at + strlen(from));
+	fd = mkstemp(path);
+	f = fdopen(fd, "w");
+	fputs(out, f);
+	fclose(f);
+	cfg = cfg_load(path, &errs);
+	remove(path);
+	return cfg;
+}
+
+static void refused(const char *from, const char *to, const char *key, const char *reason)
+{
+	assert_null(load_with(from, to));
+	assert_true(errs.errors > 0);
+	assert_string_equal(errs.item[0].key, key);
+	assert_non_null(strstr(errs.item[0].reason, reason));
+	assert_true(errs.item[0].line > 0);
+}
+
+static void the_sample_loads(void **state)
+{
+	struct cfg *cfg = cfg_load(sample, &errs);
+
+	assert_non_null(cfg);
+	assert_string_equal(cfg->hostname, "mail.example.com");
+	assert_int_equal(cfg->pools[0].backend_count, 2);
+	assert_int_equal(cfg->services[0].listen_count, 2);
+	assert_int_equal(cfg->services[0].rules[0].policy.bare_lf, BLOB_BARE_LF_RESTUFF);
+	assert_int_equal(cfg->services[0].max_message_bytes, 50U << 20);
+	cfg_free(cfg);
+}
+
+static void errors_name_the_key(void **state)
+{
+	refused("workers = 1;", "wokers = 1;", "dataplane.wokers", "unknown key");
+	refused("workers = 1;", "workers = 0;", "dataplane.workers", "not between");
+	refused("workers = 1;", "workers = \"1\";", "dataplane.workers", "whole number");
+	refused("interval = \"10s\"",
+		"interval = \"1s\"",
+		"pools.mail.probe.interval",
+		"at least 5s");
+	refused("interval = \"10s\"",
+		"interval = \"10\"",
+		"pools.mail.probe.interval",
+		"wants a time");
+	refused("pool = \"mail\"", "pool = \"post\"", "virtual_services.inbound", "not among pools"
+	);
+	refused("198.51.100.52:25", "198.51.100.52", "pools.mail.backends[1]", "ADDRESS:PORT");
+	refused("name = \"mx2\"", "name = \"mx1\"", "pools.mail.backends[1]", "already");
+	refused("from = \"printers\"",
+		"from = \"plotters\"",
+		"virtual_services.inbound.rules[0]",
+		"not among networks");
+}
+
+static void keys_not_built_yet_are_refused_by_name(void **state)
+{
+	refused("pool = \"mail\";",
+		"pool = \"mail\"; tls = { mode = \"starttls-optional\"; };",
+		"virtual_services.inbound.tls.mode",
+		"not built yet");
+	refused("networks = {", "certificates = { };\nnetworks = {", "certificates", "not built yet"
+	);
+	refused("scheduler =",
+		"client_address = \"transparent\"; scheduler =",
+		"pools.mail.client_address",
+		"not built yet");
+}
+
+static void every_truncation_is_refused_or_loads(void **state)
+{
+	static char text[16384];
+	FILE *f = fopen(sample, "r");
+	size_t len = fread(text, 1, sizeof(text), f);
+
+	fclose(f);
+	for (size_t n = 0; n < len; n += 7) {
+		char path[] = "/tmp/mailrace-test-XXXXXX";
+		FILE *out = fdopen(mkstemp(path), "w");
+		struct cfg *cfg;
+
+		fwrite(text, 1, n, out);
+		fclose(out);
+		cfg = cfg_load(path, &errs);
+		assert_true((cfg != NULL) == (errs.errors == 0));
+		cfg_free(cfg);
+		remove(path);
+	}
+}
+
+static void *blob_new(size_t *ret_len)
+{
+	struct cfg *cfg = cfg_load(sample, &errs);
+	struct cfg_slots *slots = cfg_slots_new(16, 16);
+	void *blob;
+
+	assert_int_equal(cfg_blob_build(cfg, slots, 7, &blob, ret_len, &errs), 0);
+	cfg_slots_free(slots);
+	cfg_free(cfg);
+	return blob;
+}
+
+static void blobs_pass_their_check_and_no_flipped_bit_does(void **state)
+{
+	size_t len;
+	uint8_t *blob = blob_new(&len);
+	const char *reason;
+
+	assert_int_equal(blob_check(blob, len, 16, 16, &reason), 0);
+	assert_int_equal(
+		blob_check(blob, len, 2, 16, &reason), -EINVAL
+	); // slots beyond the segment's
+	assert_int_equal(blob_check(blob, len - 1, 16, 16, &reason), -EINVAL);
+	for (size_t i = 0; i < len; i++) {
+		blob[i] ^= (uint8_t)(1U << (i % 8));
+		assert_int_equal(blob_check(blob, len, 16, 16, &reason), -EINVAL);
+		blob[i] ^= (uint8_t)(1U << (i % 8));
+	}
+	free(blob);
+}
+
+static void slots_stay_with_their_names(void **state)
+{
+	struct cfg *a = cfg_load(sample, &errs);
+	struct cfg *b =
+		load_with("{ name = \"mx1\"; address = \"198.51.100.51:25\"; weight = 100; },", "");
+	struct cfg_slots *slots = cfg_slots_new(16, 16);
+	const struct blob_backend *be;
+	struct blob_header *h;
+	uint32_t mx2;
+	void *blob;
+	size_t len;
+
+	assert_int_equal(cfg_blob_build(a, slots, 1, &blob, &len, &errs), 0);
+	h = blob;
+	be = (const struct blob_backend *)((uint8_t *)blob + h->backends.off);
+	mx2 = be[1].slot;
+	free(blob);
+	assert_int_equal(cfg_blob_build(b, slots, 2, &blob, &len, &errs), 0);
+	h = blob;
+	be = (const struct blob_backend *)((uint8_t *)blob + h->backends.off);
+	assert_string_equal(be[0].name, "mx2");
+	assert_int_equal(be[0].slot, mx2);
+	free(blob);
+	cfg_slots_free(slots);
+	cfg_free(a);
+	cfg_free(b);
+}
+
+int main(int argc, char **argv)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(the_sample_loads),
+		cmocka_unit_test(errors_name_the_key),
+		cmocka_unit_test(keys_not_built_yet_are_refused_by_name),
+		cmocka_unit_test(every_truncation_is_refused_or_loads),
+		cmocka_unit_test(blobs_pass_their_check_and_no_flipped_bit_does),
+		cmocka_unit_test(slots_stay_with_their_names),
+	};
+
+	sample = argv[1];
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
