@@ -26,17 +26,17 @@ static inline uint32_t env_now_ms(const struct worker_env *env)
 }
 
 // Relaxed atomic store: readers in other processes see whole 64-bit values.
-static inline void stat_add(struct worker_env *env, enum stat stat, uint64_t n)
+static inline void stat_add(struct worker_env *env, enum stat_id stat, uint64_t n)
 {
 	__atomic_store_n(&env->stats[stat], env->stats[stat] + n, __ATOMIC_RELAXED);
 }
 
-static inline void stat_inc(struct worker_env *env, enum stat stat)
+static inline void stat_inc(struct worker_env *env, enum stat_id stat)
 {
 	stat_add(env, stat, 1);
 }
 
-static inline void stat_set(struct worker_env *env, enum stat stat, uint64_t value)
+static inline void stat_set(struct worker_env *env, enum stat_id stat, uint64_t value)
 {
 	__atomic_store_n(&env->stats[stat], value, __ATOMIC_RELAXED);
 }

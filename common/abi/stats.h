@@ -17,7 +17,7 @@ enum stat_kind {
 	STAT_KIND_GAUGE,   // mailrace_<group>_<name>
 };
 
-enum stat {
+enum stat_id {
 #define STAT(sym, group, name, kind, help) STAT_##sym,
 #include "common/abi/stats.def"
 #undef STAT

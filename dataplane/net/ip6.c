@@ -21,7 +21,7 @@ enum ip6_next {
 };
 
 // Walks the extension headers; STAT_COUNT when all is well, else the drop reason.
-static enum stat
+static enum stat_id
 extensions_skip(const struct rte_mbuf *m, uint16_t end, uint16_t *off, uint8_t *next)
 {
 	for (unsigned i = 0; i <= IP6_EXT_MAX; i++) {
@@ -54,7 +54,7 @@ ip6_input(struct net *net, uint8_t port, struct rte_mbuf *m, bool steered, struc
 {
 	const struct rte_ipv6_hdr *ip = rte_pktmbuf_mtod(m, const struct rte_ipv6_hdr *);
 	struct ip_in in = {.m = m, .port = port, .steered = steered, .l4_off = sizeof(*ip)};
-	enum stat why;
+	enum stat_id why;
 	uint16_t total;
 
 	if (m->data_len < sizeof(*ip)) {

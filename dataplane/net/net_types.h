@@ -105,7 +105,7 @@ struct ip_in {
 	bool steered;
 };
 
-static inline void net_drop(struct net *net, struct rte_mbuf *m, enum stat why)
+static inline void net_drop(struct net *net, struct rte_mbuf *m, enum stat_id why)
 {
 	stat_inc(net->env, why);
 	rte_pktmbuf_free(m);

@@ -26,7 +26,7 @@ extern const struct smtp_own_reply smtp_own_replies[SMTP_OWN_COUNT];
 // Writes the line with CRLF into out (at least 400 bytes); returns its length.
 uint32_t smtp_own_format(enum smtp_own own, const char *hostname, char *out, uint32_t out_len);
 // The counter of a reply of ours.
-static inline enum stat smtp_own_stat(enum smtp_own own)
+static inline enum stat_id smtp_own_stat(enum smtp_own own)
 {
-	return (enum stat)(STAT_SMTP_OWN_BANNER + own);
+	return (enum stat_id)(STAT_SMTP_OWN_BANNER + own);
 }

@@ -182,7 +182,7 @@ void box_dump(const struct box *box)
 	}
 }
 
-uint64_t box_stat(const struct box *box, enum stat stat)
+uint64_t box_stat(const struct box *box, enum stat_id stat)
 {
 	uint64_t sum = 0;
 

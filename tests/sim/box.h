@@ -22,5 +22,5 @@ void box_free(struct box *box);
 void box_generation(struct box *box, const struct blob_header *blob);
 void box_dump(const struct box *box);
 bool box_idle(const struct box *box); // no session, connection, slice
-uint64_t box_stat(const struct box *box, enum stat stat);
+uint64_t box_stat(const struct box *box, enum stat_id stat);
 struct shm_backend_ctl *box_backend_ctl(struct box *box);

@@ -239,11 +239,11 @@ void scenario_relay(struct sim *sim)
 		plot_dump(d);
 	if (sim->trace)
 		for (unsigned i = 0; i < STAT_COUNT; i++)
-			if (box_stat(d->box, (enum stat)i) != 0)
+			if (box_stat(d->box, (enum stat_id)i) != 0)
 				printf("%s_%s %llu\n",
 				       stat_descs[i].group,
 				       stat_descs[i].name,
-				       (unsigned long long)box_stat(d->box, (enum stat)i));
+				       (unsigned long long)box_stat(d->box, (enum stat_id)i));
 	clients_free(d->clients);
 	for (unsigned i = 0; i < d->backends; i++)
 		backend_free(d->backend[i]);

@@ -72,14 +72,7 @@ static void errors_name_the_key(void **state)
 	refused("workers = 1;", "wokers = 1;", "dataplane.wokers", "unknown key");
 	refused("workers = 1;", "workers = 0;", "dataplane.workers", "not between");
 	refused("workers = 1;", "workers = \"1\";", "dataplane.workers", "whole number");
-	refused("interval = \"10s\"",
-		"interval = \"1s\"",
-		"pools.mail.probe.interval",
-		"at least 5s");
-	refused("interval = \"10s\"",
-		"interval = \"10\"",
-		"pools.mail.probe.interval",
-		"wants a time");
+	refused("\"3s\"", "\"3\"", "pools.mail.connect_timeout", "wants a time");
 	refused("pool = \"mail\"", "pool = \"post\"", "virtual_services.inbound", "not among pools"
 	);
 	refused("198.51.100.52:25", "198.51.100.52", "pools.mail.backends[1]", "ADDRESS:PORT");

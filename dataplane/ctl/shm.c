@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Copyright (c) 2026, the Mailrace authors
+
+// The segments' layout and mapping. Sections are aligned to cache lines so that no two writers
+// share one.
+
+#include "dataplane/ctl/shm.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <time.h>
+#include <unistd.h>
+
+#define SHM_ALIGN 64U
+
+static struct shm_dir_entry *dir_of(uint8_t *base, uint32_t type)
+{
+	struct shm_header *h = (struct shm_header *)base;
+
+	for (unsigned i = 0; i < SHM_DIR_ENTRIES; i++)
+		if (h->dir[i].type == type)
+			return &h->dir[i];
+	return NULL;
+}
+
+static uint64_t align_up(uint64_t n)
+{
+	return (n + SHM_ALIGN - 1) / SHM_ALIGN * SHM_ALIGN;
+}
+
+struct section {
+	uint32_t type, count;
+	uint64_t stride;
+};
+
+// Fills the directory; returns the segment's size.
+static uint64_t layout(struct shm_header *h, const struct section *sections, unsigned n)
+{
+	uint64_t off = align_up(sizeof(*h));
+
+	for (unsigned i = 0; i < n; i++) {
+		uint64_t stride = align_up(sections[i].stride);
+
+		h->dir[i] = (struct shm_dir_entry){
+			.type = sections[i].type,
+			.count = sections[i].count,
+			.off = off,
+			.stride = stride,
+		};
+		off += stride * sections[i].count;
+	}
+	return align_up(off);
+}
+
+static int
+segment_make(const char *name, const struct shm_header *h, int *ret_fd, uint8_t **ret_base)
+{
+	int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	void *base;
+
+	if (fd < 0)
+		return -errno;
+	if (ftruncate(fd, (off_t)h->size) < 0 ||
+	    fcntl(fd, F_ADD_SEALS, F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL) < 0) {
+		close(fd);
+		return -errno;
+	}
+	base = mmap(NULL, h->size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (base == MAP_FAILED) {
+		close(fd);
+		return -errno;
+	}
+	memcpy(base, h, sizeof(*h));
+	*ret_fd = fd;
+	*ret_base = base;
+	return 0;
+}
+
+static void descriptions_fill(struct shm *shm)
+{
+	struct shm_dir_entry *e = dir_of(shm->stats, SHM_SEC_STAT_DESC);
+
+	for (unsigned i = 0; i < STAT_COUNT; i++) {
+		struct shm_stat_desc *d =
+			(struct shm_stat_desc *)(shm->stats + e->off + i * e->stride);
+
+		snprintf(d->group, sizeof(d->group), "%s", stat_descs[i].group);
+		snprintf(d->name, sizeof(d->name), "%s", stat_descs[i].name);
+		snprintf(d->help, sizeof(d->help), "%s", stat_descs[i].help);
+		d->kind = (uint32_t)stat_descs[i].kind;
+	}
+}
+
+int shm_init(struct shm *shm, uint32_t workers, uint32_t backend_slots, uint32_t service_slots)
+{
+	const struct section stats[] = {
+		{SHM_SEC_STAT_DESC, STAT_COUNT, sizeof(struct shm_stat_desc)},
+		{SHM_SEC_WORKER, workers, sizeof(struct shm_worker)},
+		{SHM_SEC_COUNTERS, workers, STAT_COUNT * sizeof(uint64_t)},
+		{SHM_SEC_BACKEND_LOCAL, workers, backend_slots * sizeof(struct shm_backend_local)},
+		{SHM_SEC_SERVICE_LOCAL, workers, service_slots * sizeof(struct shm_service_local)},
+	};
+	const struct section control[] = {
+		{SHM_SEC_BACKEND_CTL, 1, backend_slots * sizeof(struct shm_backend_ctl)},
+		{SHM_SEC_CONTROL_STATE, 1, sizeof(struct shm_control_state)},
+	};
+	struct timespec now;
+	struct shm_header h = {
+		.magic = SHM_STATS_MAGIC,
+		.abi_major = MR_ABI_MAJOR,
+		.abi_minor = MR_ABI_MINOR,
+		.size_of_header = sizeof(h),
+		.workers = workers,
+		.backend_slots = backend_slots,
+		.service_slots = service_slots,
+		.stat_count = STAT_COUNT,
+	};
+	char path[64];
+	int err;
+
+	*shm = (struct shm){.stats_fd = -1, .stats_ro_fd = -1, .control_fd = -1};
+	shm->workers = workers;
+	shm->backend_slots = backend_slots;
+	shm->service_slots = service_slots;
+	if (getrandom(&h.boot_id, sizeof(h.boot_id), 0) != sizeof(h.boot_id))
+		return -EIO;
+	clock_gettime(CLOCK_REALTIME, &now);
+	h.started_unix_ns = (uint64_t)now.tv_sec * 1000000000ULL + (uint64_t)now.tv_nsec;
+	h.size = layout(&h, stats, sizeof(stats) / sizeof(stats[0]));
+	err = segment_make("mailrace-statistics", &h, &shm->stats_fd, &shm->stats);
+	if (err < 0)
+		return err;
+	shm->stats_bytes = h.size;
+	shm->header = (struct shm_header *)shm->stats;
+	memset(h.dir, 0, sizeof(h.dir));
+	h.magic = SHM_CONTROL_MAGIC;
+	h.size = layout(&h, control, sizeof(control) / sizeof(control[0]));
+	err = segment_make("mailrace-control", &h, &shm->control_fd, &shm->control);
+	if (err < 0)
+		return err;
+	shm->control_bytes = h.size;
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", shm->stats_fd);
+	shm->stats_ro_fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (shm->stats_ro_fd < 0)
+		return -errno;
+	descriptions_fill(shm);
+	return 0;
+}
+
+void shm_fini(struct shm *shm)
+{
+	if (shm->stats != NULL)
+		munmap(shm->stats, shm->stats_bytes);
+	if (shm->control != NULL)
+		munmap(shm->control, shm->control_bytes);
+	if (shm->stats_fd >= 0)
+		close(shm->stats_fd);
+	if (shm->stats_ro_fd >= 0)
+		close(shm->stats_ro_fd);
+	if (shm->control_fd >= 0)
+		close(shm->control_fd);
+}
+
+static void *stats_at(const struct shm *shm, uint32_t type, unsigned worker)
+{
+	const struct shm_dir_entry *e = dir_of(shm->stats, type);
+
+	return shm->stats + e->off + worker * e->stride;
+}
+
+struct shm_worker *shm_worker_at(const struct shm *shm, unsigned worker)
+{
+	return stats_at(shm, SHM_SEC_WORKER, worker);
+}
+
+uint64_t *shm_counters_at(const struct shm *shm, unsigned worker)
+{
+	return stats_at(shm, SHM_SEC_COUNTERS, worker);
+}
+
+struct shm_backend_local *shm_backends_at(const struct shm *shm, unsigned worker)
+{
+	return stats_at(shm, SHM_SEC_BACKEND_LOCAL, worker);
+}
+
+struct shm_service_local *shm_services_at(const struct shm *shm, unsigned worker)
+{
+	return stats_at(shm, SHM_SEC_SERVICE_LOCAL, worker);
+}
+
+struct shm_backend_ctl *shm_backend_ctl_at(const struct shm *shm)
+{
+	return (struct shm_backend_ctl *)(shm->control +
+					  dir_of(shm->control, SHM_SEC_BACKEND_CTL)->off);
+}

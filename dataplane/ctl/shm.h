@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Copyright (c) 2026, the Mailrace authors
+
+// The two shared segments (common/abi/shm_layout.h), made at start as sealed memfds. Main thread
+// makes them; workers write their own blocks of the statistics.
+
+#pragma once
+
+#include <stdint.h>
+
+#include "common/abi/shm_layout.h"
+#include "common/abi/stats.h"
+
+struct shm {
+	int stats_fd, stats_ro_fd, control_fd;
+	uint8_t *stats, *control; // mappings
+	size_t stats_bytes, control_bytes;
+	struct shm_header *header;
+	uint32_t workers, backend_slots, service_slots;
+};
+
+int shm_init(
+	struct shm *shm,
+	uint32_t workers,
+	uint32_t backend_slots,
+	uint32_t service_slots
+); // 0 or -errno
+void shm_fini(struct shm *shm);
+
+struct shm_worker *shm_worker_at(const struct shm *shm, unsigned worker);
+uint64_t *shm_counters_at(const struct shm *shm, unsigned worker);
+struct shm_backend_local *shm_backends_at(const struct shm *shm, unsigned worker);
+struct shm_service_local *shm_services_at(const struct shm *shm, unsigned worker);
+// Written by control: read one field at a time and check it.
+struct shm_backend_ctl *shm_backend_ctl_at(const struct shm *shm);

@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Copyright (c) 2026, the Mailrace authors
+
+// The dataplane process as a whole: what its modules set up in order and take down in reverse. Main
+// thread.
+
+#pragma once
+
+#include "config/cfg.h"
+#include "dataplane/ctl/shm.h"
+#include "dataplane/lcore.h"
+#include "dataplane/port/port_dpdk.h"
+
+struct dataplane {
+	struct cfg *cfg;
+	struct cfg_slots *slots;
+	int socket_fd;
+	struct shm shm;
+	struct port_pools pools;
+	struct port_info info[PORT_MAX];
+	struct net_shared *net_shared;
+	struct port_dpdk queue[CFG_MAX_WORKERS];
+	struct rte_ring **ring; // [from * workers + to]
+	struct rte_ring **in;   // [to * workers + from]
+	struct lcore *lcore;    // [workers]
+	struct blob_header *blob, *old_blob;
+	uint64_t generation;
+	_Atomic bool stop;
+	const char *reason; // of a failed start
+};
+
+// workers.c: the workers' memory, rings and layers.
+int workers_init(struct dataplane *dp);
+void workers_fini(struct dataplane *dp);
+// Compiles cfg and hands it to all workers; the old generation is freed once all have passed.
+int generation_publish(struct dataplane *dp, const struct cfg *cfg, struct cfg_errors *errs);
+void generation_reap(struct dataplane *dp);

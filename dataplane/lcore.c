@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Copyright (c) 2026, the Mailrace authors
+
+// The loop of a worker. The only place where a worker reads a clock or sleeps.
+
+#include "dataplane/lcore.h"
+
+#include <time.h>
+#include <unistd.h>
+
+#define IDLE_TURNS_POLL 16
+#define OTHERS_NS 16000000ULL
+
+uint64_t lcore_clock_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000000000ULL + (uint64_t)t.tv_nsec;
+}
+
+// The first turns after work poll; then short sleeps that grow while nothing comes.
+static void idle(struct lcore *l, uint32_t turns)
+{
+	if (turns > IDLE_TURNS_POLL)
+		usleep(turns < 4096 ? 10 : turns < 16384 ? 50 : 200);
+}
+
+static void generation_take(struct lcore *l, const struct blob_header *blob)
+{
+	relay_generation(l->worker.relay, blob);
+	__atomic_store_n(&l->worker.shm->seen_generation, blob->generation, __ATOMIC_RELEASE);
+	if (l->worker.env.id != 0)
+		return;
+	for (uint32_t i = 0; i < blob->listeners.count; i++) {
+		const struct blob_listener *listener =
+			(const struct blob_listener *)((const uint8_t *)blob + blob->listeners.off
+			) +
+			i;
+
+		net_announce(l->worker.net, &listener->addr, 1);
+	}
+}
+
+// What the other workers carry, for weighted least connections.
+static void others_sum(struct lcore *l)
+{
+	if (l->worker.env.now_ns - l->others_ns < OTHERS_NS)
+		return;
+	l->others_ns = l->worker.env.now_ns;
+	for (uint32_t slot = 0; slot < l->backend_slots; slot++) {
+		uint32_t sum = 0;
+
+		for (uint16_t i = 0; i + 1 < l->worker.env.count; i++)
+			sum += __atomic_load_n(&l->others[i][slot].active, __ATOMIC_RELAXED);
+		l->others_active[slot] = sum;
+	}
+}
+
+static void publish(struct lcore *l)
+{
+	struct worker *w = &l->worker;
+	struct tcp_usage usage;
+
+	tcp_usage_get(w->tcp, &usage);
+	w->shm->sessions = relay_sessions(w->relay);
+	w->shm->connections = usage.conns;
+	w->shm->half_open = usage.half_open;
+	w->shm->time_wait = usage.time_wait;
+	__atomic_store_n(&w->shm->heartbeat_ns, w->env.now_ns, __ATOMIC_RELAXED);
+}
+
+int lcore_run(void *arg)
+{
+	struct lcore *l = arg;
+	struct worker *w = &l->worker;
+	const struct blob_header *seen = NULL;
+	uint32_t idle_turns = 0;
+
+	while (!atomic_load_explicit(l->stop, memory_order_relaxed)) {
+		const struct blob_header *next =
+			atomic_load_explicit(&l->next, memory_order_acquire);
+		uint64_t end;
+		unsigned work;
+
+		w->env.now_ns = lcore_clock_ns();
+		if (next != seen) {
+			generation_take(l, next); // between turns nothing refers to the old one
+			seen = next;
+		}
+		work = worker_turn(w);
+		stat_inc(&w->env, STAT_WORKER_TURNS);
+		publish(l);
+		if (w->env.count > 1)
+			others_sum(l);
+		if (work == 0) {
+			stat_inc(&w->env, STAT_WORKER_IDLE_TURNS);
+			if (l->idle_sleep)
+				idle(l, ++idle_turns);
+			continue;
+		}
+		idle_turns = 0;
+		end = lcore_clock_ns();
+		stat_add(&w->env, STAT_WORKER_BUSY_NS, end - w->env.now_ns);
+		if ((end - w->env.now_ns) / 1000 > w->shm->longest_turn_us)
+			w->shm->longest_turn_us = (uint32_t)((end - w->env.now_ns) / 1000);
+	}
+	return 0;
+}

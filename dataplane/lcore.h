@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Copyright (c) 2026, the Mailrace authors
+
+// A worker on its lcore: the endless loop around worker_turn, with clock, idle sleep and generation
+// swap.
+
+#pragma once
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/abi/blob.h"
+#include "dataplane/worker.h"
+
+struct lcore {
+	struct worker worker;
+	const struct blob_header *_Atomic next;  // main: w, lcore: r
+	uint32_t *others_active;                 // [backend slots], this lcore: rw
+	const struct shm_backend_local **others; // [count - 1] blocks of the other workers
+	uint32_t backend_slots;
+	uint64_t others_ns;
+	bool idle_sleep;
+	_Atomic bool *stop; // main: w, lcore: r
+};
+
+// Runs until *stop; the argument is a struct lcore. On its lcore.
+int lcore_run(void *arg);
+// Monotonic nanoseconds.
+uint64_t lcore_clock_ns(void);

@@ -1,0 +1,307 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Copyright (c) 2026, the Mailrace authors
+
+// mailrace-dataplane: starts its modules in the order of one table, runs until a signal, takes them
+// down in reverse. Nothing is left half-started: a start that fails says why and undoes what was
+// done.
+
+#include <rte_eal.h>
+#include <rte_launch.h>
+#include <rte_lcore.h>
+
+#include <errno.h>
+#include <grp.h>
+#include <poll.h>
+#include <pwd.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+#include "common/log.h"
+#include "dataplane/ctl/server.h"
+#include "dataplane/dataplane.h"
+
+#define MAIN_TICK_MS 20
+
+static int socket_start(struct dataplane *dp)
+{
+	int err = server_open(dp->cfg->dataplane.socket, &dp->socket_fd);
+
+	if (err == -EADDRINUSE)
+		dp->reason = "another dataplane is running on this socket";
+	else if (err < 0)
+		dp->reason = strerror(-err);
+	return err;
+}
+
+static void socket_stop(struct dataplane *dp)
+{
+	server_close(dp->socket_fd, dp->cfg->dataplane.socket);
+}
+
+static int shm_start(struct dataplane *dp)
+{
+	const struct cfg_dataplane *d = &dp->cfg->dataplane;
+
+	return shm_init(&dp->shm, d->workers, d->backend_slots, d->service_slots);
+}
+
+static void shm_stop(struct dataplane *dp)
+{
+	shm_fini(&dp->shm);
+}
+
+static int eal_start(struct dataplane *dp)
+{
+	return port_eal_init(dp->cfg, &dp->reason);
+}
+
+static void eal_stop(struct dataplane *dp)
+{
+	rte_eal_cleanup();
+}
+
+static int pools_start(struct dataplane *dp)
+{
+	return port_pools_init(dp->cfg, &dp->pools, &dp->reason);
+}
+
+static int ports_start(struct dataplane *dp)
+{
+	int err = port_start(dp->cfg, &dp->pools, dp->info, &dp->reason);
+
+	if (err < 0)
+		port_stop(dp->cfg);
+	return err;
+}
+
+static void ports_stop(struct dataplane *dp)
+{
+	port_stop(dp->cfg);
+}
+
+static int generation_start(struct dataplane *dp)
+{
+	struct cfg_errors *errs = calloc(1, sizeof(*errs));
+	int err = -ENOMEM;
+
+	dp->slots = cfg_slots_new(dp->shm.backend_slots, dp->shm.service_slots);
+	if (errs != NULL && dp->slots != NULL)
+		err = generation_publish(dp, dp->cfg, errs);
+	free(errs);
+	return err;
+}
+
+static void generation_stop(struct dataplane *dp)
+{
+	cfg_slots_free(dp->slots);
+}
+
+// The ports are open: from here on as another user.
+static int user_start(struct dataplane *dp)
+{
+	const char *name = dp->cfg->dataplane.user;
+	const struct passwd *pw;
+
+	if (name[0] == '\0')
+		return 0;
+	pw = getpwnam(name);
+	if (pw == NULL) {
+		dp->reason = "no such user";
+		return -ENOENT;
+	}
+	if (chown(dp->cfg->dataplane.socket, pw->pw_uid, pw->pw_gid) < 0 ||
+	    initgroups(name, pw->pw_gid) < 0 || setresgid(pw->pw_gid, pw->pw_gid, pw->pw_gid) < 0 ||
+	    setresuid(pw->pw_uid, pw->pw_uid, pw->pw_uid) < 0)
+		return -errno;
+	return 0;
+}
+
+static int lcores_start(struct dataplane *dp)
+{
+	unsigned lcore, i = 0;
+
+	RTE_LCORE_FOREACH_WORKER(lcore)
+	{
+		if (i < dp->cfg->dataplane.workers &&
+		    rte_eal_remote_launch(lcore_run, &dp->lcore[i++], lcore) != 0)
+			return -EBUSY;
+	}
+	return i == dp->cfg->dataplane.workers ? 0 : -ENODEV;
+}
+
+static void lcores_stop(struct dataplane *dp)
+{
+	atomic_store(&dp->stop, true);
+	rte_eal_mp_wait_lcore();
+}
+
+static const struct {
+	const char *name;
+	int (*start)(struct dataplane *dp);
+	void (*stop)(struct dataplane *dp);
+	int exit_status; // of a start that fails here
+} modules[] = {
+	{"socket", socket_start, socket_stop, EX_UNAVAILABLE},
+	{"shared memory", shm_start, shm_stop, EX_OSERR},
+	{"memory and devices", eal_start, eal_stop, EX_OSERR},
+	{"packet buffers", pools_start, NULL, EX_OSERR},
+	{"ports", ports_start, ports_stop, EX_NOINPUT},
+	{"workers", workers_init, workers_fini, EX_OSERR},
+	{"configuration", generation_start, generation_stop, EX_CONFIG},
+	{"user", user_start, NULL, EX_NOPERM},
+	{"worker threads", lcores_start, lcores_stop, EX_OSERR},
+};
+#define MODULES (sizeof(modules) / sizeof(modules[0]))
+
+static void errors_show(const struct cfg_errors *errs)
+{
+	char text[800];
+
+	for (unsigned i = 0; i < errs->count && i < CFG_MAX_ERRORS; i++)
+		log_line(LOG_ERROR, "%s", cfg_error_format(&errs->item[i], text, sizeof(text)));
+}
+
+// A bad file changes nothing.
+static void reload(struct dataplane *dp)
+{
+	struct cfg_errors *errs = calloc(1, sizeof(*errs));
+	struct cfg *cfg = errs != NULL ? cfg_load(dp->cfg->path, errs) : NULL;
+	int err = cfg != NULL ? generation_publish(dp, cfg, errs) : -EINVAL;
+
+	if (err == 0) {
+		log_line(
+			LOG_NOTICE, "generation %llu published", (unsigned long long)dp->generation
+		);
+	} else {
+		if (errs != NULL)
+			errors_show(errs);
+		log_line(
+			LOG_ERROR,
+			"reload refused (%s): the configuration in force stays",
+			strerror(-err)
+		);
+	}
+	cfg_free(cfg);
+	free(errs);
+}
+
+static void run(struct dataplane *dp, int signals)
+{
+	struct pollfd fds[2] = {
+		{.fd = signals, .events = POLLIN}, {.fd = dp->socket_fd, .events = POLLIN}
+	};
+
+	for (;;) {
+		struct signalfd_siginfo info;
+
+		poll(fds, 2, MAIN_TICK_MS);
+		__atomic_store_n(&dp->shm.header->heartbeat_ns, lcore_clock_ns(), __ATOMIC_RELAXED);
+		generation_reap(dp);
+		if ((fds[1].revents & POLLIN) != 0)
+			server_run(dp->socket_fd, &dp->shm);
+		if ((fds[0].revents & POLLIN) == 0 ||
+		    read(signals, &info, sizeof(info)) != sizeof(info))
+			continue;
+		if (info.ssi_signo != SIGHUP)
+			return;
+		reload(dp);
+	}
+}
+
+static int start_and_run(struct dataplane *dp, int signals)
+{
+	unsigned done = 0;
+	int status = EX_OK;
+
+	for (; done < MODULES; done++) {
+		int err = modules[done].start(dp);
+
+		if (err == 0)
+			continue;
+		log_line(
+			LOG_ERROR,
+			"cannot start: %s: %s",
+			modules[done].name,
+			dp->reason != NULL ? dp->reason : strerror(-err)
+		);
+		status = modules[done].exit_status;
+		break;
+	}
+	if (status == EX_OK) {
+		log_line(
+			LOG_NOTICE,
+			"ready: %u workers, %u sessions, %llu bytes a session",
+			dp->cfg->dataplane.workers,
+			dp->cfg->dataplane.max_sessions,
+			(unsigned long long)(dp->shm.header->session_bytes /
+					     dp->cfg->dataplane.max_sessions)
+		);
+		run(dp, signals);
+		log_line(LOG_NOTICE, "stopping");
+	}
+	while (done-- > 0)
+		if (modules[done].stop != NULL)
+			modules[done].stop(dp);
+	return status;
+}
+
+static int signals_open(void)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGHUP);
+	sigprocmask(SIG_BLOCK, &set, NULL); // inherited by all threads
+	return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+}
+
+static int usage(int status)
+{
+	fprintf(status == EX_OK ? stdout : stderr,
+		"usage: mailrace-dataplane [-t] -c FILE\n  -t  check the file and exit\n");
+	return status;
+}
+
+int main(int argc, char **argv)
+{
+	struct dataplane *dp = calloc(1, sizeof(*dp));
+	struct cfg_errors *errs = calloc(1, sizeof(*errs));
+	const char *file = NULL;
+	bool test = false;
+	int c, status;
+
+	log_init("mailrace-dataplane", LOG_INFO);
+	while ((c = getopt(argc, argv, "c:th")) != -1) {
+		if (c == 'c')
+			file = optarg;
+		else if (c == 't')
+			test = true;
+		else
+			return usage(c == 'h' ? EX_OK : EX_USAGE);
+	}
+	if (file == NULL || dp == NULL || errs == NULL)
+		return usage(EX_USAGE);
+	dp->socket_fd = -1;
+	dp->cfg = cfg_load(file, errs);
+	errors_show(errs);
+	if (dp->cfg == NULL)
+		return EX_CONFIG;
+	free(errs);
+	if (test) {
+		printf("%s: good\n", file);
+		return EX_OK;
+	}
+	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+	status = start_and_run(dp, signals_open());
+	cfg_free(dp->cfg);
+	free(dp);
+	return status;
+}

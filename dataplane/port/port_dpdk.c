@@ -1,0 +1,254 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Copyright (c) 2026, the Mailrace authors
+
+// DPDK ports. Offloads and queues are asked for only as far as a port has them.
+
+#include "dataplane/port/port_dpdk.h"
+
+#include <rte_eal.h>
+#include <rte_errno.h>
+#include <rte_ethdev.h>
+#include <rte_mbuf.h>
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define EAL_ARGS_MAX 48
+#define RX_DESCRIPTORS 512
+#define TX_DESCRIPTORS 512
+#define SMALL_ROOM (RTE_PKTMBUF_HEADROOM + 512)
+
+static uint16_t port_ids[PORT_MAX];
+static unsigned port_started;
+static char fail_text[256];
+
+static int fail(const char **ret_reason, int err, const char *what, const char *which)
+{
+	snprintf(
+		fail_text,
+		sizeof(fail_text),
+		"%s%s%s: %s",
+		what,
+		which[0] != '\0' ? " " : "",
+		which,
+		strerror(err)
+	);
+	*ret_reason = fail_text;
+	return -err;
+}
+
+struct eal_args {
+	char *argv[EAL_ARGS_MAX];
+	int argc;
+};
+
+static void arg_add(struct eal_args *a, const char *text)
+{
+	if (a->argc < EAL_ARGS_MAX - 1)
+		a->argv[a->argc++] = strdup(text);
+}
+
+static bool is_vdev(const char *device)
+{
+	return strncmp(device, "net_", 4) == 0;
+}
+
+int port_eal_init(const struct cfg *cfg, const char **ret_reason)
+{
+	struct eal_args a = {0};
+	char text[256];
+	bool pci = false;
+
+	arg_add(&a, "mailrace-dataplane");
+	arg_add(&a, "--no-telemetry");
+	arg_add(&a, "--iova-mode=va");
+	arg_add(&a, "--log-level=lib.*:error");
+	arg_add(&a, "--log-level=pmd.*:error");
+	if (cfg->dataplane.hugepages_bytes > 0) {
+		arg_add(&a, "--in-memory");
+		snprintf(
+			text,
+			sizeof(text),
+			"%llu",
+			(unsigned long long)(cfg->dataplane.hugepages_bytes >> 20)
+		);
+	} else {
+		arg_add(&a, "--no-huge");
+		arg_add(&a, "--no-shconf");
+		snprintf(
+			text,
+			sizeof(text),
+			"%llu",
+			(unsigned long long)(cfg->dataplane.memory_bytes >> 20)
+		);
+	}
+	arg_add(&a, "-m");
+	arg_add(&a, text);
+	snprintf(text, sizeof(text), "--lcores=0@(0-%ld)", sysconf(_SC_NPROCESSORS_ONLN) - 1);
+	for (unsigned i = 0; i < cfg->dataplane.workers; i++) {
+		size_t n = strlen(text);
+
+		snprintf(
+			text + n,
+			sizeof(text) - n,
+			",%u@%ld",
+			i + 1,
+			(long)(i + 1) % sysconf(_SC_NPROCESSORS_ONLN)
+		);
+	}
+	arg_add(&a, text);
+	for (unsigned i = 0; i < cfg->port_count; i++) {
+		snprintf(
+			text,
+			sizeof(text),
+			"%s%s",
+			is_vdev(cfg->ports[i].device) ? "--vdev=" : "--allow=",
+			cfg->ports[i].device
+		);
+		arg_add(&a, text);
+		pci = pci || !is_vdev(cfg->ports[i].device);
+	}
+	if (!pci)
+		arg_add(&a, "--no-pci");
+	if (rte_eal_init(a.argc, a.argv) < 0)
+		return fail(
+			ret_reason,
+			rte_errno,
+			"EAL does not start (memory, hugepages or a port's device, see above)",
+			""
+		);
+	return 0;
+}
+
+int port_pools_init(const struct cfg *cfg, struct port_pools *ret, const char **ret_reason)
+{
+	unsigned n = cfg->dataplane.buffers - 1;
+	unsigned cache = RTE_MIN(256U, cfg->dataplane.buffers / (4 * (cfg->dataplane.workers + 1)));
+
+	ret->pool = rte_pktmbuf_pool_create(
+		"frames", n, cache, 0, RTE_MBUF_DEFAULT_BUF_SIZE, SOCKET_ID_ANY
+	);
+	ret->small_pool = rte_pktmbuf_pool_create("small", n, cache, 0, SMALL_ROOM, SOCKET_ID_ANY);
+	ret->ref_pool = rte_pktmbuf_pool_create("refs", n, cache, 0, 0, SOCKET_ID_ANY);
+	if (ret->pool == NULL || ret->small_pool == NULL || ret->ref_pool == NULL)
+		return fail(
+			ret_reason,
+			rte_errno,
+			"no memory for dataplane.buffers: raise memory or hugepages",
+			""
+		);
+	return 0;
+}
+
+static uint16_t id_of(const char *device)
+{
+	char name[128];
+	uint16_t id;
+
+	snprintf(name, sizeof(name), "%s", device);
+	name[strcspn(name, ",")] = '\0';
+	return rte_eth_dev_get_port_by_name(name, &id) == 0 ? id : UINT16_MAX;
+}
+
+static int queues_setup(uint16_t id, uint16_t queues, struct rte_mempool *pool)
+{
+	uint16_t rxd = RX_DESCRIPTORS, txd = TX_DESCRIPTORS;
+	int err = rte_eth_dev_adjust_nb_rx_tx_desc(id, &rxd, &txd);
+
+	for (uint16_t q = 0; q < queues && err == 0; q++) {
+		err = rte_eth_rx_queue_setup(id, q, rxd, SOCKET_ID_ANY, NULL, pool);
+		if (err == 0)
+			err = rte_eth_tx_queue_setup(id, q, txd, SOCKET_ID_ANY, NULL);
+	}
+	return err;
+}
+
+static int port_open(
+	const struct cfg *cfg,
+	unsigned i,
+	struct rte_mempool *pool,
+	struct port_info *info,
+	const char **ret_reason
+)
+{
+	const struct cfg_port *port = &cfg->ports[i];
+	uint16_t id = id_of(port->device), queues = (uint16_t)cfg->dataplane.workers;
+	struct rte_eth_dev_info dev;
+	struct rte_eth_conf conf = {0};
+	struct rte_ether_addr mac;
+	int err;
+
+	if (id == UINT16_MAX || rte_eth_dev_info_get(id, &dev) != 0)
+		return fail(ret_reason, ENODEV, "no device for port", port->name);
+	if (dev.max_rx_queues < queues || dev.max_tx_queues < queues)
+		return fail(
+			ret_reason,
+			EOPNOTSUPP,
+			"fewer queues than workers (qpairs=N in the device?) on port",
+			port->name
+		);
+	conf.rxmode.offloads = dev.rx_offload_capa & RTE_ETH_RX_OFFLOAD_TCP_CKSUM;
+	conf.txmode.offloads = dev.tx_offload_capa &
+			       (RTE_ETH_TX_OFFLOAD_TCP_CKSUM | RTE_ETH_TX_OFFLOAD_MULTI_SEGS);
+	err = rte_eth_dev_configure(id, queues, queues, &conf);
+	if (err == 0)
+		err = queues_setup(id, queues, pool);
+	if (err == 0)
+		err = rte_eth_dev_start(id);
+	if (err == 0)
+		err = rte_eth_macaddr_get(id, &mac);
+	if (err != 0)
+		return fail(ret_reason, -err, "cannot start port", port->name);
+	port_started++;
+	rte_eth_promiscuous_enable(id
+	); // several addresses' multicast groups; frames of others are dropped and counted
+	rte_eth_allmulticast_enable(id);
+	port_ids[i] = id;
+	*info = (struct port_info){.mtu = port->mtu, .vlan = port->vlan};
+	memcpy(info->mac, mac.addr_bytes, 6);
+	if (conf.txmode.offloads & RTE_ETH_TX_OFFLOAD_TCP_CKSUM)
+		info->flags |= PORT_F_TX_TCP_CKSUM;
+	if (conf.txmode.offloads & RTE_ETH_TX_OFFLOAD_MULTI_SEGS)
+		info->flags |= PORT_F_TX_MULTI_SEGS;
+	return 0;
+}
+
+int port_start(
+	const struct cfg *cfg,
+	const struct port_pools *pools,
+	struct port_info info[PORT_MAX],
+	const char **ret_reason
+)
+{
+	for (unsigned i = 0; i < cfg->port_count; i++) {
+		int err = port_open(cfg, i, pools->pool, &info[i], ret_reason);
+
+		if (err < 0)
+			return err;
+	}
+	return 0;
+}
+
+void port_stop(const struct cfg *cfg)
+{
+	for (unsigned i = 0; i < port_started; i++) {
+		rte_eth_dev_stop(port_ids[i]);
+		rte_eth_dev_close(port_ids[i]);
+	}
+	port_started = 0;
+}
+
+static uint16_t dpdk_rx(void *dev, uint16_t port, struct rte_mbuf **pkts, uint16_t n)
+{
+	return rte_eth_rx_burst(port_ids[port], ((struct port_dpdk *)dev)->queue, pkts, n);
+}
+
+static uint16_t dpdk_tx(void *dev, uint16_t port, struct rte_mbuf **pkts, uint16_t n)
+{
+	return rte_eth_tx_burst(port_ids[port], ((struct port_dpdk *)dev)->queue, pkts, n);
+}
+
+const struct port_ops port_dpdk_ops = {.rx_burst = dpdk_rx, .tx_burst = dpdk_tx};

@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Copyright (c) 2026, the Mailrace authors
+
+// DPDK ports: EAL from the configuration, packet pools, queues, and the burst functions of each
+// worker. Main thread, except the bursts.
+
+#pragma once
+
+#include <stdint.h>
+
+#include "config/cfg.h"
+#include "dataplane/port/port.h"
+
+struct rte_mempool;
+
+struct port_pools {
+	struct rte_mempool *pool;       // received frames, ARP, ND
+	struct rte_mempool *small_pool; // headers and small payload
+	struct rte_mempool *ref_pool;   // references into bodies
+};
+
+// Starts EAL with one lcore a worker besides the main one. 0, or -errno and a text in ret_reason.
+int port_eal_init(const struct cfg *cfg, const char **ret_reason);
+// Pools for all workers.
+int port_pools_init(const struct cfg *cfg, struct port_pools *ret, const char **ret_reason);
+// Configures and starts every port of the configuration: info[] in their order.
+int port_start(
+	const struct cfg *cfg,
+	const struct port_pools *pools,
+	struct port_info info[PORT_MAX],
+	const char **ret_reason
+);
+void port_stop(const struct cfg *cfg);
+
+// Burst functions; dev is the worker's struct port_dpdk.
+struct port_dpdk {
+	uint16_t queue;
+};
+extern const struct port_ops port_dpdk_ops;

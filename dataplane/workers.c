@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Copyright (c) 2026, the Mailrace authors
+
+// Makes the workers: neighbor table, steering rings, sessions and connections, each taken once at
+// start. Main thread.
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "dataplane/dataplane.h"
+#include "dataplane/port/steer.h"
+
+static bool event_none(void *up, const struct ctl_msg *msg)
+{
+	return false; // nobody is attached: counted by the worker
+}
+
+static int net_make(struct dataplane *dp)
+{
+	struct net_port_config ports[PORT_MAX];
+	struct net_shared_config config = {
+		.ports = ports,
+		.port_count = dp->cfg->port_count,
+		.workers = (uint16_t)dp->cfg->dataplane.workers,
+	};
+
+	for (unsigned i = 0; i < dp->cfg->port_count; i++)
+		ports[i] = (struct net_port_config){
+			.info = dp->info[i],
+			.addresses = dp->cfg->ports[i].addresses,
+			.address_count = dp->cfg->ports[i].address_count,
+			.gateways = dp->cfg->ports[i].gateways,
+			.gateway_count = dp->cfg->ports[i].gateway_count,
+		};
+	if (getrandom(config.rss_key, sizeof(config.rss_key), 0) != sizeof(config.rss_key) ||
+	    getrandom(&config.hash_key, sizeof(config.hash_key), 0) != sizeof(config.hash_key))
+		return -EIO;
+	dp->net_shared = net_shared_new(&config);
+	return dp->net_shared != NULL ? 0 : -errno;
+}
+
+static int rings_make(struct dataplane *dp)
+{
+	unsigned n = dp->cfg->dataplane.workers;
+
+	dp->ring = calloc(n * n, sizeof(*dp->ring));
+	dp->in = calloc(n * n, sizeof(*dp->in));
+	if (dp->ring == NULL || dp->in == NULL)
+		return -ENOMEM;
+	for (unsigned from = 0; from < n; from++) {
+		for (unsigned to = 0; to < n; to++) {
+			struct rte_ring *ring = from != to ? steer_ring_new() : NULL;
+
+			if (from != to && ring == NULL)
+				return -ENOMEM;
+			dp->ring[from * n + to] = dp->in[to * n + from] = ring;
+		}
+	}
+	return 0;
+}
+
+static uint32_t common_flags(const struct dataplane *dp)
+{
+	uint32_t flags = UINT32_MAX;
+
+	for (unsigned i = 0; i < dp->cfg->port_count; i++)
+		flags &= dp->info[i].flags;
+	return flags;
+}
+
+static int worker_make(struct dataplane *dp, unsigned i)
+{
+	unsigned n = dp->cfg->dataplane.workers;
+	uint32_t sessions = dp->cfg->dataplane.max_sessions / n + 1;
+	struct lcore *l = &dp->lcore[i];
+	struct worker_config config = {
+		.id = (uint16_t)i,
+		.count = (uint16_t)n,
+		.now_ns = lcore_clock_ns(),
+		.stats = shm_counters_at(&dp->shm, i),
+		.net_shared = dp->net_shared,
+		.pool = dp->pools.pool,
+		.small_pool = dp->pools.small_pool,
+		.ref_pool = dp->pools.ref_pool,
+		.port_ops = &port_dpdk_ops,
+		.port_dev = &dp->queue[i],
+		.port_count = (uint8_t)dp->cfg->port_count,
+		.port_flags = common_flags(dp),
+		.max_sessions = sessions,
+		.max_conns = 2 * sessions + sessions / 8 + 64,
+		.max_minis = sessions / 4 + 256,
+		.max_slices = dp->cfg->dataplane.buffers,
+		.shm =
+			{
+				.worker = shm_worker_at(&dp->shm, i),
+				.backends = shm_backends_at(&dp->shm, i),
+				.services = shm_services_at(&dp->shm, i),
+				.backend_ctl = shm_backend_ctl_at(&dp->shm),
+				.backend_slots = dp->shm.backend_slots,
+				.service_slots = dp->shm.service_slots,
+			},
+		.event = event_none,
+		.steer_out = &dp->ring[i * n],
+		.steer_in = &dp->in[i * n],
+	};
+	unsigned others = 0;
+	int err;
+
+	dp->queue[i].queue = (uint16_t)i;
+	l->stop = &dp->stop;
+	l->idle_sleep = dp->cfg->dataplane.idle_sleep;
+	l->backend_slots = dp->shm.backend_slots;
+	l->others_active = calloc(dp->shm.backend_slots, sizeof(uint32_t));
+	l->others = calloc(n, sizeof(*l->others));
+	if (l->others_active == NULL || l->others == NULL ||
+	    getrandom(&config.flow_key, sizeof(config.flow_key), 0) < 0 ||
+	    getrandom(&config.isn_key, sizeof(config.isn_key), 0) < 0 ||
+	    getrandom(&config.rng_seed, sizeof(config.rng_seed), 0) < 0)
+		return -ENOMEM;
+	for (unsigned k = 0; k < n; k++)
+		if (k != i)
+			l->others[others++] = shm_backends_at(&dp->shm, k);
+	config.shm.others_active = l->others_active;
+	err = worker_init(&l->worker, &config);
+	if (err == 0)
+		dp->shm.header->session_bytes += worker_session_bytes(&l->worker);
+	return err;
+}
+
+int workers_init(struct dataplane *dp)
+{
+	int err = net_make(dp);
+
+	if (err == 0)
+		err = rings_make(dp);
+	dp->lcore = calloc(dp->cfg->dataplane.workers, sizeof(*dp->lcore));
+	if (err == 0 && dp->lcore == NULL)
+		err = -ENOMEM;
+	dp->shm.header->max_sessions = dp->cfg->dataplane.max_sessions;
+	for (unsigned i = 0; i < dp->cfg->dataplane.workers && err == 0; i++)
+		err = worker_make(dp, i);
+	return err;
+}
+
+void workers_fini(struct dataplane *dp)
+{
+	unsigned n = dp->cfg->dataplane.workers;
+
+	for (unsigned i = 0; dp->lcore != NULL && i < n; i++) {
+		if (dp->lcore[i].worker.net != NULL)
+			worker_fini(&dp->lcore[i].worker);
+		free(dp->lcore[i].others_active);
+		free(dp->lcore[i].others);
+	}
+	for (unsigned i = 0; dp->ring != NULL && i < n * n; i++)
+		steer_ring_free(dp->ring[i]);
+	free(dp->ring);
+	free(dp->in);
+	free(dp->lcore);
+	net_shared_free(dp->net_shared);
+	free(dp->blob);
+	free(dp->old_blob);
+}
+
+int generation_publish(struct dataplane *dp, const struct cfg *cfg, struct cfg_errors *errs)
+{
+	const char *reason = "";
+	void *blob;
+	size_t len;
+	int err;
+
+	if (dp->old_blob != NULL)
+		return -EBUSY; // the last one is still being taken over
+	err = cfg_blob_build(cfg, dp->slots, dp->generation + 1, &blob, &len, errs);
+	if (err < 0)
+		return err;
+	err = blob_check(blob, len, dp->shm.backend_slots, dp->shm.service_slots, &reason);
+	if (err < 0) {
+		free(blob);
+		return err;
+	}
+	dp->generation++;
+	dp->old_blob = dp->blob;
+	dp->blob = blob;
+	for (unsigned i = 0; i < dp->cfg->dataplane.workers; i++)
+		atomic_store_explicit(&dp->lcore[i].next, dp->blob, memory_order_release);
+	return 0;
+}
+
+void generation_reap(struct dataplane *dp)
+{
+	for (unsigned i = 0; i < dp->cfg->dataplane.workers; i++)
+		if (__atomic_load_n(
+			    &shm_worker_at(&dp->shm, i)->seen_generation, __ATOMIC_ACQUIRE
+		    ) != dp->generation)
+			return;
+	free(dp->old_blob);
+	dp->old_blob = NULL;
+	__atomic_store_n(&dp->shm.header->generation, dp->generation, __ATOMIC_RELEASE);
+}
