@@ -165,7 +165,8 @@ void pcb_dirty(struct tcp_stack *s, struct tcp_pcb *p)
 // No longer a connection on the wire.
 static void pcb_detach(struct tcp_stack *s, struct tcp_pcb *p)
 {
-	flow_remove(s, pcb_key(p));
+	if (flow_lookup(s, pcb_key(p)) == pcb_index(s, p)) // else its TIME_WAIT has the tuple
+		flow_remove(s, pcb_key(p));
 	wheel_stop(&s->wheel, pcb_index(s, p));
 	if (p->peer != 0)
 		pcb_of(s, p->peer)->peer = 0;

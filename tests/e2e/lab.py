@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# Copyright (c) 2026, the Mailrace authors
+"""A laboratory in a network namespace of its own (the caller runs under `unshare -n`): Mailrace on a TAP or on a veth by
+af_packet, kernel clients and backends on the other side. Everything it starts it stops."""
+
+import array
+import mmap
+import os
+import random
+import signal
+import socket
+import socketserver
+import struct
+import subprocess
+import threading
+import time
+
+NET4, NET6 = "10.77.0.", "fd77::"
+VIP4, VIP6 = NET4 + "25", NET6 + "25"
+HOST4, HOST6 = NET4 + "1", NET6 + "1"
+
+
+def sh(*cmd):
+    subprocess.run(cmd, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, timeout=20)
+
+
+def wait_for(what, check, seconds=10.0):
+    end = time.monotonic() + seconds
+    while not check():
+        if time.monotonic() > end:
+            raise TimeoutError(what)
+        time.sleep(0.02)
+
+
+class Stats:
+    """The statistics segment, read as any other process may read it."""
+
+    def __init__(self, path):
+        s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        s.connect(path)
+        s.send(struct.pack("<IHHII", 0x4B53524D, 1, 0, 1, 0))
+        answer, fds, _, _ = socket.recv_fds(s, 64, 1)
+        assert struct.unpack_from("<I", answer, 8)[0] == 0 and len(fds) == 1, answer
+        s.close()
+        self.map = mmap.mmap(fds[0], 0, prot=mmap.PROT_READ)
+        os.close(fds[0])
+        self.workers, self.backend_slots, self.service_slots, self.count = struct.unpack_from("<4I", self.map, 88)
+        self.max_sessions, self.session_bytes = struct.unpack_from("<QQ", self.map, 104)
+        self.dir = {}
+        for i in range(32):
+            kind, count, off, stride = struct.unpack_from("<IIQQ", self.map, 120 + 24 * i)
+            self.dir[kind] = (count, off, stride)
+        _, off, stride = self.dir[1]
+        self.names = []
+        for i in range(self.count):
+            group, name = struct.unpack_from("<16s48s", self.map, off + i * stride)
+            self.names.append(group.rstrip(b"\0").decode() + "_" + name.rstrip(b"\0").decode())
+
+    def __getitem__(self, name):
+        i = self.names.index(name)
+        _, off, stride = self.dir[3]
+        return sum(struct.unpack_from("<Q", self.map, off + w * stride + 8 * i)[0] for w in range(self.workers))
+
+    def current_generation(self):
+        return struct.unpack_from("<Q", self.map, 80)[0]
+
+    def sessions(self):
+        _, off, stride = self.dir[2]
+        return sum(struct.unpack_from("<I", self.map, off + w * stride + 24)[0] for w in range(self.workers))
+
+
+class Sink:
+    """An SMTP backend that keeps transcripts and whole bodies. behave(verb, session) may return a reply of its own, sleep,
+    or raise ConnectionError to cut the connection."""
+
+    open = []
+
+    def __init__(self, port, addr=HOST4, behave=None, keywords=("PIPELINING", "CHUNKING", "8BITMIME", "SIZE 100000000")):
+        sink = self
+        self.transcripts, self.bodies, self.lock = [], [], threading.Lock()
+
+        class Handler(socketserver.StreamRequestHandler):
+            rbufsize = 1 << 20
+
+            def handle(self):
+                self.connection.settimeout(60)
+                try:
+                    sink.session(self, behave, keywords)
+                except (OSError, ValueError):
+                    pass
+
+        class Server(socketserver.ThreadingTCPServer):
+            allow_reuse_address, daemon_threads, request_queue_size = True, True, 1024
+
+        self.server = Server((addr, port), Handler)
+        Sink.open.append(self)
+        threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
+
+    def session(self, h, behave, keywords):
+        say = lambda text: h.wfile.write(text.encode() + b"\r\n")
+        verbs, chunks = [], b""
+        with self.lock:
+            self.transcripts.append(verbs)
+        reply = behave("BANNER", self) if behave else None
+        say(reply or "220 sink ESMTP")
+        while True:
+            line = h.rfile.readline()
+            if not line:
+                return
+            assert line.endswith(b"\r\n"), line
+            text = line.decode("latin1").strip()
+            verb = text.split(" ")[0].upper()
+            verbs.append(text)
+            reply = behave(verb, self) if behave else None
+            if verb == "BDAT":
+                n = int(text.split()[1])
+                chunks += h.rfile.read(n)
+                if text.upper().endswith("LAST"):
+                    self.store(chunks)
+                    chunks = b""
+                say(reply or "250 2.0.0 %d octets" % n)
+            elif reply:
+                say(reply)
+            elif verb == "EHLO":
+                say("\r\n".join(["250-sink"] + ["250-" + k for k in keywords[:-1]] + ["250 " + keywords[-1]]))
+            elif verb == "DATA":
+                say("354 go on")
+                body = []
+                while True:
+                    line = h.rfile.readline()
+                    if not line:
+                        return  # cut: nothing is stored
+                    if line == b".\r\n":
+                        break
+                    body.append(line[1:] if line.startswith(b".") else line)
+                reply = behave("EOD", self) if behave else None
+                self.store(b"".join(body))
+                say(reply or "250 2.0.0 queued as %d" % len(self.bodies))
+            elif verb == "QUIT":
+                say("221 2.0.0 bye")
+                return
+            else:
+                say("250 2.0.0 ok")
+
+    def store(self, body):
+        with self.lock:
+            self.bodies.append(body)
+
+    def close(self):
+        if self in Sink.open:
+            Sink.open.remove(self)
+            self.server.shutdown()
+            self.server.server_close()
+
+
+class Lab:
+    def __init__(self, build, port="tap", workers=1, backends=((HOST4, 2525),), extra="", service="", max_sessions=4000):
+        self.dir = "/run/lab-%d-%d" % (os.getpid(), random.randrange(1 << 30))
+        os.mkdir(self.dir)
+        self.port, self.proc = port, None
+        self.binary = os.path.join(build, "dataplane/mailrace-dataplane")
+        self.socket = self.dir + "/dp.sock"
+        device = "net_tap0,iface=mr0"
+        if port == "af_packet":
+            sh("ip", "link", "add", "mr0", "type", "veth", "peer", "name", "mrbox")
+            for i in ("mr0", "mrbox"):
+                sh("ethtool", "-K", i, "tx", "off", "rx", "off", "tso", "off", "gso", "off", "gro", "off", "sg", "off")
+                sh("ip", "link", "set", i, "up")
+            sh("sysctl", "-qw", "net.ipv6.conf.mrbox.disable_ipv6=1")
+            device = "net_af_packet0,iface=mrbox,framecnt=4096,blocksz=65536" + (",qpairs=%d" % workers if workers > 1 else "")
+        be = ",\n      ".join('{ name = "b%d"; address = "%s:%d"; }' % (i, a, p) for i, (a, p) in enumerate(backends))
+        self.config = """hostname = "mx.lab.example";
+dataplane = { workers = %d; max_sessions = %d; memory = "384M"; buffers = 32768; socket = "%s"; };
+ports = { lan = { device = "%s"; addresses = [ "%s10/24", "%s10/64" ]; }; };
+pools = { mail = { scheduler = "weighted-round-robin"; %s
+    backends = ( %s ); }; };
+virtual_services = { inbound = { listen = [ "%s:25", "[%s]:25" ]; pool = "mail"; %s }; };
+""" % (workers, max_sessions, self.socket, device, NET4, NET6, extra, be, VIP4, VIP6, service)
+        self.write_config(self.config)
+
+    def write_config(self, text):
+        with open(self.dir + "/mailrace.conf", "w", encoding="utf-8") as f:
+            f.write(text)
+
+    def start(self):
+        self.log = open(self.dir + "/log", "w+", encoding="utf-8")
+        self.proc = subprocess.Popen([self.binary, "-c", self.dir + "/mailrace.conf"], stderr=self.log, stdout=self.log)
+        try:
+            wait_for("the dataplane to be ready", lambda: self.proc.poll() is not None or "ready" in self.read_log(), 20)
+            assert self.proc.poll() is None, self.read_log()
+            sh("ip", "addr", "add", HOST4 + "/24", "dev", "mr0")
+            sh("ip", "-6", "addr", "add", HOST6 + "/64", "dev", "mr0", "nodad")
+            sh("ip", "link", "set", "mr0", "up")
+            self.stats = Stats(self.socket)
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def read_log(self):
+        with open(self.dir + "/log", encoding="utf-8") as f:
+            return f.read()
+
+    def reload(self):
+        self.proc.send_signal(signal.SIGHUP)
+
+    def stop(self):
+        status = None
+        if self.proc is not None:
+            self.proc.terminate()
+            try:
+                status = self.proc.wait(20)
+            except subprocess.TimeoutExpired:
+                self.proc.kill()
+                self.proc.wait()
+        if self.port == "af_packet":
+            subprocess.run(["ip", "link", "del", "mr0"], stderr=subprocess.DEVNULL, check=False)
+        return status
+
+    def __enter__(self):
+        return self.start()
+
+    def __exit__(self, kind, value, trace):
+        if kind is not None:
+            print(self.read_log()[-3000:])
+            print({n: self.stats[n] for n in self.stats.names if self.stats[n]}, self.stats.sessions(), "sessions")
+        for sink in list(Sink.open):
+            sink.close()
+        status = self.stop()
+        assert kind is not None or status == 0, "exit status %s: %s" % (status, self.read_log()[-3000:])
