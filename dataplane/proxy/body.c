@@ -61,7 +61,7 @@ static void body_bare(struct relay *r, struct session *s)
 		tcp_rx_drop(r->tcp, s->client, 1);
 		s->dot = SMTP_DOT_BROKEN;
 		s->body_bytes += 2;
-		if (!tcp_tx_write(r->tcp, s->leg, ".\r\n" + (dot ? 0 : 1), dot ? 3 : 2))
+		if (!tcp_tx_write(r->tcp, s->leg, dot ? ".\r\n" : "\r\n", dot ? 3 : 2))
 			body_refuse(r, s, SMTP_OWN_BODY_LOST);
 		break;
 	default:

@@ -364,6 +364,29 @@ def case_passthrough():
         sink.close()
 
 
+def case_metrics_are_clean_prometheus_text():
+    with Lab(BUILD) as lab:
+        sink = Sink(2525)
+        send(b"a: b\r\n\r\nc\r\n")
+        lab.write_config(lab.config + 'exporter = { listen = "127.0.0.1:9825"; };\n')
+        exporter = subprocess.Popen([BUILD + "/tools/mailrace-exporter", "-c", lab.dir + "/mailrace.conf"])
+        try:
+            wait_for("the exporter", lambda: subprocess.run(["curl", "-sf", "http://127.0.0.1:9825/metrics"], check=False,
+                                                            stdout=subprocess.DEVNULL).returncode == 0)
+            text = subprocess.run(["curl", "-sf", "http://127.0.0.1:9825/metrics"], check=True, stdout=subprocess.PIPE).stdout
+        finally:
+            exporter.kill()
+            exporter.wait()
+        check = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, check=False)
+        assert check.returncode == 0, check.stdout + check.stderr
+        assert b"mailrace_up 1" in text and b"mailrace_session_messages_total 1" in text
+        assert b'mailrace_backend_reply_seconds_count{slot="1",verb="end_of_data"} 1' in text
+        once = subprocess.run([BUILD + "/tools/mailrace-stats", lab.socket], check=True, stdout=subprocess.PIPE).stdout
+        assert b"mailrace_session_messages_total 1" in once
+        quiet(lab)
+        sink.close()
+
+
 def case_swaks_and_smtp_source():
     with Lab(BUILD) as lab:
         sink = Sink(2525)

@@ -57,7 +57,9 @@ ALLOC = re.compile(r"\b(malloc|calloc|realloc|free|strdup|aligned_alloc)\s*\(")
 ALLOC_OK = re.compile(r"_(new|free|init|fini|release)$")
 MAX_FUNCTION, MAX_C, MAX_H, MAX_PARAMS, MAX_NESTING = 70, 500, 250, 6, 4
 # path:function or path -> reason
-ALLOW = {}
+ALLOW = {
+    "tools/exporter.c:answer": "the signature is libmicrohttpd's",
+}
 HEAD = ("// SPDX-License-Identifier: BSD-3-Clause", "// Copyright (c) 2026, the Mailrace authors")
 
 

@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Copyright (c) 2026, the Mailrace authors
+
+// mailrace-exporter -c FILE: serves the statistics at exporter.listen for Prometheus. Maps the
+// segment anew for each scrape, so a restarted dataplane needs no care; when none is there,
+// mailrace_up is 0. Holds nothing that a crash could harm.
+
+#include "tools/metrics.h"
+
+#include <arpa/inet.h>
+#include <microhttpd.h>
+#include <netinet/in.h>
+
+#include <errno.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+#include "common/log.h"
+#include "config/cfg.h"
+
+static struct MHD_Response *page_make(const struct cfg *cfg)
+{
+	struct MHD_Response *response;
+	struct stats_view view;
+	char *text = NULL;
+	size_t len = 0;
+	FILE *out = open_memstream(&text, &len);
+	int err;
+
+	if (out == NULL)
+		return NULL;
+	err = stats_attach(&view, cfg->dataplane.socket);
+	fprintf(out,
+		"# HELP mailrace_up Whether the dataplane answers.\n# TYPE mailrace_up "
+		"gauge\nmailrace_up %d\n",
+		err == 0);
+	if (err == 0) {
+		metrics_write(&view, out);
+		stats_detach(&view);
+	}
+	fclose(out);
+	response = MHD_create_response_from_buffer(len, text, MHD_RESPMEM_MUST_FREE);
+	if (response != NULL)
+		MHD_add_response_header(response, "Content-Type", "text/plain; version=0.0.4");
+	return response;
+}
+
+static enum MHD_Result
+answer(void *arg,
+       struct MHD_Connection *connection,
+       const char *url,
+       const char *method,
+       const char *version,
+       const char *upload,
+       size_t *upload_len,
+       void **state)
+{
+	bool good = strcmp(method, "GET") == 0 && strcmp(url, "/metrics") == 0;
+	struct MHD_Response *response = NULL;
+	enum MHD_Result result;
+
+	if (good)
+		response = page_make(arg);
+	else
+		response = MHD_create_response_from_buffer(
+			15, (void *)(uintptr_t)"see /metrics\r\n", MHD_RESPMEM_PERSISTENT
+		);
+	if (response == NULL)
+		return MHD_NO;
+	result = MHD_queue_response(connection, good ? MHD_HTTP_OK : MHD_HTTP_NOT_FOUND, response);
+	MHD_destroy_response(response);
+	return result;
+}
+
+static struct MHD_Daemon *listen_at(const struct ip_endpoint *at, struct cfg *cfg)
+{
+	struct sockaddr_in v4 = {.sin_family = AF_INET, .sin_port = htons(at->port)};
+	struct sockaddr_in6 v6 = {.sin6_family = AF_INET6, .sin6_port = htons(at->port)};
+	bool is_v4 = ip_addr_is_v4(&at->addr);
+
+	if (is_v4)
+		v4.sin_addr.s_addr = ip_addr_to_v4(&at->addr);
+	memcpy(&v6.sin6_addr, &at->addr, 16);
+	return MHD_start_daemon(
+		MHD_USE_INTERNAL_POLLING_THREAD | (is_v4 ? 0 : MHD_USE_IPv6),
+		at->port,
+		NULL,
+		NULL,
+		answer,
+		cfg,
+		MHD_OPTION_SOCK_ADDR,
+		is_v4 ? (void *)&v4 : (void *)&v6,
+		MHD_OPTION_CONNECTION_LIMIT,
+		64U,
+		MHD_OPTION_CONNECTION_TIMEOUT,
+		10U,
+		MHD_OPTION_END
+	);
+}
+
+int main(int argc, char **argv)
+{
+	struct cfg_errors *errs = calloc(1, sizeof(*errs));
+	struct MHD_Daemon *daemon;
+	struct cfg *cfg;
+	sigset_t set;
+	int sig;
+
+	log_init("mailrace-exporter", LOG_INFO);
+	if (argc != 3 || strcmp(argv[1], "-c") != 0 || errs == NULL) {
+		fprintf(stderr, "usage: mailrace-exporter -c FILE\n");
+		return EX_USAGE;
+	}
+	cfg = cfg_load(argv[2], errs);
+	if (cfg == NULL) {
+		char text[800];
+
+		for (unsigned i = 0; i < errs->count && i < CFG_MAX_ERRORS; i++)
+			log_line(
+				LOG_ERROR,
+				"%s",
+				cfg_error_format(&errs->item[i], text, sizeof(text))
+			);
+		return EX_CONFIG;
+	}
+	free(errs);
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	daemon = listen_at(&cfg->exporter.listen, cfg);
+	if (daemon == NULL) {
+		log_line(LOG_ERROR, "cannot listen at exporter.listen: %s", strerror(errno));
+		return EX_UNAVAILABLE;
+	}
+	sigwait(&set, &sig);
+	MHD_stop_daemon(daemon);
+	cfg_free(cfg);
+	return EX_OK;
+}

@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Copyright (c) 2026, the Mailrace authors
+
+// Prometheus text format 0.0.4: counters by the segment's own table, latency of each backend slot
+// by verb group, gauges of each worker. Names and HELP come from the segment, so a newer
+// dataplane's counters appear without a new exporter.
+
+#include "tools/metrics.h"
+
+#include <inttypes.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <string.h>
+
+#include "common/abi/stats.h"
+
+#define NAME_MAX_LEN 96
+
+static const char *const verb_names[SHM_VERB_GROUPS] =
+	{"banner", "ehlo", "mail", "rcpt", "end_of_data", "other"};
+
+static uint64_t counter_sum(const struct stats_view *view, uint32_t stat)
+{
+	uint64_t sum = 0;
+
+	for (uint32_t w = 0; w < view->header->workers; w++) {
+		const uint64_t *c =
+			stats_entry(view, SHM_SEC_COUNTERS, w, (stat + 1) * sizeof(uint64_t));
+
+		if (c != NULL)
+			sum += __atomic_load_n(&c[stat], __ATOMIC_RELAXED);
+	}
+	return sum;
+}
+
+static bool is_nanoseconds(const struct shm_stat_desc *d)
+{
+	size_t len = strnlen(d->name, sizeof(d->name));
+
+	return len > 11 && strcmp(d->name + len - 11, "nanoseconds") == 0;
+}
+
+// Family of a counter: all drops of a group share one, told apart by a label.
+static void family_of(const struct shm_stat_desc *d, char name[NAME_MAX_LEN])
+{
+	const char *kind = d->kind == STAT_KIND_DROP      ? "drops"
+			   : d->kind == STAT_KIND_REFUSAL ? "refusals"
+							  : d->name;
+
+	if (is_nanoseconds(d)) { // Prometheus wants base units
+		snprintf(
+			name,
+			NAME_MAX_LEN,
+			"mailrace_%.15s_%.*sseconds_total",
+			d->group,
+			(int)(strlen(d->name) - 11),
+			d->name
+		);
+		return;
+	}
+	snprintf(
+		name,
+		NAME_MAX_LEN,
+		"mailrace_%.15s_%.47s%s",
+		d->group,
+		kind,
+		d->kind == STAT_KIND_GAUGE ? "" : "_total"
+	);
+}
+
+static void family_head(const struct shm_stat_desc *d, const char *family, FILE *out)
+{
+	bool shared = d->kind == STAT_KIND_DROP || d->kind == STAT_KIND_REFUSAL;
+
+	if (shared)
+		fprintf(out,
+			"# HELP %s %s by reason.\n",
+			family,
+			d->kind == STAT_KIND_DROP ? "Packets dropped" : "Requests refused");
+	else
+		fprintf(out, "# HELP %s %.119s\n", family, d->help);
+	fprintf(out, "# TYPE %s %s\n", family, d->kind == STAT_KIND_GAUGE ? "gauge" : "counter");
+}
+
+// Rows of a shared family must stand together: the first of them writes all.
+static void family_write(const struct stats_view *view, uint32_t first, FILE *out)
+{
+	const struct shm_stat_desc *head =
+		stats_entry(view, SHM_SEC_STAT_DESC, first, sizeof(*head));
+	char family[NAME_MAX_LEN], other[NAME_MAX_LEN];
+
+	family_of(head, family);
+	for (uint32_t i = 0; i < first; i++) {
+		const struct shm_stat_desc *d = stats_entry(view, SHM_SEC_STAT_DESC, i, sizeof(*d));
+
+		family_of(d, other);
+		if (strcmp(family, other) == 0)
+			return; // written already
+	}
+	family_head(head, family, out);
+	for (uint32_t i = first; i < view->header->stat_count; i++) {
+		const struct shm_stat_desc *d = stats_entry(view, SHM_SEC_STAT_DESC, i, sizeof(*d));
+
+		if (d == NULL)
+			return;
+		family_of(d, other);
+		if (strcmp(family, other) != 0)
+			continue;
+		if (d->kind == STAT_KIND_DROP || d->kind == STAT_KIND_REFUSAL)
+			fprintf(out,
+				"%s{reason=\"%.47s\"} %" PRIu64 "\n",
+				family,
+				d->name,
+				counter_sum(view, i));
+		else if (is_nanoseconds(d))
+			fprintf(out, "%s %.9f\n", family, (double)counter_sum(view, i) / 1e9);
+		else
+			fprintf(out, "%s %" PRIu64 "\n", family, counter_sum(view, i));
+	}
+}
+
+static void gauge_write(
+	const struct stats_view *view,
+	const char *name,
+	const char *help,
+	size_t off,
+	FILE *out
+)
+{
+	fprintf(out, "# HELP mailrace_%s %s\n# TYPE mailrace_%s gauge\n", name, help, name);
+	for (uint32_t w = 0; w < view->header->workers; w++) {
+		const uint8_t *worker =
+			stats_entry(view, SHM_SEC_WORKER, w, sizeof(struct shm_worker));
+
+		if (worker != NULL)
+			fprintf(out,
+				"mailrace_%s{worker=\"%u\"} %u\n",
+				name,
+				w,
+				*(const uint32_t *)(worker + off));
+	}
+}
+
+struct latency {
+	uint64_t count, sum_us;
+};
+
+static struct latency latency_sum(const struct stats_view *view, uint32_t slot, unsigned verb)
+{
+	struct latency l = {0};
+
+	for (uint32_t w = 0; w < view->header->workers; w++) {
+		const struct shm_backend_local *b =
+			stats_entry(view, SHM_SEC_BACKEND_LOCAL, w, (slot + 1) * sizeof(*b));
+
+		if (b == NULL)
+			continue;
+		l.count += b[slot].latency[verb].count;
+		l.sum_us += b[slot].latency[verb].sum_us;
+	}
+	return l;
+}
+
+// Reply times of the backends as summaries without quantiles: one family, sum and count by slot and
+// verb group.
+static void latencies_write(const struct stats_view *view, FILE *out)
+{
+	fprintf(out,
+		"# HELP mailrace_backend_reply_seconds Time of replies by backend slot and verb "
+		"group.\n");
+	fprintf(out, "# TYPE mailrace_backend_reply_seconds summary\n");
+	for (uint32_t slot = 1; slot < view->header->backend_slots; slot++) {
+		for (unsigned v = 0; v < SHM_VERB_GROUPS; v++) {
+			struct latency l = latency_sum(view, slot, v);
+
+			if (l.count == 0)
+				continue;
+			fprintf(out,
+				"mailrace_backend_reply_seconds_sum{slot=\"%u\",verb=\"%s\"} "
+				"%.6f\n",
+				slot,
+				verb_names[v],
+				(double)l.sum_us / 1e6);
+			fprintf(out,
+				"mailrace_backend_reply_seconds_count{slot=\"%u\",verb=\"%s\"} "
+				"%" PRIu64 "\n",
+				slot,
+				verb_names[v],
+				l.count);
+		}
+	}
+}
+
+void metrics_write(const struct stats_view *view, FILE *out)
+{
+	for (uint32_t i = 0; i < view->header->stat_count; i++)
+		if (stats_entry(view, SHM_SEC_STAT_DESC, i, sizeof(struct shm_stat_desc)) != NULL)
+			family_write(view, i, out);
+	gauge_write(view, "sessions", "Sessions open.", offsetof(struct shm_worker, sessions), out);
+	gauge_write(
+		view,
+		"connections",
+		"TCP connections.",
+		offsetof(struct shm_worker, connections),
+		out
+	);
+	gauge_write(
+		view,
+		"half_open",
+		"Half-open connections.",
+		offsetof(struct shm_worker, half_open),
+		out
+	);
+	gauge_write(
+		view,
+		"time_wait",
+		"Connections in TIME_WAIT.",
+		offsetof(struct shm_worker, time_wait),
+		out
+	);
+	fprintf(out,
+		"# HELP mailrace_generation Configuration in force.\n# TYPE mailrace_generation "
+		"gauge\n");
+	fprintf(out, "mailrace_generation %" PRIu64 "\n", view->header->generation);
+	latencies_write(view, out);
+}

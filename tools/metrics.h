@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Copyright (c) 2026, the Mailrace authors
+
+// The statistics segment as Prometheus text. Any process.
+
+#pragma once
+
+#include <stdio.h>
+
+#include "tools/stats_attach.h"
+
+void metrics_write(const struct stats_view *view, FILE *out);
