@@ -40,15 +40,20 @@ static int fail(const char **ret_reason, int err, const char *what, const char *
 	return -err;
 }
 
-struct eal_args {
+// EAL keeps pointers into its arguments: they live as long as the process.
+static struct eal_args {
+	char text[EAL_ARGS_MAX][256];
 	char *argv[EAL_ARGS_MAX];
 	int argc;
-};
+} eal;
 
-static void arg_add(struct eal_args *a, const char *text)
+static void arg_add(const char *text)
 {
-	if (a->argc < EAL_ARGS_MAX - 1)
-		a->argv[a->argc++] = strdup(text);
+	if (eal.argc == EAL_ARGS_MAX - 1)
+		return;
+	snprintf(eal.text[eal.argc], sizeof(eal.text[0]), "%s", text);
+	eal.argv[eal.argc] = eal.text[eal.argc];
+	eal.argc++;
 }
 
 static bool is_vdev(const char *device)
@@ -58,17 +63,16 @@ static bool is_vdev(const char *device)
 
 int port_eal_init(const struct cfg *cfg, const char **ret_reason)
 {
-	struct eal_args a = {0};
 	char text[256];
 	bool pci = false;
 
-	arg_add(&a, "mailrace-dataplane");
-	arg_add(&a, "--no-telemetry");
-	arg_add(&a, "--iova-mode=va");
-	arg_add(&a, "--log-level=lib.*:error");
-	arg_add(&a, "--log-level=pmd.*:error");
+	arg_add("mailrace-dataplane");
+	arg_add("--no-telemetry");
+	arg_add("--iova-mode=va");
+	arg_add("--log-level=lib.*:error");
+	arg_add("--log-level=pmd.*:error");
 	if (cfg->dataplane.hugepages_bytes > 0) {
-		arg_add(&a, "--in-memory");
+		arg_add("--in-memory");
 		snprintf(
 			text,
 			sizeof(text),
@@ -76,8 +80,8 @@ int port_eal_init(const struct cfg *cfg, const char **ret_reason)
 			(unsigned long long)(cfg->dataplane.hugepages_bytes >> 20)
 		);
 	} else {
-		arg_add(&a, "--no-huge");
-		arg_add(&a, "--no-shconf");
+		arg_add("--no-huge");
+		arg_add("--no-shconf");
 		snprintf(
 			text,
 			sizeof(text),
@@ -85,8 +89,8 @@ int port_eal_init(const struct cfg *cfg, const char **ret_reason)
 			(unsigned long long)(cfg->dataplane.memory_bytes >> 20)
 		);
 	}
-	arg_add(&a, "-m");
-	arg_add(&a, text);
+	arg_add("-m");
+	arg_add(text);
 	snprintf(text, sizeof(text), "--lcores=0@(0-%ld)", sysconf(_SC_NPROCESSORS_ONLN) - 1);
 	for (unsigned i = 0; i < cfg->dataplane.workers; i++) {
 		size_t n = strlen(text);
@@ -99,7 +103,7 @@ int port_eal_init(const struct cfg *cfg, const char **ret_reason)
 			(long)(i + 1) % sysconf(_SC_NPROCESSORS_ONLN)
 		);
 	}
-	arg_add(&a, text);
+	arg_add(text);
 	for (unsigned i = 0; i < cfg->port_count; i++) {
 		snprintf(
 			text,
@@ -108,12 +112,12 @@ int port_eal_init(const struct cfg *cfg, const char **ret_reason)
 			is_vdev(cfg->ports[i].device) ? "--vdev=" : "--allow=",
 			cfg->ports[i].device
 		);
-		arg_add(&a, text);
+		arg_add(text);
 		pci = pci || !is_vdev(cfg->ports[i].device);
 	}
 	if (!pci)
-		arg_add(&a, "--no-pci");
-	if (rte_eal_init(a.argc, a.argv) < 0)
+		arg_add("--no-pci");
+	if (rte_eal_init(eal.argc, eal.argv) < 0)
 		return fail(
 			ret_reason,
 			rte_errno,

@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Copyright (c) 2026, the Mailrace authors
+
+// The dot scanner against a slow reference, over random bodies made of the bytes that matter, in
+// random segmentation.
+
+#include "dataplane/smtp/dot.h"
+
+#include "common/rng.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+// Index behind the end of data, or 0: CRLF . CRLF, the body beginning as if after CRLF. *bare:
+// first CR or LF alone before it.
+static uint32_t reference_end(const uint8_t *data, uint32_t len, uint32_t *bare)
+{
+	*bare = UINT32_MAX;
+	for (uint32_t i = 0; i < len; i++) {
+		bool crlf = data[i] == '\r' && i + 1 < len && data[i + 1] == '\n';
+		bool start;
+
+		if (data[i] == '\r' && i + 1 == len)
+			return 0;
+		if (data[i] == '\n' || (data[i] == '\r' && !crlf)) {
+			*bare = i;
+			return 0;
+		}
+		start = i == 0 || (i >= 2 && data[i - 2] == '\r' && data[i - 1] == '\n');
+		if (start && i + 2 < len && data[i] == '.' && data[i + 1] == '\r' &&
+		    data[i + 2] == '\n')
+			return i + 3;
+		if (crlf)
+			i++;
+	}
+	return 0;
+}
+
+// Feeds pieces as the relay does: what is not taken comes again in front of the next piece.
+static enum smtp_dot_event
+scan_in_pieces(struct rng *rng, const uint8_t *data, uint32_t len, uint32_t *ret_at)
+{
+	uint8_t state = SMTP_DOT_START;
+	uint32_t at = 0, end = 0;
+
+	while (end < len) {
+		enum smtp_dot_event event;
+		uint32_t n;
+
+		end += 1 + rng_below(rng, 4);
+		end = end < len ? end : len;
+		event = smtp_dot_scan(&state, data + at, end - at, &n);
+		at += n;
+		if (event != SMTP_DOT_MORE) {
+			*ret_at = at;
+			return event;
+		}
+	}
+	*ret_at = at;
+	return SMTP_DOT_MORE;
+}
+
+static void agrees_with_the_reference(void **state)
+{
+	static const char alphabet[] = "\r\n\r\n\r\n..ab";
+	struct rng rng;
+
+	rng_seed(&rng, 11);
+	for (unsigned round = 0; round < 200000; round++) {
+		uint8_t data[24];
+		uint32_t len = rng_below(&rng, sizeof(data) + 1);
+		uint32_t bare, end, at;
+		enum smtp_dot_event event;
+
+		for (uint32_t i = 0; i < len; i++)
+			data[i] = (uint8_t)alphabet[rng_below(&rng, sizeof(alphabet) - 1)];
+		end = reference_end(data, len, &bare);
+		event = scan_in_pieces(&rng, data, len, &at);
+		if (end != 0) {
+			assert_int_equal(event, SMTP_DOT_END);
+			assert_int_equal(at, end);
+		} else if (bare != UINT32_MAX) {
+			assert_int_equal(event, SMTP_DOT_BARE);
+			assert_int_equal(at, bare);
+		} else {
+			assert_int_equal(event, SMTP_DOT_MORE);
+		}
+	}
+}
+
+static void a_dot_behind_a_repaired_line_end_is_stuffed(void **state)
+{
+	uint8_t dot = SMTP_DOT_BROKEN;
+	uint32_t n;
+
+	assert_int_equal(smtp_dot_scan(&dot, (const uint8_t *)".\r\n", 3, &n), SMTP_DOT_STUFF);
+	assert_int_equal(n, 0);
+	assert_int_equal(smtp_dot_scan(&dot, (const uint8_t *)".\r\n", 3, &n), SMTP_DOT_MORE);
+	assert_int_equal(n, 3);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(agrees_with_the_reference),
+		cmocka_unit_test(a_dot_behind_a_repaired_line_end_is_stuffed),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Copyright (c) 2026, the Mailrace authors
+
+// Reply lines, EHLO filtering and envelope parameters.
+
+#include "dataplane/smtp/reply.h"
+
+#include "dataplane/smtp/verb.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static unsigned code(const char *line, bool *more)
+{
+	return smtp_reply_code(line, (uint32_t)strlen(line), more);
+}
+
+static void codes_are_three_digits_and_a_mark(void **state)
+{
+	static const char *const bad[] = {
+		"", "2", "25", "25x ok", "650 ok", "150 ok", "2500 ok", "250_ok", " 250 ok"
+	};
+	bool more;
+
+	assert_int_equal(code("250 ok", &more), 250);
+	assert_false(more);
+	assert_int_equal(code("250-ok", &more), 250);
+	assert_true(more);
+	assert_int_equal(code("421", &more), 421);
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+		assert_int_equal(code(bad[i], &more), 0);
+}
+
+static void filtered(const char *in, uint32_t max, const char *want, uint32_t want_caps)
+{
+	char out[512];
+	uint32_t caps,
+		n = smtp_ehlo_filter(in, (uint32_t)strlen(in), max, out, sizeof(out) - 1, &caps);
+
+	out[n] = '\0';
+	assert_string_equal(out, want);
+	assert_int_equal(caps, want_caps);
+}
+
+static void ehlo_replies_lose_what_cannot_be_relayed(void **state)
+{
+	filtered(
+		"250-mx\r\n250-STARTTLS\r\n250-PIPELINING\r\n250 XCLIENT NAME\r\n",
+		0,
+		"250-mx\r\n250 PIPELINING\r\n",
+		SMTP_CAP_PIPELINING
+	);
+	filtered("250-mx\r\n250-X-ANONYMOUSTLS\r\n250 xforward NAME\r\n", 0, "250 mx\r\n", 0);
+	filtered("250 mx\r\n", 0, "250 mx\r\n", 0);
+	filtered(
+		"250-mx\r\n250-SIZE 9000\r\n250 CHUNKING\r\n",
+		500,
+		"250-mx\r\n250-SIZE 500\r\n250 CHUNKING\r\n",
+		SMTP_CAP_SIZE | SMTP_CAP_CHUNKING
+	);
+	filtered("250-mx\r\n250 SIZE\r\n", 500, "250-mx\r\n250 SIZE 500\r\n", SMTP_CAP_SIZE);
+	filtered("250-mx\r\n250 SIZE 100\r\n", 500, "250-mx\r\n250 SIZE 100\r\n", SMTP_CAP_SIZE);
+}
+
+static bool params(const char *args, uint32_t caps, uint64_t *size)
+{
+	return smtp_params_check(args, (uint32_t)strlen(args), caps, size);
+}
+
+static void parameters_need_their_extension(void **state)
+{
+	uint64_t size;
+
+	assert_true(params("FROM:<a@b> SIZE=123", SMTP_CAP_SIZE, &size));
+	assert_int_equal(size, 123);
+	assert_false(params("FROM:<a@b> SIZE=123", 0, &size));
+	assert_false(params("FROM:<a@b> body=8bitmime", 0, &size));
+	assert_false(params("FROM:<a@b> BODY=BINARYMIME", SMTP_CAP_8BITMIME, &size));
+	assert_true(params(
+		"FROM:<a@b> BODY=8BITMIME SMTPUTF8", SMTP_CAP_8BITMIME | SMTP_CAP_SMTPUTF8, &size
+	));
+	assert_true(params("FROM:<\"a> SIZE=1\"@b>", 0, &size)); // inside a quoted local part
+	assert_false(params("TO:<a@b> NOTIFY=NEVER", SMTP_CAP_SIZE, &size));
+	assert_true(params("FROM:<a@b> XUNKNOWN=1", 0, &size)); // the backend's to refuse
+}
+
+static void commands_are_recognised(void **state)
+{
+	struct smtp_command cmd;
+	uint64_t n;
+	bool last;
+
+	smtp_command_parse("mail FROM:<a@b>", 15, &cmd);
+	assert_int_equal(cmd.verb, SMTP_V_MAIL);
+	assert_int_equal(cmd.args_len, 10);
+	smtp_command_parse("MAILX", 5, &cmd);
+	assert_int_equal(cmd.verb, SMTP_V_UNKNOWN);
+	smtp_command_parse("xclient ADDR=1", 14, &cmd);
+	assert_int_equal(cmd.verb, SMTP_V_FORBIDDEN);
+	smtp_command_parse("BDAT 86 LAST", 12, &cmd);
+	assert_true(smtp_bdat_parse(&cmd, &n, &last) && n == 86 && last);
+	smtp_command_parse("BDAT 0", 6, &cmd);
+	assert_true(smtp_bdat_parse(&cmd, &n, &last) && n == 0 && !last);
+	smtp_command_parse("BDAT 1 FIRST", 12, &cmd);
+	assert_false(smtp_bdat_parse(&cmd, &n, &last));
+	smtp_command_parse("BDAT -1", 7, &cmd);
+	assert_false(smtp_bdat_parse(&cmd, &n, &last));
+	smtp_command_parse("BDAT 9999999999999999999", 24, &cmd);
+	assert_false(smtp_bdat_parse(&cmd, &n, &last));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(codes_are_three_digits_and_a_mark),
+		cmocka_unit_test(ehlo_replies_lose_what_cannot_be_relayed),
+		cmocka_unit_test(parameters_need_their_extension),
+		cmocka_unit_test(commands_are_recognised),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
