@@ -292,15 +292,16 @@ int main(int argc, char **argv)
 	dp->socket_fd = -1;
 	dp->cfg = cfg_load(file, errs);
 	errors_show(errs);
-	if (dp->cfg == NULL)
-		return EX_CONFIG;
 	free(errs);
-	if (test) {
+	if (dp->cfg == NULL) {
+		status = EX_CONFIG;
+	} else if (test) {
 		printf("%s: good\n", file);
-		return EX_OK;
+		status = EX_OK;
+	} else {
+		prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+		status = start_and_run(dp, signals_open());
 	}
-	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-	status = start_and_run(dp, signals_open());
 	cfg_free(dp->cfg);
 	free(dp);
 	return status;
