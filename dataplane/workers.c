@@ -90,7 +90,7 @@ static int worker_make(struct dataplane *dp, unsigned i)
 		.port_flags = common_flags(dp),
 		.max_sessions = sessions,
 		.max_conns = 2 * sessions + sessions / 8 + 64,
-		.max_minis = sessions / 4 + 256,
+		.max_minis = sessions / 4 + 8192, // a second's worth of handshakes at least
 		.max_slices = dp->cfg->dataplane.buffers,
 		.shm =
 			{

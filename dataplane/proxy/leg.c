@@ -219,6 +219,7 @@ void leg_leave(struct relay *r, struct session *s)
 		leg_drop(r, s);
 		return;
 	case LEG_S_QUITTING:
+	case LEG_S_CLOSING:
 		return;
 	default:
 		break;
@@ -248,4 +249,20 @@ void leg_reopen(struct relay *r, struct session *s)
 	stat_inc(r->env, STAT_LEG_REOPENED);
 	s->tried_count = 0;
 	leg_open(r, s);
+}
+
+void leg_finish(struct relay *r, struct session *s)
+{
+	struct tcp_conn_id leg = s->leg;
+
+	if ((s->flags & SESSION_F_LEG_FIN) != 0 || s->leg_state == LEG_S_CLOSING) {
+		leg_forget(r, s);
+		tcp_release(r->tcp, leg, true);
+		session_free(r, s);
+		return;
+	}
+	s->state = RELAY_S_GONE;
+	s->leg_state = LEG_S_CLOSING;
+	s->leg_since_ms = env_now_ms(r->env);
+	session_timer(r, s);
 }

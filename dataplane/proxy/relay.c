@@ -198,6 +198,8 @@ void session_timer(struct relay *r, struct session *s)
 		at = s->leg_since_ms + ((struct probe_times *)s->ehlo)->timeout_ms;
 	else if (s->leg_state == LEG_S_QUITTING)
 		at = s->leg_since_ms + SESSION_QUIT_MS;
+	else if (s->leg_state == LEG_S_CLOSING)
+		at = s->leg_since_ms + SESSION_FIN_MS;
 	else if (s->state == RELAY_S_GONE)
 		at = s->leg_since_ms + SESSION_ORPHAN_MS;
 	else if (waits_for_leg(s))
@@ -210,6 +212,10 @@ void session_timer(struct relay *r, struct session *s)
 // Nobody answered in time.
 static void leg_timed_out(struct relay *r, struct session *s)
 {
+	if (s->leg_state == LEG_S_CLOSING) {
+		leg_finish(r, s);
+		return;
+	}
 	if (s->state == RELAY_S_GONE || s->leg_state == LEG_S_QUITTING) {
 		leg_drop(r, s);
 		if (s->client.v == 0)

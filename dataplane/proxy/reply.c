@@ -115,12 +115,13 @@ static void reply_done(struct relay *r, struct session *s, unsigned code)
 	}
 	pending_flush_own(r, s);
 	if (code == 421 || verb == SMTP_V_QUIT) {
-		if (s->state == RELAY_S_DATA || s->state == RELAY_S_BDAT)
-			leg_drop(r, s);
-		else
-			leg_release(r, s);
 		clients_release(r, s);
-		session_free(r, s);
+		if (s->state == RELAY_S_DATA || s->state == RELAY_S_BDAT) {
+			leg_drop(r, s);
+			session_free(r, s);
+		} else {
+			leg_finish(r, s);
+		}
 	} else if (s->state == RELAY_S_GONE) {
 		leg_leave(r, s);
 		if (s->leg.v == 0)
@@ -277,18 +278,20 @@ static bool reply_line(
 	bool more
 )
 {
-	if (s->leg_state == LEG_S_QUITTING || (s->leg_state == LEG_S_BANNER && more) ||
-	    s->leg_state == LEG_S_REEHLO) {
-		bool reehlo = s->leg_state == LEG_S_REEHLO;
-
+	if (s->leg_state == LEG_S_CLOSING || (s->leg_state == LEG_S_BANNER && more)) {
+		tcp_rx_drop(r->tcp, s->leg, len);
+		return true;
+	}
+	if (s->leg_state == LEG_S_QUITTING || s->leg_state == LEG_S_REEHLO) {
 		tcp_rx_drop(r->tcp, s->leg, len);
 		if (more)
 			return true;
-		leg_release(r, s);
-		if (reehlo)
+		if (s->leg_state == LEG_S_QUITTING) {
+			leg_finish(r, s);
+		} else {
+			leg_release(r, s);
 			session_close(r, s, SMTP_OWN_NO_LEG);
-		else
-			session_free(r, s);
+		}
 		return false;
 	}
 	if (s->leg_state == LEG_S_BANNER) {

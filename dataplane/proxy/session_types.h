@@ -24,6 +24,8 @@
 #define SESSION_LEG_PATIENCE_MS 60000 // over all backends tried
 #define SESSION_ORPHAN_MS 600000      // Z5
 #define SESSION_QUIT_MS 30000
+#define SESSION_FIN_MS \
+	2000 // after 221: the backend closes first, so that no TIME_WAIT takes our port
 #define SESSION_TURN_LOOPS 64 // commands or replies a call handles before it yields
 #define RELAY_TIMER_QUOTA 256
 #define RELAY_SCRATCH 16384
@@ -48,6 +50,7 @@ enum leg_state {
 	LEG_S_REEHLO, // fresh leg for a later mail: the client's EHLO was sent again
 	LEG_S_READY,
 	LEG_S_QUITTING, // QUIT of ours sent
+	LEG_S_CLOSING,  // 221 read: the backend closes first
 };
 
 enum {
@@ -195,6 +198,9 @@ void leg_drop(struct relay *r, struct session *s);   // RST, counts
 void leg_forget(struct relay *r, struct session *s); // gone already
 void leg_leave(struct relay *r, struct session *s);  // politely, as far as the state lets
 void leg_reopen(struct relay *r, struct session *s);
+
+// The dialogue is over: waits for the backend's FIN, then the session ends.
+void leg_finish(struct relay *r, struct session *s);
 
 // command.c, body.c, reply.c: each returns true when it made progress
 bool command_step(struct relay *r, struct session *s);

@@ -127,6 +127,9 @@ static void syn_sent_input(
 	if (ack && seg->ack != p->snd_una + 1) {
 		stat_inc(s->env, STAT_TCP_BAD_ACK);
 		tcp_reset_reply(s, pkt, seg);
+		p->snd_nxt = p->snd_una; // an old connection of this tuple, gone with the RST: SYN
+					 // again at once
+		pcb_dirty(s, p);
 		return;
 	}
 	if ((seg->flags & RTE_TCP_RST_FLAG) != 0) {

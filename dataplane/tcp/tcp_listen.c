@@ -56,6 +56,24 @@ static void mini_kill(struct tcp_stack *s, struct tcp_mini *mini)
 	mini->kind = TCP_MINI_DEAD;
 }
 
+static void mini_ack(struct tcp_stack *s, const struct tcp_mini *mini)
+{
+	struct tcp_reply reply = {
+		.key = mini_key(mini),
+		.seq = mini->snd_nxt,
+		.ack = mini->rcv_nxt,
+		.flags = RTE_TCP_ACK_FLAG,
+	};
+
+	if ((mini->flags & TCP_F_TS) != 0)
+		reply.options_len = tcp_options_ts(
+			reply.options,
+			env_now_ms(s->env) + tcp_ts_offset(s, mini_key(mini)),
+			mini->ts_recent
+		);
+	tcp_reply_send(s, &reply);
+}
+
 void tcp_time_wait_enter(struct tcp_stack *s, const struct tcp_pcb *p)
 {
 	uint32_t idx = mini_push(&s->tw);
@@ -83,24 +101,8 @@ void tcp_time_wait_enter(struct tcp_stack *s, const struct tcp_pcb *p)
 	flow_remove(s, pcb_key(p)); // the mini takes the tuple over
 	if (!flow_insert(s, mini_key(mini), TCP_INDEX_MINI | MINI_TW | idx))
 		mini->kind = TCP_MINI_DEAD;
-}
-
-static void mini_ack(struct tcp_stack *s, const struct tcp_mini *mini)
-{
-	struct tcp_reply reply = {
-		.key = mini_key(mini),
-		.seq = mini->snd_nxt,
-		.ack = mini->rcv_nxt,
-		.flags = RTE_TCP_ACK_FLAG,
-	};
-
-	if ((mini->flags & TCP_F_TS) != 0)
-		reply.options_len = tcp_options_ts(
-			reply.options,
-			env_now_ms(s->env) + tcp_ts_offset(s, mini_key(mini)),
-			mini->ts_recent
-		);
-	tcp_reply_send(s, &reply);
+	if ((p->flags & TCP_F_ACK_NOW) != 0)
+		mini_ack(s, mini); // of the peer's FIN: the PCB will not send it any more
 }
 
 static void syn_ack_send(struct tcp_stack *s, const struct tcp_mini *mini)

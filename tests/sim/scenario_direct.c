@@ -29,6 +29,12 @@ static bool direct_done(void *arg)
 	return true;
 }
 
+static bool wire_is_clean(const struct sim_wire *w)
+{
+	return w->loss_ppm == 0 && w->dup_ppm == 0 && w->corrupt_ppm == 0 && w->truncate_ppm == 0 &&
+	       w->jitter_us == 0;
+}
+
 void scenario_direct(struct sim *sim)
 {
 	struct ledger ledger = {0};
@@ -51,6 +57,8 @@ void scenario_direct(struct sim *sim)
 		.delay_us = rng_below(rng, 50000),
 		.jitter_us = rng_below(rng, 3) * rng_below(rng, 5000),
 	};
+	if (rng_below(rng, 4) == 0)
+		sim->wire = (struct sim_wire){.delay_us = sim->wire.delay_us};
 	d.host[0] = sim_host_new(sim, 1);
 	d.host[1] = sim_host_new(sim, 1);
 	target[0] = (struct ip_endpoint){d.host[1]->addr4.addr, 25};
@@ -73,6 +81,15 @@ void scenario_direct(struct sim *sim)
 	sim_run(sim, direct_done, &d);
 	if (sim->failed == NULL && (ledger.mails_ok != mails || ledger.sessions_cut > 0))
 		sim_fail(sim, "a mail was not accepted", ledger.mails_ok, mails);
+	if (sim->failed == NULL && wire_is_clean(&sim->wire))
+		for (unsigned h = 0; h < 2; h++)
+			if (d.host[h]->stats[STAT_TCP_RETRANSMITS] != 0)
+				sim_fail(
+					sim,
+					"retransmission on a clean wire",
+					h,
+					d.host[h]->stats[STAT_TCP_RETRANSMITS]
+				);
 	clients_free(d.clients);
 	backend_free(d.backend);
 }
