@@ -34,8 +34,6 @@ struct relay_config {
 	struct worker_env *env;
 	struct relay_shm shm;
 	uint32_t max_sessions; // of this worker
-	uint32_t max_slabs; // line buffers (partial lines, pending commands), taken on demand from
-			    // a fixed pool
 	// Answers and events for control: returns false when the ring is full (counted,
 	// level-triggered).
 	bool (*event)(void *up, const struct ctl_msg *msg);

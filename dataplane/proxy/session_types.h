@@ -99,7 +99,7 @@ struct session {
 	uint16_t messages;
 	uint16_t recipients, max_recipients;
 	uint32_t request_id; // probes
-	uint8_t ehlo_len, swallow_reply_due, probe_stage, reserved;
+	uint8_t ehlo_len, probe_stage, reserved[2];
 	char ehlo[SESSION_EHLO_MAX];
 	uint32_t reserved2;
 };
@@ -123,10 +123,8 @@ struct relay {
 	struct wheel wheel;
 	uint64_t next_id;
 	bool draining;
-	uint32_t probes;
 	char scratch[RELAY_SCRATCH];
 	char out[RELAY_SCRATCH];
-	uint32_t list_cursor;
 };
 
 static inline struct session *session_of(struct relay *r, uint32_t idx)
