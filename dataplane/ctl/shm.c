@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/random.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -56,23 +57,32 @@ static uint64_t layout(struct shm_header *h, const struct section *sections, uns
 	return align_up(off);
 }
 
-static int
-segment_make(const char *name, const struct shm_header *h, int *ret_fd, uint8_t **ret_base)
+// A memfd is made with mode 0777, so whoever holds a read-only descriptor could open it again for
+// writing through /proc: the mode is narrowed, and seals (F_SEAL_FUTURE_WRITE) forbid any writable
+// mapping but the one made here.
+static int segment_make(
+	const char *name,
+	const struct shm_header *h,
+	int seals,
+	int *ret_fd,
+	uint8_t **ret_base
+)
 {
 	int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
-	void *base;
+	void *base = MAP_FAILED;
+	int err;
 
 	if (fd < 0)
 		return -errno;
-	if (ftruncate(fd, (off_t)h->size) < 0 ||
-	    fcntl(fd, F_ADD_SEALS, F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL) < 0) {
+	if (ftruncate(fd, (off_t)h->size) == 0 && fchmod(fd, S_IRUSR | S_IWUSR) == 0)
+		base = mmap(NULL, h->size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (base == MAP_FAILED ||
+	    fcntl(fd, F_ADD_SEALS, F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL | seals) < 0) {
+		err = -errno;
+		if (base != MAP_FAILED)
+			munmap(base, h->size);
 		close(fd);
-		return -errno;
-	}
-	base = mmap(NULL, h->size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	if (base == MAP_FAILED) {
-		close(fd);
-		return -errno;
+		return err;
 	}
 	memcpy(base, h, sizeof(*h));
 	*ret_fd = fd;
@@ -131,7 +141,9 @@ int shm_init(struct shm *shm, uint32_t workers, uint32_t backend_slots, uint32_t
 	clock_gettime(CLOCK_REALTIME, &now);
 	h.started_unix_ns = (uint64_t)now.tv_sec * 1000000000ULL + (uint64_t)now.tv_nsec;
 	h.size = layout(&h, stats, sizeof(stats) / sizeof(stats[0]));
-	err = segment_make("mailrace-statistics", &h, &shm->stats_fd, &shm->stats);
+	err = segment_make(
+		"mailrace-statistics", &h, F_SEAL_FUTURE_WRITE, &shm->stats_fd, &shm->stats
+	);
 	if (err < 0)
 		return err;
 	shm->stats_bytes = h.size;
@@ -139,7 +151,7 @@ int shm_init(struct shm *shm, uint32_t workers, uint32_t backend_slots, uint32_t
 	memset(h.dir, 0, sizeof(h.dir));
 	h.magic = SHM_CONTROL_MAGIC;
 	h.size = layout(&h, control, sizeof(control) / sizeof(control[0]));
-	err = segment_make("mailrace-control", &h, &shm->control_fd, &shm->control);
+	err = segment_make("mailrace-control", &h, 0, &shm->control_fd, &shm->control);
 	if (err < 0)
 		return err;
 	shm->control_bytes = h.size;

@@ -5,6 +5,7 @@
 
 import argparse
 import concurrent.futures
+import mmap
 import os
 import random
 import signal
@@ -336,6 +337,19 @@ def case_wrong_starts_are_refused_with_reasons():
         assert run.returncode == 69 and "another dataplane" in run.stderr, run.stderr
         Lab.stop.__get__(lab)
         assert lab.proc.poll() is None
+
+
+def case_readers_cannot_write_the_statistics():
+    with Lab(BUILD) as lab:
+        again = os.open("/proc/self/fd/%d" % lab.stats.fd, os.O_RDWR)  # as the owner; others are kept out by the mode
+        assert lab.stats.mode == 0o600, oct(lab.stats.mode)
+        for attempt in (lambda: mmap.mmap(again, 0), lambda: os.pwrite(again, b"x" * 8, 80), lambda: os.ftruncate(again, 64)):
+            try:
+                attempt()
+            except PermissionError:
+                continue
+            raise AssertionError("a reader could change the segment")
+        os.close(again)
 
 
 def case_killed_and_started_again():

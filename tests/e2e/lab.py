@@ -43,7 +43,8 @@ class Stats:
         assert struct.unpack_from("<I", answer, 8)[0] == 0 and len(fds) == 1, answer
         s.close()
         self.map = mmap.mmap(fds[0], 0, prot=mmap.PROT_READ)
-        os.close(fds[0])
+        self.mode = os.fstat(fds[0]).st_mode & 0o777
+        self.fd = fds[0]
         self.workers, self.backend_slots, self.service_slots, self.count = struct.unpack_from("<4I", self.map, 88)
         self.max_sessions, self.session_bytes = struct.unpack_from("<QQ", self.map, 104)
         self.dir = {}
