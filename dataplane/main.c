@@ -34,6 +34,8 @@ static int socket_start(struct dataplane *dp)
 
 	if (err == -EADDRINUSE)
 		dp->reason = "another dataplane is running on this socket";
+	else if (err == -ENOTSOCK)
+		dp->reason = "dataplane.socket names a file that is not a socket";
 	else if (err < 0)
 		dp->reason = strerror(-err);
 	return err;

@@ -29,12 +29,19 @@ static int address_of(const char *path, struct sockaddr_un *ret)
 	return 0;
 }
 
-// Nobody answers there any more: take it away.
+// Nobody answers there any more: take it away. Anything but a socket stays (connect() to a plain
+// file is refused too).
 static int stale_remove(const struct sockaddr_un *addr)
 {
-	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	struct stat st;
 	int err = 0;
+	int fd;
 
+	if (lstat(addr->sun_path, &st) < 0)
+		return errno == ENOENT ? 0 : -errno;
+	if (!S_ISSOCK(st.st_mode))
+		return -ENOTSOCK;
+	fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return -errno;
 	if (connect(fd, (const struct sockaddr *)addr, sizeof(*addr)) == 0)

@@ -9,8 +9,8 @@
 
 #include "dataplane/ctl/shm.h"
 
-// Listens at path. 0; -EADDRINUSE when a living dataplane holds it; else -errno. A socket nobody
-// listens on is replaced.
+// Listens at path. 0; -EADDRINUSE when a living dataplane holds it; -ENOTSOCK when something else
+// is there; else -errno. A socket nobody listens on is replaced.
 int server_open(const char *path, int *ret_fd);
 // Answers whoever has connected; bounded work, never blocks.
 void server_run(int fd, const struct shm *shm);

@@ -324,6 +324,7 @@ def start_fails(config_change, words, status):
     assert run.returncode == status, (run.returncode, run.stderr)
     assert all(w in run.stderr for w in words), run.stderr
     assert not os.path.exists(lab.socket), "the socket is left"
+    return lab
 
 
 def case_wrong_starts_are_refused_with_reasons():
@@ -332,6 +333,8 @@ def case_wrong_starts_are_refused_with_reasons():
     start_fails(lambda c: c.replace("net_tap0,iface=mr0", "0000:ff:1f.0"), ["lan"], 66)
     start_fails(lambda c: c.replace('memory = "384M"', 'memory = "32M"'), ["packet buffers", "memory"], 71)
     start_fails(lambda c: c.replace("hostname", 'x = 1; hostname', 1), ["unknown key"], 78)
+    lab = start_fails(lambda c: c.replace("dp.sock", "mailrace.conf"), ["not a socket"], 69)
+    assert os.path.getsize(lab.dir + "/mailrace.conf") > 0, "a file was taken for a stale socket"
     with Lab(BUILD) as lab:
         run = subprocess.run([lab.binary, "-c", lab.dir + "/mailrace.conf"], capture_output=True, text=True, timeout=30, check=False)
         assert run.returncode == 69 and "another dataplane" in run.stderr, run.stderr
