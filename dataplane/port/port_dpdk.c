@@ -11,10 +11,10 @@
 #include <rte_mbuf.h>
 
 #include <errno.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #define EAL_ARGS_MAX 48
 #define RX_DESCRIPTORS 512
@@ -44,6 +44,7 @@ static int fail(const char **ret_reason, int err, const char *what, const char *
 static struct eal_args {
 	char text[EAL_ARGS_MAX][256];
 	char *argv[EAL_ARGS_MAX];
+	char lcores[8192]; // 1,024 CPUs and 64 workers
 	int argc;
 } eal;
 
@@ -56,6 +57,38 @@ static void arg_add(const char *text)
 	eal.argc++;
 }
 
+// Workers on the CPUs that the process may use, in order, wrapping when there are more workers; the
+// main thread on all of them.
+static int lcores_add(unsigned workers)
+{
+	unsigned cpu[CPU_SETSIZE], count = 0;
+	size_t n;
+	cpu_set_t set;
+
+	if (sched_getaffinity(0, sizeof(set), &set) < 0)
+		return -errno;
+	for (unsigned i = 0; i < CPU_SETSIZE; i++)
+		if (CPU_ISSET(i, &set))
+			cpu[count++] = i;
+	n = (size_t)snprintf(eal.lcores, sizeof(eal.lcores), "--lcores=0@(%u", cpu[0]);
+	for (unsigned i = 1; i < count && n < sizeof(eal.lcores); i++)
+		n += (size_t)snprintf(eal.lcores + n, sizeof(eal.lcores) - n, ",%u", cpu[i]);
+	if (n < sizeof(eal.lcores))
+		n += (size_t)snprintf(eal.lcores + n, sizeof(eal.lcores) - n, ")");
+	for (unsigned i = 0; i < workers && n < sizeof(eal.lcores); i++)
+		n += (size_t)snprintf(
+			eal.lcores + n,
+			sizeof(eal.lcores) - n,
+			",%u@%u",
+			i + 1,
+			cpu[(i + 1) % count]
+		);
+	if (n >= sizeof(eal.lcores))
+		return -E2BIG;
+	eal.argv[eal.argc++] = eal.lcores;
+	return 0;
+}
+
 static bool is_vdev(const char *device)
 {
 	return strncmp(device, "net_", 4) == 0;
@@ -65,6 +98,7 @@ int port_eal_init(const struct cfg *cfg, const char **ret_reason)
 {
 	char text[256];
 	bool pci = false;
+	int err;
 
 	arg_add("mailrace-dataplane");
 	arg_add("--no-telemetry");
@@ -91,19 +125,9 @@ int port_eal_init(const struct cfg *cfg, const char **ret_reason)
 	}
 	arg_add("-m");
 	arg_add(text);
-	snprintf(text, sizeof(text), "--lcores=0@(0-%ld)", sysconf(_SC_NPROCESSORS_ONLN) - 1);
-	for (unsigned i = 0; i < cfg->dataplane.workers; i++) {
-		size_t n = strlen(text);
-
-		snprintf(
-			text + n,
-			sizeof(text) - n,
-			",%u@%ld",
-			i + 1,
-			(long)(i + 1) % sysconf(_SC_NPROCESSORS_ONLN)
-		);
-	}
-	arg_add(text);
+	err = lcores_add(cfg->dataplane.workers);
+	if (err < 0)
+		return fail(ret_reason, -err, "CPUs of the workers", "");
 	for (unsigned i = 0; i < cfg->port_count; i++) {
 		snprintf(
 			text,

@@ -355,6 +355,21 @@ def case_readers_cannot_write_the_statistics():
         os.close(again)
 
 
+def case_sixty_four_workers_start_and_stop():
+    lab = Lab(BUILD, workers=64)
+    lab.write_config(lab.config.replace("net_tap0,iface=mr0", "net_null0"))
+    with open(lab.dir + "/log", "w", encoding="utf-8") as log:
+        proc = subprocess.Popen([lab.binary, "-c", lab.dir + "/mailrace.conf"], stderr=log)
+    try:
+        wait_for("64 workers", lambda: proc.poll() is not None or "ready: 64 workers" in lab.read_log(), 60)
+        assert proc.poll() is None, lab.read_log()
+        proc.terminate()
+        assert proc.wait(30) == 0, lab.read_log()
+    finally:
+        proc.kill()
+        proc.wait()
+
+
 def case_killed_and_started_again():
     with Lab(BUILD, "af_packet") as lab:
         sink = Sink(2525)
