@@ -91,7 +91,7 @@ static int worker_make(struct dataplane *dp, unsigned i)
 		.max_sessions = sessions,
 		.max_conns = 2 * sessions + sessions / 8 + 64,
 		.max_minis = sessions / 4 + 8192, // a second's worth of handshakes at least
-		.max_slices = dp->cfg->dataplane.buffers,
+		.max_slices = (dp->cfg->dataplane.buffers - port_buffers_reserved(dp->cfg)) / n,
 		.shm =
 			{
 				.worker = shm_worker_at(&dp->shm, i),

@@ -19,6 +19,8 @@
 #define EAL_ARGS_MAX 48
 #define RX_DESCRIPTORS 512
 #define TX_DESCRIPTORS 512
+#define BUFFERS_IN_TURN 256    // of a worker: bursts, frames waiting for neighbors or the port
+#define BUFFERS_FOR_WORKER 512 // least that its connections may hold
 #define SMALL_ROOM (RTE_PKTMBUF_HEADROOM + 512)
 
 static uint16_t port_ids[PORT_MAX];
@@ -151,11 +153,37 @@ int port_eal_init(const struct cfg *cfg, const char **ret_reason)
 	return 0;
 }
 
+static unsigned cache_size(const struct cfg *cfg)
+{
+	return RTE_MIN(256U, cfg->dataplane.buffers / (16 * (cfg->dataplane.workers + 1)));
+}
+
+uint32_t port_buffers_reserved(const struct cfg *cfg)
+{
+	uint32_t queues = cfg->port_count * cfg->dataplane.workers;
+
+	// a cache is flushed at one and a half times its size
+	return queues * (RX_DESCRIPTORS + TX_DESCRIPTORS) +
+	       (cfg->dataplane.workers + 1) * cache_size(cfg) * 3 / 2 +
+	       cfg->dataplane.workers * BUFFERS_IN_TURN;
+}
+
 int port_pools_init(const struct cfg *cfg, struct port_pools *ret, const char **ret_reason)
 {
+	uint32_t least = port_buffers_reserved(cfg) + cfg->dataplane.workers * BUFFERS_FOR_WORKER;
 	unsigned n = cfg->dataplane.buffers - 1;
-	unsigned cache = RTE_MIN(256U, cfg->dataplane.buffers / (4 * (cfg->dataplane.workers + 1)));
+	unsigned cache = cache_size(cfg);
 
+	if (cfg->dataplane.buffers < least) {
+		snprintf(
+			fail_text,
+			sizeof(fail_text),
+			"dataplane.buffers must be at least %u for these workers and ports",
+			least
+		);
+		*ret_reason = fail_text;
+		return -ENOBUFS;
+	}
 	ret->pool = rte_pktmbuf_pool_create(
 		"frames", n, cache, 0, RTE_MBUF_DEFAULT_BUF_SIZE, SOCKET_ID_ANY
 	);

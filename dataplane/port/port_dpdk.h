@@ -21,6 +21,9 @@ struct port_pools {
 
 // Starts EAL with one lcore a worker besides the main one. 0, or -errno and a text in ret_reason.
 int port_eal_init(const struct cfg *cfg, const char **ret_reason);
+// Buffers that ports, pool caches and rings may keep: connections must leave them, else receiving
+// stops.
+uint32_t port_buffers_reserved(const struct cfg *cfg);
 // Pools for all workers.
 int port_pools_init(const struct cfg *cfg, struct port_pools *ret, const char **ret_reason);
 // Configures and starts every port of the configuration: info[] in their order.

@@ -6,13 +6,47 @@
 
 #include "dataplane/tcp/tcp_inner_types.h"
 
+static uint32_t bytes_held(const struct tcp_stack *s, const struct tcp_pcb *p)
+{
+	return p->rx_bytes + (p->peer != 0 ? pcb_of(s, p->peer)->tx_bytes : 0);
+}
+
+static uint32_t slices_free(const struct tcp_stack *s)
+{
+	return s->config.max_slices - s->slices.used;
+}
+
+// What one connection may hold shrinks with what is free, and the last eighth is for those that
+// hold less than a segment: senders into a dead backend must not silence the box. Counted as if
+// each queue entry held the least that it can (TCP_COPY_MAX).
+static uint32_t memory_share(const struct tcp_stack *s, const struct tcp_pcb *p)
+{
+	uint32_t left = slices_free(s), reserve = s->config.max_slices / TCP_SHARE_RESERVE;
+	uint64_t share = left > reserve ? (uint64_t)(left - reserve) * TCP_COPY_MAX : 0;
+
+	share /= TCP_SHARE_DIVISOR;
+	return share < p->mss ? p->mss : share < UINT32_MAX ? (uint32_t)share : UINT32_MAX;
+}
+
+// Windows offered while there was plenty may all be filled later: then nothing more is taken from a
+// connection that holds its share.
+static bool over_share(const struct tcp_stack *s, const struct tcp_pcb *p)
+{
+	if (slices_free(s) >= s->config.max_slices / 2 || bytes_held(s, p) < memory_share(s, p))
+		return false;
+	stat_inc(s->env, STAT_TCP_OVER_SHARE);
+	return true;
+}
+
 uint32_t tcp_rcv_window(const struct tcp_stack *s, const struct tcp_pcb *p)
 {
-	uint32_t held = p->rx_bytes + (p->peer != 0 ? pcb_of(s, p->peer)->tx_bytes : 0);
-	uint32_t window = p->rcv_cap > held ? p->rcv_cap - held : 0;
+	uint32_t share = memory_share(s, p);
+	uint32_t cap = p->rcv_cap < share ? p->rcv_cap : share;
+	uint32_t held = bytes_held(s, p);
+	uint32_t window = cap > held ? cap - held : 0;
 	int32_t offered = seq_diff(p->rcv_adv, p->rcv_nxt);
 
-	if (window < p->mss && window < p->rcv_cap)
+	if (window < p->mss && window < cap)
 		window = 0; // silly window avoidance: nothing rather than less than a segment
 	if (offered > 0 && (uint32_t)offered > window)
 		window = (uint32_t)offered; // never shrink (RFC 7323 2.4)
@@ -64,6 +98,8 @@ static void ooo_insert(struct tcp_stack *s, struct tcp_pcb *p, struct tcp_seg *s
 		stat_inc(s->env, STAT_TCP_OOO_FULL);
 		return;
 	}
+	if (over_share(s, p))
+		return;
 	idx = slice_new(s, seg->m, seg->seq, seg->off, seg->len);
 	if (idx == 0)
 		return;
@@ -96,7 +132,7 @@ void tcp_rcv_data(struct tcp_stack *s, struct tcp_pcb *p, struct tcp_seg *seg)
 		pcb_dirty(s, p);
 		return;
 	}
-	idx = slice_new(s, seg->m, seg->seq, seg->off, seg->len);
+	idx = over_share(s, p) ? 0 : slice_new(s, seg->m, seg->seq, seg->off, seg->len);
 	if (idx == 0)
 		return; // not taken, not acknowledged: it comes again
 	seg->m = NULL;

@@ -36,6 +36,8 @@
 #define TCP_TX_LIMIT (8U << 20)                   // bytes in one transmit queue
 #define TCP_PAWS_IDLE_MS (24U * 24 * 3600 * 1000) // RFC 7323 5.5
 #define TCP_GATEWAYS_MAX 32
+#define TCP_SHARE_DIVISOR 8 // one connection's part of what is free
+#define TCP_SHARE_RESERVE 8 // part of all that only connections with less than a segment may use
 #define TCP_TIMER_QUOTA 256
 
 enum tcp_state {

@@ -13,6 +13,7 @@ import smtplib
 import socket
 import subprocess
 import sys
+import threading
 import time
 import traceback
 
@@ -332,6 +333,8 @@ def case_wrong_starts_are_refused_with_reasons():
     start_fails(lambda c: c.replace("scheduler =", "probe = { }; scheduler =", 1), ["pools.mail.probe", "not built yet"], 78)
     start_fails(lambda c: c.replace("net_tap0,iface=mr0", "0000:ff:1f.0"), ["lan"], 66)
     start_fails(lambda c: c.replace('memory = "384M"', 'memory = "32M"'), ["packet buffers", "memory"], 71)
+    start_fails(lambda c: c.replace("workers = 1", "workers = 32").replace("net_tap0,iface=mr0", "net_null0"),
+                ["packet buffers", "dataplane.buffers must be at least"], 71)
     start_fails(lambda c: c.replace("hostname", 'x = 1; hostname', 1), ["unknown key"], 78)
     lab = start_fails(lambda c: c.replace("dp.sock", "mailrace.conf"), ["not a socket"], 69)
     assert os.path.getsize(lab.dir + "/mailrace.conf") > 0, "a file was taken for a stale socket"
@@ -355,9 +358,42 @@ def case_readers_cannot_write_the_statistics():
         os.close(again)
 
 
+def case_stalled_uploads_leave_room_for_others():
+    stalled = threading.Event()
+    lab = Lab(BUILD)
+    lab.write_config(lab.config.replace("buffers = 32768", "buffers = 4096"))  # the least there may be
+    with lab:
+        sink = Sink(2525)
+        sink.server.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        sink.pause = stalled
+        clients = [Raw() for _ in range(60)]
+        for c in clients:
+            for line in ("EHLO c.example", "MAIL FROM:<a@b.example>", "RCPT TO:<c@d.example>", "DATA"):
+                assert c.ask(line)[0] in "23"
+            c.s.setblocking(False)
+        for _ in range(8):
+            for c in clients:
+                try:
+                    while True:
+                        c.s.send((b"y" * 70 + b"\r\n") * 20)
+                except BlockingIOError:
+                    pass
+            time.sleep(0.25)
+        start = time.monotonic()
+        c = Raw()
+        assert c.ask("EHLO c.example").startswith("250") and time.monotonic() - start < 3
+        c.close()
+        stalled.set()
+        for c in clients:
+            c.close()
+        quiet(lab)
+        sink.close()
+
+
 def case_sixty_four_workers_start_and_stop():
     lab = Lab(BUILD, workers=64)
-    lab.write_config(lab.config.replace("net_tap0,iface=mr0", "net_null0"))
+    config = lab.config.replace("net_tap0,iface=mr0", "net_null0").replace('"384M"', '"1024M"')
+    lab.write_config(config.replace("buffers = 32768", "buffers = 131072"))
     with open(lab.dir + "/log", "w", encoding="utf-8") as log:
         proc = subprocess.Popen([lab.binary, "-c", lab.dir + "/mailrace.conf"], stderr=log)
     try:

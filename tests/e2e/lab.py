@@ -75,6 +75,7 @@ class Sink:
     or raise ConnectionError to cut the connection."""
 
     open = []
+    pause = None  # an Event: bodies are not read before it is set
 
     def __init__(self, port, addr=HOST4, behave=None, keywords=("PIPELINING", "CHUNKING", "8BITMIME", "SIZE 100000000")):
         sink = self
@@ -126,6 +127,8 @@ class Sink:
                 say("\r\n".join(["250-sink"] + ["250-" + k for k in keywords[:-1]] + ["250 " + keywords[-1]]))
             elif verb == "DATA":
                 say("354 go on")
+                if self.pause is not None:
+                    self.pause.wait(60)
                 body = []
                 while True:
                     line = h.rfile.readline()
