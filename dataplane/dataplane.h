@@ -25,7 +25,7 @@ struct dataplane {
 	struct lcore *lcore;    // [workers]
 	struct blob_header *blob, *old_blob;
 	uint64_t generation;
-	_Atomic bool stop;
+	_Atomic enum lcore_phase phase;
 	const char *reason; // of a failed start
 };
 

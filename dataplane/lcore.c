@@ -77,7 +77,8 @@ int lcore_run(void *arg)
 	const struct blob_header *seen = NULL;
 	uint32_t idle_turns = 0;
 
-	while (!atomic_load_explicit(l->stop, memory_order_relaxed)) {
+	for (;;) {
+		enum lcore_phase phase = atomic_load_explicit(l->phase, memory_order_relaxed);
 		const struct blob_header *next =
 			atomic_load_explicit(&l->next, memory_order_acquire);
 		uint64_t end;
@@ -87,6 +88,12 @@ int lcore_run(void *arg)
 		if (next != seen) {
 			generation_take(l, next); // between turns nothing refers to the old one
 			seen = next;
+		}
+		if (phase == LCORE_STOP)
+			break;
+		if (phase == LCORE_DRAIN && !l->draining) {
+			relay_stop(w->relay);
+			l->draining = true;
 		}
 		work = worker_turn(w);
 		stat_inc(&w->env, STAT_WORKER_TURNS);
@@ -105,5 +112,7 @@ int lcore_run(void *arg)
 		if ((end - w->env.now_ns) / 1000 > w->shm->longest_turn_us)
 			w->shm->longest_turn_us = (uint32_t)((end - w->env.now_ns) / 1000);
 	}
+	tcp_reset_all(w->tcp); // peers need not find out by their timeouts
+	net_flush(w->net);
 	return 0;
 }

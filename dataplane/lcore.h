@@ -13,6 +13,12 @@
 #include "common/abi/blob.h"
 #include "dataplane/worker.h"
 
+enum lcore_phase {
+	LCORE_RUN,
+	LCORE_DRAIN, // no new sessions, idle ones end with 421
+	LCORE_STOP,  // what is left is reset
+};
+
 struct lcore {
 	struct worker worker;
 	const struct blob_header *_Atomic next;  // main: w, lcore: r
@@ -21,10 +27,11 @@ struct lcore {
 	uint32_t backend_slots;
 	uint64_t others_ns;
 	bool idle_sleep;
-	_Atomic bool *stop; // main: w, lcore: r
+	bool draining;
+	_Atomic enum lcore_phase *phase; // main: w, lcore: r
 };
 
-// Runs until *stop; the argument is a struct lcore. On its lcore.
+// Runs until LCORE_STOP; the argument is a struct lcore. On its lcore.
 int lcore_run(void *arg);
 // Monotonic nanoseconds.
 uint64_t lcore_clock_ns(void);

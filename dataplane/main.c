@@ -27,6 +27,7 @@
 #include "dataplane/dataplane.h"
 
 #define MAIN_TICK_MS 20
+#define STOP_GRACE_NS 5000000000ULL // for mails under way, after the first signal
 
 static int socket_start(struct dataplane *dp)
 {
@@ -139,7 +140,7 @@ static int lcores_start(struct dataplane *dp)
 
 static void lcores_stop(struct dataplane *dp)
 {
-	atomic_store(&dp->stop, true);
+	atomic_store(&dp->phase, LCORE_STOP);
 	rte_eal_mp_wait_lcore();
 }
 
@@ -193,8 +194,22 @@ static void reload(struct dataplane *dp)
 	free(errs);
 }
 
+static bool drained(const struct dataplane *dp)
+{
+	for (unsigned i = 0; i < dp->cfg->dataplane.workers; i++) {
+		const struct shm_worker *w = shm_worker_at(&dp->shm, i);
+
+		if (__atomic_load_n(&w->sessions, __ATOMIC_RELAXED) > 0 ||
+		    __atomic_load_n(&w->connections, __ATOMIC_RELAXED) > 0)
+			return false;
+	}
+	return true;
+}
+
+// The first SIGTERM or SIGINT drains, the second one ends at once.
 static void run(struct dataplane *dp, int signals)
 {
+	uint64_t stop_ns = 0;
 	struct pollfd fds[2] = {
 		{.fd = signals, .events = POLLIN}, {.fd = dp->socket_fd, .events = POLLIN}
 	};
@@ -202,17 +217,28 @@ static void run(struct dataplane *dp, int signals)
 	for (;;) {
 		struct signalfd_siginfo info;
 
+		uint64_t now;
+
 		poll(fds, 2, MAIN_TICK_MS);
-		__atomic_store_n(&dp->shm.header->heartbeat_ns, lcore_clock_ns(), __ATOMIC_RELAXED);
+		now = lcore_clock_ns();
+		__atomic_store_n(&dp->shm.header->heartbeat_ns, now, __ATOMIC_RELAXED);
 		generation_reap(dp);
 		if ((fds[1].revents & POLLIN) != 0)
 			server_run(dp->socket_fd, &dp->shm);
+		if (stop_ns != 0 && (now >= stop_ns || drained(dp)))
+			return;
 		if ((fds[0].revents & POLLIN) == 0 ||
 		    read(signals, &info, sizeof(info)) != sizeof(info))
 			continue;
-		if (info.ssi_signo != SIGHUP)
+		if (info.ssi_signo == SIGHUP) {
+			reload(dp);
+			continue;
+		}
+		if (stop_ns != 0)
 			return;
-		reload(dp);
+		log_line(LOG_NOTICE, "draining");
+		atomic_store(&dp->phase, LCORE_DRAIN);
+		stop_ns = now + STOP_GRACE_NS;
 	}
 }
 

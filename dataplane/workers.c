@@ -109,7 +109,7 @@ static int worker_make(struct dataplane *dp, unsigned i)
 	int err;
 
 	dp->queue[i].queue = (uint16_t)i;
-	l->stop = &dp->stop;
+	l->phase = &dp->phase;
 	l->idle_sleep = dp->cfg->dataplane.idle_sleep;
 	l->backend_slots = dp->shm.backend_slots;
 	l->others_active = calloc(dp->shm.backend_slots, sizeof(uint32_t));

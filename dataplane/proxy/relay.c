@@ -394,6 +394,28 @@ void relay_drain(struct relay *r)
 	r->draining = true;
 }
 
+static bool is_between_mails(const struct relay *r, const struct session *s)
+{
+	return s->state == RELAY_S_COMMAND && s->client.v != 0 && s->pending_count == 0 &&
+	       (s->flags & (SESSION_F_MAIL | SESSION_F_CLOSING | SESSION_F_CLIENT_FIN)) == 0 &&
+	       tcp_rx_bytes(r->tcp, s->client) == 0;
+}
+
+void relay_stop(struct relay *r)
+{
+	relay_drain(r);
+	for (uint32_t i = 1; i < r->ids.count; i++) {
+		struct session *s = &r->session[i];
+		uint64_t id = s->id;
+
+		if (id == 0 || !is_between_mails(r, s))
+			continue;
+		session_close(r, s, SMTP_OWN_DRAIN);
+		if (s->id == id)
+			session_timer(r, s);
+	}
+}
+
 void relay_check(const struct relay *r)
 {
 	uint32_t used = 0, armed = 0;

@@ -62,6 +62,9 @@ uint32_t relay_next_timer_ms(const struct relay *relay, uint32_t limit_ms);
 // Box-wide drain: no new session (421 4.3.2), sessions between mails end with 421 at their next
 // command.
 void relay_drain(struct relay *relay);
+// The process ends: drains, and sessions between mails are told 421 4.3.2 now (RFC 5321 3.8).
+// Visits all sessions: once.
+void relay_stop(struct relay *relay);
 uint32_t relay_sessions(const struct relay *relay);
 // Debug builds and the simulator: aborts on a broken invariant (counts, free lists, "no state
 // without a timer").

@@ -176,6 +176,8 @@ void tcp_shutdown(struct tcp_stack *stack, struct tcp_conn_id conn);
 void tcp_release(struct tcp_stack *stack, struct tcp_conn_id conn, bool drain);
 // RST now; no more events, the handle is dead.
 void tcp_abort(struct tcp_stack *stack, struct tcp_conn_id conn);
+// The process ends: RST for every connection, no events. Only tcp_stack_free may follow.
+void tcp_reset_all(struct tcp_stack *stack);
 
 struct tcp_info {
 	struct ip_endpoint local, remote;

@@ -61,17 +61,29 @@ void tcp_release(struct tcp_stack *s, struct tcp_conn_id conn, bool drain)
 		tcp_state_timer(s, p, TCP_FIN_WAIT_2_MS);
 }
 
-void tcp_abort(struct tcp_stack *s, struct tcp_conn_id conn)
+static void reset_send(struct tcp_stack *s, struct tcp_pcb *p)
 {
-	struct tcp_pcb *p = pcb_of(s, conn.v);
 	const struct tcp_out rst = {
 		.seq = p->snd_nxt, .flags = RTE_TCP_RST_FLAG | RTE_TCP_ACK_FLAG
 	};
 
+	if (p->state == TCP_S_CLOSED || p->state == TCP_S_SYN_SENT)
+		return;
+	stat_inc(s->env, STAT_TCP_RESETS_OUT);
+	tcp_segment_send(s, p, &rst);
+}
+
+void tcp_abort(struct tcp_stack *s, struct tcp_conn_id conn)
+{
+	struct tcp_pcb *p = pcb_of(s, conn.v);
+
 	orphan(s, p);
-	if (p->state != TCP_S_CLOSED && p->state != TCP_S_SYN_SENT) {
-		stat_inc(s->env, STAT_TCP_RESETS_OUT);
-		tcp_segment_send(s, p, &rst);
-	}
+	reset_send(s, p);
 	pcb_kill(s, p, TCP_CLOSE_RESET);
+}
+
+void tcp_reset_all(struct tcp_stack *s)
+{
+	for (uint32_t i = 1; i <= s->config.max_conns; i++)
+		reset_send(s, pcb_of(s, i));
 }

@@ -390,6 +390,45 @@ def case_stalled_uploads_leave_room_for_others():
         sink.close()
 
 
+def case_an_orderly_stop():
+    for port in ("tap", "af_packet"):
+        with Lab(BUILD, port) as lab:
+            sink = Sink(2525)
+            idle, mailing, stuck = Raw(), Raw(), Raw()
+            for c in (idle, mailing, stuck):
+                c.ask("EHLO c.example")
+            for c in (mailing, stuck):
+                c.ask("MAIL FROM:<a@b.example>")
+                c.ask("RCPT TO:<c@d.example>")
+            assert mailing.ask("DATA").startswith("354")
+            start = time.monotonic()
+            lab.proc.terminate()
+            assert idle.reply().startswith("421 4.3.2"), "an idle session is told so"
+            assert idle.f.read() == b""
+            assert mailing.ask("a: b\r\n\r\nc\r\n.").startswith("250"), "a mail under way is finished"
+            mailing.close()
+            try:
+                assert stuck.f.read() == b"x", "a session that does not end is reset"
+            except ConnectionResetError:
+                pass
+            assert 4 < time.monotonic() - start < 8
+            assert lab.proc.wait(10) == 0
+            assert len(sink.bodies) == 1
+            sink.close()
+
+
+def case_a_second_signal_stops_at_once():
+    with Lab(BUILD) as lab:
+        sink, stuck = Sink(2525), Raw()
+        stuck.ask("EHLO c.example")
+        stuck.ask("MAIL FROM:<a@b.example>")
+        lab.proc.terminate()
+        wait_for("the drain", lambda: "draining" in lab.read_log())
+        lab.proc.terminate()
+        assert lab.proc.wait(2) == 0
+        sink.close()
+
+
 def case_sixty_four_workers_start_and_stop():
     lab = Lab(BUILD, workers=64)
     config = lab.config.replace("net_tap0,iface=mr0", "net_null0").replace('"384M"', '"1024M"')
