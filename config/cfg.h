@@ -154,6 +154,14 @@ void cfg_free(struct cfg *cfg);
 // "file:line: key: reason" into buf; returns buf.
 const char *cfg_error_format(const struct cfg_error *err, char *buf, size_t len);
 
+#define CFG_START_ONLY_MAX 9
+// Names of the keys that differ and that a reload leaves as they are. Returns how many.
+unsigned cfg_diff_start_only(
+	const struct cfg *running,
+	const struct cfg *next,
+	const char *ret_keys[CFG_START_ONLY_MAX]
+);
+
 // Stable slot numbers by name ("pool/backend" and service names) kept by control across generations
 // and restarts; the dataplane alone starts from an empty table. A slot whose name is gone is reused
 // only after all free ones.

@@ -170,6 +170,17 @@ static void errors_show(const struct cfg_errors *errs)
 		log_line(LOG_ERROR, "%s", cfg_error_format(&errs->item[i], text, sizeof(text)));
 }
 
+static void start_only_show(const struct dataplane *dp, const struct cfg *next)
+{
+	const char *keys[CFG_START_ONLY_MAX];
+	unsigned n = cfg_diff_start_only(dp->cfg, next, keys);
+
+	for (unsigned i = 0; i < n; i++)
+		log_line(
+			LOG_WARNING, "%s changed in the file: read at the next start only", keys[i]
+		);
+}
+
 // A bad file changes nothing.
 static void reload(struct dataplane *dp)
 {
@@ -178,6 +189,7 @@ static void reload(struct dataplane *dp)
 	int err = cfg != NULL ? generation_publish(dp, cfg, errs) : -EINVAL;
 
 	if (err == 0) {
+		start_only_show(dp, cfg);
 		log_line(
 			LOG_NOTICE, "generation %llu published", (unsigned long long)dp->generation
 		);

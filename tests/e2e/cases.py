@@ -312,7 +312,10 @@ def case_reload_under_traffic_cuts_nothing():
                 j.result()
         assert sorted(sink.bodies + other.bodies) == sorted(bodies)
         assert lab.stats.current_generation() > 5
-        assert "reload refused" in lab.read_log()
+        assert "reload refused" in lab.read_log() and "next start only" not in lab.read_log()
+        lab.write_config(lab.config.replace("workers = 1", "workers = 2"))
+        lab.reload()
+        wait_for("a warning", lambda: "dataplane.workers changed in the file: read at the next start only" in lab.read_log())
         quiet(lab)
         sink.close()
         other.close()

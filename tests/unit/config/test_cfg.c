@@ -177,6 +177,28 @@ static void slots_stay_with_their_names(void **state)
 	cfg_free(b);
 }
 
+static void a_reload_names_what_it_cannot_change(void **state)
+{
+	const char *keys[CFG_START_ONLY_MAX];
+	struct cfg *a = cfg_load(sample, &errs);
+	struct cfg *b = load_with("workers = 1", "workers = 3");
+	struct cfg *c = load_with("weight = 100", "weight = 50");
+
+	assert_non_null(a);
+	assert_non_null(b);
+	assert_non_null(c);
+	assert_int_equal(cfg_diff_start_only(a, a, keys), 0);
+	assert_int_equal(cfg_diff_start_only(a, c, keys), 0);
+	assert_int_equal(cfg_diff_start_only(a, b, keys), 1);
+	assert_string_equal(keys[0], "dataplane.workers");
+	b->ports[0].addresses[0].len--;
+	assert_int_equal(cfg_diff_start_only(a, b, keys), 2);
+	assert_string_equal(keys[1], "ports");
+	cfg_free(a);
+	cfg_free(b);
+	cfg_free(c);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -186,6 +208,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(every_truncation_is_refused_or_loads),
 		cmocka_unit_test(blobs_pass_their_check_and_no_flipped_bit_does),
 		cmocka_unit_test(slots_stay_with_their_names),
+		cmocka_unit_test(a_reload_names_what_it_cannot_change),
 	};
 
 	sample = argv[1];
