@@ -25,7 +25,7 @@
 static struct MHD_Response *page_make(const struct cfg *cfg)
 {
 	struct MHD_Response *response;
-	struct stats_view view;
+	struct shm_view view;
 	char *text = NULL;
 	size_t len = 0;
 	FILE *out = open_memstream(&text, &len);
@@ -33,14 +33,14 @@ static struct MHD_Response *page_make(const struct cfg *cfg)
 
 	if (out == NULL)
 		return NULL;
-	err = stats_attach(&view, cfg->dataplane.socket);
+	err = attach_reader(&view, cfg->dataplane.socket);
 	fprintf(out,
 		"# HELP mailrace_up Whether the dataplane answers.\n# TYPE mailrace_up "
 		"gauge\nmailrace_up %d\n",
 		err == 0);
 	if (err == 0) {
 		metrics_write(&view, out);
-		stats_detach(&view);
+		shm_view_unmap(&view);
 	}
 	fclose(out);
 	response = MHD_create_response_from_buffer(len, text, MHD_RESPMEM_MUST_FREE);

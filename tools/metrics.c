@@ -19,13 +19,13 @@
 static const char *const verb_names[SHM_VERB_GROUPS] =
 	{"banner", "ehlo", "mail", "rcpt", "end_of_data", "other"};
 
-static uint64_t counter_sum(const struct stats_view *view, uint32_t stat)
+static uint64_t counter_sum(const struct shm_view *view, uint32_t stat)
 {
 	uint64_t sum = 0;
 
 	for (uint32_t w = 0; w < view->header->workers; w++) {
 		const uint64_t *c =
-			stats_entry(view, SHM_SEC_COUNTERS, w, (stat + 1) * sizeof(uint64_t));
+			shm_view_entry(view, SHM_SEC_COUNTERS, w, (stat + 1) * sizeof(uint64_t));
 
 		if (c != NULL)
 			sum += __atomic_load_n(&c[stat], __ATOMIC_RELAXED);
@@ -83,15 +83,16 @@ static void family_head(const struct shm_stat_desc *d, const char *family, FILE 
 }
 
 // Rows of a shared family must stand together: the first of them writes all.
-static void family_write(const struct stats_view *view, uint32_t first, FILE *out)
+static void family_write(const struct shm_view *view, uint32_t first, FILE *out)
 {
 	const struct shm_stat_desc *head =
-		stats_entry(view, SHM_SEC_STAT_DESC, first, sizeof(*head));
+		shm_view_entry(view, SHM_SEC_STAT_DESC, first, sizeof(*head));
 	char family[NAME_MAX_LEN], other[NAME_MAX_LEN];
 
 	family_of(head, family);
 	for (uint32_t i = 0; i < first; i++) {
-		const struct shm_stat_desc *d = stats_entry(view, SHM_SEC_STAT_DESC, i, sizeof(*d));
+		const struct shm_stat_desc *d =
+			shm_view_entry(view, SHM_SEC_STAT_DESC, i, sizeof(*d));
 
 		family_of(d, other);
 		if (strcmp(family, other) == 0)
@@ -99,7 +100,8 @@ static void family_write(const struct stats_view *view, uint32_t first, FILE *ou
 	}
 	family_head(head, family, out);
 	for (uint32_t i = first; i < view->header->stat_count; i++) {
-		const struct shm_stat_desc *d = stats_entry(view, SHM_SEC_STAT_DESC, i, sizeof(*d));
+		const struct shm_stat_desc *d =
+			shm_view_entry(view, SHM_SEC_STAT_DESC, i, sizeof(*d));
 
 		if (d == NULL)
 			return;
@@ -119,18 +121,13 @@ static void family_write(const struct stats_view *view, uint32_t first, FILE *ou
 	}
 }
 
-static void gauge_write(
-	const struct stats_view *view,
-	const char *name,
-	const char *help,
-	size_t off,
-	FILE *out
-)
+static void
+gauge_write(const struct shm_view *view, const char *name, const char *help, size_t off, FILE *out)
 {
 	fprintf(out, "# HELP mailrace_%s %s\n# TYPE mailrace_%s gauge\n", name, help, name);
 	for (uint32_t w = 0; w < view->header->workers; w++) {
 		const uint8_t *worker =
-			stats_entry(view, SHM_SEC_WORKER, w, sizeof(struct shm_worker));
+			shm_view_entry(view, SHM_SEC_WORKER, w, sizeof(struct shm_worker));
 
 		if (worker != NULL)
 			fprintf(out,
@@ -145,13 +142,13 @@ struct latency {
 	uint64_t count, sum_us;
 };
 
-static struct latency latency_sum(const struct stats_view *view, uint32_t slot, unsigned verb)
+static struct latency latency_sum(const struct shm_view *view, uint32_t slot, unsigned verb)
 {
 	struct latency l = {0};
 
 	for (uint32_t w = 0; w < view->header->workers; w++) {
 		const struct shm_backend_local *b =
-			stats_entry(view, SHM_SEC_BACKEND_LOCAL, w, (slot + 1) * sizeof(*b));
+			shm_view_entry(view, SHM_SEC_BACKEND_LOCAL, w, (slot + 1) * sizeof(*b));
 
 		if (b == NULL)
 			continue;
@@ -163,7 +160,7 @@ static struct latency latency_sum(const struct stats_view *view, uint32_t slot, 
 
 // Reply times of the backends as summaries without quantiles: one family, sum and count by slot and
 // verb group.
-static void latencies_write(const struct stats_view *view, FILE *out)
+static void latencies_write(const struct shm_view *view, FILE *out)
 {
 	fprintf(out,
 		"# HELP mailrace_backend_reply_seconds Time of replies by backend slot and verb "
@@ -191,10 +188,11 @@ static void latencies_write(const struct stats_view *view, FILE *out)
 	}
 }
 
-void metrics_write(const struct stats_view *view, FILE *out)
+void metrics_write(const struct shm_view *view, FILE *out)
 {
 	for (uint32_t i = 0; i < view->header->stat_count; i++)
-		if (stats_entry(view, SHM_SEC_STAT_DESC, i, sizeof(struct shm_stat_desc)) != NULL)
+		if (shm_view_entry(view, SHM_SEC_STAT_DESC, i, sizeof(struct shm_stat_desc)) !=
+		    NULL)
 			family_write(view, i, out);
 	gauge_write(view, "sessions", "Sessions open.", offsetof(struct shm_worker, sessions), out);
 	gauge_write(

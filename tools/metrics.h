@@ -7,6 +7,6 @@
 
 #include <stdio.h>
 
-#include "tools/stats_attach.h"
+#include "common/abi/attach.h"
 
-void metrics_write(const struct stats_view *view, FILE *out);
+void metrics_write(const struct shm_view *view, FILE *out);

@@ -11,19 +11,19 @@
 int main(int argc, char **argv)
 {
 	const char *path = argc > 1 ? argv[1] : "/run/mailrace/dataplane.sock";
-	struct stats_view view;
+	struct shm_view view;
 	int err;
 
 	if (argc > 2 || path[0] == '-') {
 		fprintf(stderr, "usage: mailrace-stats [SOCKET]\n");
 		return EX_USAGE;
 	}
-	err = stats_attach(&view, path);
+	err = attach_reader(&view, path);
 	if (err < 0) {
 		fprintf(stderr, "mailrace-stats: %s: %s\n", path, strerror(-err));
 		return EX_UNAVAILABLE;
 	}
 	metrics_write(&view, stdout);
-	stats_detach(&view);
+	shm_view_unmap(&view);
 	return EX_OK;
 }

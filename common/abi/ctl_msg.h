@@ -13,7 +13,7 @@
 #include "common/addr.h"
 
 #define CTL_MSG_BYTES 128
-#define CTL_RING_SLOTS 1024 // power of two; usable slots are one fewer
+#define CTL_RING_SLOTS 1024 // power of two
 
 enum ctl_msg_type {
 	CTL_CMD_PROBE = 1,        // body ctl_probe: open, banner, EHLO, QUIT, wait for 221

@@ -28,11 +28,13 @@ enum shm_section {
 	SHM_SEC_BACKEND_LOCAL = 4, // shm_backend_local[slots] a worker, stride = one worker's block
 	SHM_SEC_SERVICE_LOCAL = 5, // shm_service_local[slots] a worker, likewise
 	SHM_SEC_PORT = 6,          // shm_port[], one a port
+	SHM_SEC_BACKEND = 7,       // one entry: shm_backend[slots] (statistics)
+	SHM_SEC_SERVICE = 8,       // one entry: shm_service[slots] (statistics)
 	SHM_SEC_BACKEND_CTL =
 		16, // shm_backend_ctl[slots] (control): written by control, read by workers
-	SHM_SEC_CMD_RING = 17,      // command ring a worker (rte_ring_elem of struct ctl_msg)
-	SHM_SEC_EVT_RING = 18,      // event ring a worker
-	SHM_SEC_BLOB_ARENA = 19,    // two arenas of BLOB_MAX_BYTES or less, stride apart
+	SHM_SEC_CMD_RING = 17,      // struct ctl_ring a worker, control -> worker
+	SHM_SEC_EVT_RING = 18,      // struct ctl_ring a worker, worker -> control
+	SHM_SEC_BLOB_ARENA = 19,    // one, of BLOB_MAX_BYTES: see sock.h
 	SHM_SEC_CONTROL_STATE = 20, // shm_control_state
 };
 
@@ -56,6 +58,8 @@ struct shm_header {
 	uint32_t workers, backend_slots, service_slots, stat_count;
 	uint64_t max_sessions;
 	uint64_t session_bytes; // reserved for sessions: tables, lists and slabs included (T7)
+	uint64_t control_heartbeat_ns; // CLOCK_MONOTONIC of control's last turn, 0: never attached;
+				       // the age of the health view, dp: rw, others: ro
 	struct shm_dir_entry dir[SHM_DIR_ENTRIES];
 };
 
@@ -119,6 +123,27 @@ struct shm_service_local { // dp: rw (its worker), others: ro
 	uint64_t no_backend; // sessions told 421 because no backend could be had
 };
 
+// What stands in a slot. The name stays when it has left the configuration, until the slot is taken
+// by another.
+struct shm_backend {         // dp: rw (main thread), others: ro
+	uint64_t generation; // last one in which it stands; 0: the slot was never used
+	char pool[MR_NAME_LEN];
+	char name[MR_NAME_LEN];
+	struct ip_addr addr;
+	uint16_t port;
+	uint8_t health; // enum shm_health, copied from control's segment
+	uint8_t admin;  // enum blob_admin, the stricter of the blob's and control's
+	uint32_t weight, max_connections;
+	uint32_t reserved;
+};
+static_assert(sizeof(struct shm_backend) == 8 + 128 + 16 + 16, "ABI");
+
+struct shm_service { // dp: rw (main thread), others: ro
+	uint64_t generation;
+	char name[MR_NAME_LEN];
+	char pool[MR_NAME_LEN];
+};
+
 struct shm_port { // dp: rw (main thread), others: ro
 	char name[MR_NAME_LEN];
 	uint8_t mac[6];
@@ -147,7 +172,6 @@ struct shm_backend_ctl { // control: rw, dp: ro. Unknown counts as up (control n
 struct shm_control_state {     // control: rw, dp: ro (the exporter reads a copy that the dataplane
 			       // keeps in statistics)
 	uint64_t heartbeat_ns; // CLOCK_MONOTONIC of control
-	uint64_t health_updated_ns;
 	uint32_t pid;
 	uint32_t reserved;
 };

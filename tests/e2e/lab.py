@@ -49,7 +49,7 @@ class Stats:
         self.max_sessions, self.session_bytes = struct.unpack_from("<QQ", self.map, 104)
         self.dir = {}
         for i in range(32):
-            kind, count, off, stride = struct.unpack_from("<IIQQ", self.map, 120 + 24 * i)
+            kind, count, off, stride = struct.unpack_from("<IIQQ", self.map, 128 + 24 * i)
             self.dir[kind] = (count, off, stride)
         _, off, stride = self.dir[1]
         self.names = []
