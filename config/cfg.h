@@ -128,7 +128,6 @@ struct cfg {
 	struct {
 		char socket[108]; // API, default /run/mailrace/control.sock
 		char admin_group[32], read_group[32];
-		char state_dir[256]; // default /var/lib/mailrace: slots and the last good blob
 		char user[32];
 	} control;
 	struct {
@@ -162,15 +161,18 @@ unsigned cfg_diff_start_only(
 	const char *ret_keys[CFG_START_ONLY_MAX]
 );
 
-// Stable slot numbers by name ("pool/backend" and service names) kept by control across generations
-// and restarts; the dataplane alone starts from an empty table. A slot whose name is gone is reused
-// only after all free ones.
+// Stable slot numbers by name ("pool/backend" and service names), kept across generations. Whoever
+// compiles next adopts those of the generation in force first, so control and dataplane may restart
+// and take turns. A slot whose name is gone is reused only after all free ones.
 struct cfg_slots;
 struct cfg_slots *cfg_slots_new(unsigned backend_slots, unsigned service_slots);
 void cfg_slots_free(struct cfg_slots *slots);
-// 0 or -errno; a missing file is an empty table.
-int cfg_slots_load(struct cfg_slots *slots, const char *path);
-int cfg_slots_save(const struct cfg_slots *slots, const char *path); // atomic replace
+// The names of a blob that blob_check has passed, and of slots that are not in it but whose names
+// are still known.
+void cfg_slots_adopt(struct cfg_slots *slots, const struct blob_header *blob);
+enum cfg_slot_kind { CFG_SLOT_BACKEND, CFG_SLOT_SERVICE };
+// A slot in use by sessions is given to no other name.
+void cfg_slots_hold(struct cfg_slots *slots, enum cfg_slot_kind kind, uint32_t slot, bool held);
 
 // Compiles the reloadable part. 0 and a malloc'ed blob of *ret_len bytes, or -errno (-ENOSPC: more
 // backends or services than slots, told in errs).

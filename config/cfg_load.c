@@ -22,7 +22,6 @@ static void defaults_set(struct cfg *cfg, const char *path)
 		.socket = "/run/mailrace/dataplane.sock",
 	};
 	snprintf(cfg->control.socket, sizeof(cfg->control.socket), "/run/mailrace/control.sock");
-	snprintf(cfg->control.state_dir, sizeof(cfg->control.state_dir), "/var/lib/mailrace");
 	ip_endpoint_parse("127.0.0.1:9825", &cfg->exporter.listen);
 }
 
@@ -69,13 +68,6 @@ static void control_read(struct cfg_reader *r, const config_setting_t *root)
 			"read_group",
 			r->cfg->control.read_group,
 			sizeof(r->cfg->control.read_group)
-		);
-		cfg_string(
-			r,
-			g,
-			"state_dir",
-			r->cfg->control.state_dir,
-			sizeof(r->cfg->control.state_dir)
 		);
 		cfg_string(r, g, "user", r->cfg->control.user, sizeof(r->cfg->control.user));
 	}

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Copyright (c) 2026, the Mailrace authors
 
-// Stable slot numbers by name, kept in a small text file ("backend 3 pool/name"). Main thread.
+// Stable slot numbers by name. Main thread of whoever compiles generations.
 
 #include "config/cfg_slots.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,6 +15,7 @@ struct slot_table {
 	unsigned count; // slots 1 .. count - 1
 	unsigned next;  // where the search for a free one goes on
 	bool *used;     // in the generation being built
+	bool *held;     // by sessions of a name that may be gone
 	char (*name)[SLOT_NAME_LEN];
 };
 
@@ -32,8 +32,10 @@ struct cfg_slots *cfg_slots_new(unsigned backend_slots, unsigned service_slots)
 		slots->table[i].count = counts[i];
 		slots->table[i].next = 1;
 		slots->table[i].used = calloc(counts[i] + 1, sizeof(bool));
+		slots->table[i].held = calloc(counts[i] + 1, sizeof(bool));
 		slots->table[i].name = calloc(counts[i] + 1, SLOT_NAME_LEN);
-		if (slots->table[i].used == NULL || slots->table[i].name == NULL) {
+		if (slots->table[i].used == NULL || slots->table[i].held == NULL ||
+		    slots->table[i].name == NULL) {
 			cfg_slots_free(slots);
 			return NULL;
 		}
@@ -45,6 +47,7 @@ void cfg_slots_free(struct cfg_slots *slots)
 {
 	for (unsigned i = 0; slots != NULL && i < 2; i++) {
 		free(slots->table[i].used);
+		free(slots->table[i].held);
 		free(slots->table[i].name);
 	}
 	free(slots);
@@ -71,7 +74,7 @@ uint32_t cfg_slots_get(struct cfg_slots *slots, enum cfg_slot_kind kind, const c
 		for (unsigned k = 1; k < t->count; k++) {
 			unsigned i = 1 + (t->next + k - 2) % (t->count - 1);
 
-			if (t->used[i] || (pass == 0 && t->name[i][0] != '\0'))
+			if (t->used[i] || t->held[i] || (pass == 0 && t->name[i][0] != '\0'))
 				continue;
 			snprintf(t->name[i], SLOT_NAME_LEN, "%s", name);
 			t->used[i] = true;
@@ -82,43 +85,34 @@ uint32_t cfg_slots_get(struct cfg_slots *slots, enum cfg_slot_kind kind, const c
 	return 0;
 }
 
-int cfg_slots_load(struct cfg_slots *slots, const char *path)
+static void name_set(struct slot_table *t, uint32_t slot, const char *name)
 {
-	FILE *f = fopen(path, "re");
-	char kind[16], name[SLOT_NAME_LEN];
-	unsigned slot;
-
-	if (f == NULL)
-		return errno == ENOENT ? 0 : -errno;
-	while (fscanf(f, "%15s %u %127s", kind, &slot, name) == 3) {
-		struct slot_table *t = &slots->table[strcmp(kind, "service") == 0];
-
-		if (slot > 0 && slot < t->count)
-			snprintf(t->name[slot], SLOT_NAME_LEN, "%s", name);
-	}
-	fclose(f);
-	return 0;
+	for (unsigned i = 1; i < t->count; i++)
+		if (i != slot && strcmp(t->name[i], name) == 0)
+			t->name[i][0] = '\0'; // it has moved
+	snprintf(t->name[slot], SLOT_NAME_LEN, "%s", name);
 }
 
-int cfg_slots_save(const struct cfg_slots *slots, const char *path)
+void cfg_slots_adopt(struct cfg_slots *slots, const struct blob_header *blob)
 {
-	static const char *const kinds[2] = {"backend", "service"};
-	char tmp[300];
-	FILE *f;
-	int err = 0;
+	const uint8_t *base = (const uint8_t *)blob;
+	const struct blob_service *service =
+		(const struct blob_service *)(base + blob->services.off);
+	const struct blob_backend *backend =
+		(const struct blob_backend *)(base + blob->backends.off);
+	const struct blob_pool *pool = (const struct blob_pool *)(base + blob->pools.off);
 
-	snprintf(tmp, sizeof(tmp), "%.280s.new", path);
-	f = fopen(tmp, "we");
-	if (f == NULL)
-		return -errno;
-	for (unsigned k = 0; k < 2; k++)
-		for (unsigned i = 1; i < slots->table[k].count; i++)
-			if (slots->table[k].name[i][0] != '\0')
-				fprintf(f, "%s %u %s\n", kinds[k], i, slots->table[k].name[i]);
-	if (fflush(f) != 0)
-		err = -errno;
-	fclose(f);
-	if (err == 0 && rename(tmp, path) != 0)
-		err = -errno;
-	return err;
+	for (uint32_t i = 0; i < blob->services.count; i++)
+		name_set(&slots->table[CFG_SLOT_SERVICE], service[i].slot, service[i].name);
+	for (uint32_t i = 0; i < blob->backends.count; i++) {
+		char name[SLOT_NAME_LEN];
+
+		snprintf(name, sizeof(name), "%s/%s", pool[backend[i].pool].name, backend[i].name);
+		name_set(&slots->table[CFG_SLOT_BACKEND], backend[i].slot, name);
+	}
+}
+
+void cfg_slots_hold(struct cfg_slots *slots, enum cfg_slot_kind kind, uint32_t slot, bool held)
+{
+	slots->table[kind].held[slot] = held;
 }

@@ -7,8 +7,6 @@
 
 #include "config/cfg.h"
 
-enum cfg_slot_kind { CFG_SLOT_BACKEND, CFG_SLOT_SERVICE };
-
 void cfg_slots_begin(struct cfg_slots *slots);
 // The slot of a name, its old one where it had one; 0: none is left.
 uint32_t cfg_slots_get(struct cfg_slots *slots, enum cfg_slot_kind kind, const char *name);

@@ -177,6 +177,44 @@ static void slots_stay_with_their_names(void **state)
 	cfg_free(b);
 }
 
+// A restarted control process knows only the generation in force, in which mx1 does not stand any
+// more, though sessions still hold its slot.
+static void a_new_table_adopts_slots_and_leaves_those_in_use(void **state)
+{
+	struct cfg *both = cfg_load(sample, &errs);
+	struct cfg *one =
+		load_with("{ name = \"mx1\"; address = \"198.51.100.51:25\"; weight = 100; },", "");
+	struct cfg *other = load_with("name = \"mx1\"", "name = \"mx9\"");
+	struct cfg_slots *slots = cfg_slots_new(16, 16), *again = cfg_slots_new(16, 16);
+	const struct blob_backend *be;
+	uint32_t mx1, mx2;
+	void *blob, *next;
+	size_t len;
+
+	assert_int_equal(cfg_blob_build(both, slots, 1, &blob, &len, &errs), 0);
+	be = (const struct blob_backend *)((uint8_t *)blob +
+					   ((struct blob_header *)blob)->backends.off);
+	mx1 = be[0].slot;
+	mx2 = be[1].slot;
+	free(blob);
+	assert_int_equal(cfg_blob_build(one, slots, 2, &blob, &len, &errs), 0);
+	cfg_slots_adopt(again, blob);
+	cfg_slots_hold(again, CFG_SLOT_BACKEND, mx1, true);
+	assert_int_equal(cfg_blob_build(other, again, 3, &next, &len, &errs), 0);
+	be = (const struct blob_backend *)((uint8_t *)next +
+					   ((struct blob_header *)next)->backends.off);
+	assert_string_equal(be[0].name, "mx9");
+	assert_int_not_equal(be[0].slot, mx1);
+	assert_int_equal(be[1].slot, mx2);
+	free(blob);
+	free(next);
+	cfg_slots_free(slots);
+	cfg_slots_free(again);
+	cfg_free(both);
+	cfg_free(one);
+	cfg_free(other);
+}
+
 static void a_reload_names_what_it_cannot_change(void **state)
 {
 	const char *keys[CFG_START_ONLY_MAX];
@@ -208,6 +246,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(every_truncation_is_refused_or_loads),
 		cmocka_unit_test(blobs_pass_their_check_and_no_flipped_bit_does),
 		cmocka_unit_test(slots_stay_with_their_names),
+		cmocka_unit_test(a_new_table_adopts_slots_and_leaves_those_in_use),
 		cmocka_unit_test(a_reload_names_what_it_cannot_change),
 	};
 
