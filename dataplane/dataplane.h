@@ -7,6 +7,7 @@
 #pragma once
 
 #include "config/cfg.h"
+#include "dataplane/ctl/server.h"
 #include "dataplane/ctl/shm.h"
 #include "dataplane/lcore.h"
 #include "dataplane/port/port_dpdk.h"
@@ -14,7 +15,7 @@
 struct dataplane {
 	struct cfg *cfg;
 	struct cfg_slots *slots;
-	int socket_fd;
+	struct server server;
 	struct shm shm;
 	struct port_pools pools;
 	struct port_info info[PORT_MAX];
@@ -32,6 +33,16 @@ struct dataplane {
 // workers.c: the workers' memory, rings and layers.
 int workers_init(struct dataplane *dp);
 void workers_fini(struct dataplane *dp);
-// Compiles cfg and hands it to all workers; the old generation is freed once all have passed.
-int generation_publish(struct dataplane *dp, const struct cfg *cfg, struct cfg_errors *errs);
+// generation.c. 0, -EBUSY while the generation before is still being taken over, or -errno.
+int generation_from_file(struct dataplane *dp, const struct cfg *cfg, struct cfg_errors *errs);
+// The first len bytes of the arena, which control may go on changing.
+int generation_from_control(
+	struct dataplane *dp,
+	const uint8_t *arena,
+	uint32_t len,
+	const char **ret_reason
+);
+// Frees the generation before once all workers have passed.
 void generation_reap(struct dataplane *dp);
+// Copies control's view of health into the statistics.
+void health_publish(struct dataplane *dp);

@@ -10,6 +10,7 @@
 
 #define IDLE_TURNS_POLL 16
 #define OTHERS_NS 16000000ULL
+#define COMMANDS_A_TURN 4
 
 uint64_t lcore_clock_ns(void)
 {
@@ -57,6 +58,25 @@ static void others_sum(struct lcore *l)
 	}
 }
 
+// Bounded: a session list is 256 events.
+static unsigned commands_run(struct lcore *l)
+{
+	struct ctl_msg msg;
+	unsigned n = 0;
+
+	for (; n < COMMANDS_A_TURN; n++) {
+		enum ctl_ring_result got = ctl_ring_get(l->commands, &msg);
+
+		if (got == CTL_RING_EMPTY)
+			break;
+		if (got == CTL_RING_MSG)
+			relay_command(l->worker.relay, &msg);
+		else
+			stat_inc(&l->worker.env, STAT_CTL_BAD_RING);
+	}
+	return n;
+}
+
 static void publish(struct lcore *l)
 {
 	struct worker *w = &l->worker;
@@ -95,7 +115,8 @@ int lcore_run(void *arg)
 			relay_stop(w->relay);
 			l->draining = true;
 		}
-		work = worker_turn(w);
+		work = commands_run(l);
+		work += worker_turn(w);
 		stat_inc(&w->env, STAT_WORKER_TURNS);
 		publish(l);
 		if (w->env.count > 1)

@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "common/abi/blob.h"
+#include "common/abi/ring.h"
 #include "dataplane/worker.h"
 
 enum lcore_phase {
@@ -26,6 +27,7 @@ struct lcore {
 	const struct shm_backend_local **others; // [count - 1] blocks of the other workers
 	uint32_t backend_slots;
 	uint64_t others_ns;
+	struct ctl_ring *commands, *events; // from and to control
 	bool idle_sleep;
 	bool draining;
 	_Atomic enum lcore_phase *phase; // main: w, lcore: r

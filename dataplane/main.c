@@ -10,9 +10,7 @@
 #include <rte_lcore.h>
 
 #include <errno.h>
-#include <grp.h>
 #include <poll.h>
-#include <pwd.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,6 +21,7 @@
 #include <unistd.h>
 
 #include "common/log.h"
+#include "common/user.h"
 #include "dataplane/ctl/server.h"
 #include "dataplane/dataplane.h"
 
@@ -31,7 +30,7 @@
 
 static int socket_start(struct dataplane *dp)
 {
-	int err = server_open(dp->cfg->dataplane.socket, &dp->socket_fd);
+	int err = server_open(&dp->server, dp->cfg->dataplane.socket);
 
 	if (err == -EADDRINUSE)
 		dp->reason = "another dataplane is running on this socket";
@@ -44,7 +43,7 @@ static int socket_start(struct dataplane *dp)
 
 static void socket_stop(struct dataplane *dp)
 {
-	server_close(dp->socket_fd, dp->cfg->dataplane.socket);
+	server_close(&dp->server, dp->cfg->dataplane.socket);
 }
 
 static int shm_start(struct dataplane *dp)
@@ -95,7 +94,7 @@ static int generation_start(struct dataplane *dp)
 
 	dp->slots = cfg_slots_new(dp->shm.backend_slots, dp->shm.service_slots);
 	if (errs != NULL && dp->slots != NULL)
-		err = generation_publish(dp, dp->cfg, errs);
+		err = generation_from_file(dp, dp->cfg, errs);
 	free(errs);
 	return err;
 }
@@ -105,24 +104,37 @@ static void generation_stop(struct dataplane *dp)
 	cfg_slots_free(dp->slots);
 }
 
+static bool users_find(struct dataplane *dp)
+{
+	struct server_users *u = &dp->server.users;
+	const struct cfg *cfg = dp->cfg;
+
+	if (!user_find(cfg->control.user, &u->control))
+		dp->reason = "control.user: no such user";
+	else if (!user_find(cfg->exporter.user, &u->exporter))
+		dp->reason = "exporter.user: no such user";
+	else if (!group_find(cfg->control.read_group, &u->read_group))
+		dp->reason = "control.read_group: no such group";
+	else if (!group_find(cfg->control.admin_group, &u->admin_group))
+		dp->reason = "control.admin_group: no such group";
+	return dp->reason == NULL;
+}
+
 // The ports are open: from here on as another user.
 static int user_start(struct dataplane *dp)
 {
-	const char *name = dp->cfg->dataplane.user;
-	const struct passwd *pw;
+	const char *socket = dp->cfg->dataplane.socket;
+	uid_t uid;
 
-	if (name[0] == '\0')
-		return 0;
-	pw = getpwnam(name);
-	if (pw == NULL) {
-		dp->reason = "no such user";
+	if (!users_find(dp))
+		return -ENOENT;
+	if (!user_find(dp->cfg->dataplane.user, &uid)) {
+		dp->reason = "dataplane.user: no such user";
 		return -ENOENT;
 	}
-	if (chown(dp->cfg->dataplane.socket, pw->pw_uid, pw->pw_gid) < 0 ||
-	    initgroups(name, pw->pw_gid) < 0 || setresgid(pw->pw_gid, pw->pw_gid, pw->pw_gid) < 0 ||
-	    setresuid(pw->pw_uid, pw->pw_uid, pw->pw_uid) < 0)
+	if (uid != USER_NO_ID && chown(socket, uid, (gid_t)-1) < 0)
 		return -errno;
-	return 0;
+	return user_become(dp->cfg->dataplane.user);
 }
 
 static int lcores_start(struct dataplane *dp)
@@ -184,9 +196,17 @@ static void start_only_show(const struct dataplane *dp, const struct cfg *next)
 // A bad file changes nothing.
 static void reload(struct dataplane *dp)
 {
-	struct cfg_errors *errs = calloc(1, sizeof(*errs));
-	struct cfg *cfg = errs != NULL ? cfg_load(dp->cfg->path, errs) : NULL;
-	int err = cfg != NULL ? generation_publish(dp, cfg, errs) : -EINVAL;
+	struct cfg_errors *errs;
+	struct cfg *cfg;
+	int err;
+
+	if (dp->server.control_fd >= 0) {
+		log_line(LOG_WARNING, "control is attached: reload there (mailracectl reload)");
+		return;
+	}
+	errs = calloc(1, sizeof(*errs));
+	cfg = errs != NULL ? cfg_load(dp->cfg->path, errs) : NULL;
+	err = cfg != NULL ? generation_from_file(dp, cfg, errs) : -EINVAL;
 
 	if (err == 0) {
 		start_only_show(dp, cfg);
@@ -218,25 +238,60 @@ static bool drained(const struct dataplane *dp)
 	return true;
 }
 
+static int publish(void *up, const uint8_t *arena, uint32_t len, const char **ret_reason)
+{
+	struct dataplane *dp = up;
+	int err = generation_from_control(dp, arena, len, ret_reason);
+
+	if (err == 0)
+		log_line(
+			LOG_NOTICE,
+			"generation %llu taken from control",
+			(unsigned long long)dp->generation
+		);
+	else if (err != -EBUSY)
+		log_line(LOG_ERROR, "generation of control refused: %s", *ret_reason);
+	return err;
+}
+
+static const struct blob_header *blob_now(void *up)
+{
+	return ((struct dataplane *)up)->blob;
+}
+
+static void sockets_run(struct dataplane *dp)
+{
+	const struct server_view view = {
+		.shm = &dp->shm,
+		.up = dp,
+		.blob = blob_now,
+		.publish = publish,
+	};
+
+	server_run(&dp->server, &view);
+}
+
 // The first SIGTERM or SIGINT drains, the second one ends at once.
 static void run(struct dataplane *dp, int signals)
 {
 	uint64_t stop_ns = 0;
-	struct pollfd fds[2] = {
-		{.fd = signals, .events = POLLIN}, {.fd = dp->socket_fd, .events = POLLIN}
-	};
 
 	for (;;) {
+		struct pollfd fds[3] = {
+			{.fd = signals, .events = POLLIN},
+			{.fd = dp->server.listen_fd, .events = POLLIN},
+			{.fd = dp->server.control_fd, .events = POLLIN},
+		};
 		struct signalfd_siginfo info;
-
 		uint64_t now;
 
-		poll(fds, 2, MAIN_TICK_MS);
+		poll(fds, 3, MAIN_TICK_MS);
 		now = lcore_clock_ns();
 		__atomic_store_n(&dp->shm.header->heartbeat_ns, now, __ATOMIC_RELAXED);
 		generation_reap(dp);
-		if ((fds[1].revents & POLLIN) != 0)
-			server_run(dp->socket_fd, &dp->shm);
+		health_publish(dp);
+		if (fds[1].revents != 0 || fds[2].revents != 0)
+			sockets_run(dp);
 		if (stop_ns != 0 && (now >= stop_ns || drained(dp)))
 			return;
 		if ((fds[0].revents & POLLIN) == 0 ||
@@ -329,7 +384,7 @@ int main(int argc, char **argv)
 	}
 	if (file == NULL || dp == NULL || errs == NULL)
 		return usage(EX_USAGE);
-	dp->socket_fd = -1;
+	dp->server.listen_fd = dp->server.control_fd = -1;
 	dp->cfg = cfg_load(file, errs);
 	errors_show(errs);
 	free(errs);

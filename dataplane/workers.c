@@ -12,9 +12,10 @@
 #include "dataplane/dataplane.h"
 #include "dataplane/port/steer.h"
 
-static bool event_none(void *up, const struct ctl_msg *msg)
+// Called on the worker's thread.
+static bool event_put(void *up, const struct ctl_msg *msg)
 {
-	return false; // nobody is attached: counted by the worker
+	return ctl_ring_put(((struct lcore *)up)->events, msg);
 }
 
 static int net_make(struct dataplane *dp)
@@ -101,7 +102,8 @@ static int worker_make(struct dataplane *dp, unsigned i)
 				.backend_slots = dp->shm.backend_slots,
 				.service_slots = dp->shm.service_slots,
 			},
-		.event = event_none,
+		.event = event_put,
+		.up = l,
 		.steer_out = &dp->ring[i * n],
 		.steer_in = &dp->in[i * n],
 	};
@@ -110,6 +112,8 @@ static int worker_make(struct dataplane *dp, unsigned i)
 
 	dp->queue[i].queue = (uint16_t)i;
 	l->phase = &dp->phase;
+	l->commands = shm_commands_at(&dp->shm, i);
+	l->events = shm_events_at(&dp->shm, i);
 	l->idle_sleep = dp->cfg->dataplane.idle_sleep;
 	l->backend_slots = dp->shm.backend_slots;
 	l->others_active = calloc(dp->shm.backend_slots, sizeof(uint32_t));
@@ -162,41 +166,4 @@ void workers_fini(struct dataplane *dp)
 	net_shared_free(dp->net_shared);
 	free(dp->blob);
 	free(dp->old_blob);
-}
-
-int generation_publish(struct dataplane *dp, const struct cfg *cfg, struct cfg_errors *errs)
-{
-	const char *reason = "";
-	void *blob;
-	size_t len;
-	int err;
-
-	if (dp->old_blob != NULL)
-		return -EBUSY; // the last one is still being taken over
-	err = cfg_blob_build(cfg, dp->slots, dp->generation + 1, &blob, &len, errs);
-	if (err < 0)
-		return err;
-	err = blob_check(blob, len, dp->shm.backend_slots, dp->shm.service_slots, &reason);
-	if (err < 0) {
-		free(blob);
-		return err;
-	}
-	dp->generation++;
-	dp->old_blob = dp->blob;
-	dp->blob = blob;
-	for (unsigned i = 0; i < dp->cfg->dataplane.workers; i++)
-		atomic_store_explicit(&dp->lcore[i].next, dp->blob, memory_order_release);
-	return 0;
-}
-
-void generation_reap(struct dataplane *dp)
-{
-	for (unsigned i = 0; i < dp->cfg->dataplane.workers; i++)
-		if (__atomic_load_n(
-			    &shm_worker_at(&dp->shm, i)->seen_generation, __ATOMIC_ACQUIRE
-		    ) != dp->generation)
-			return;
-	free(dp->old_blob);
-	dp->old_blob = NULL;
-	__atomic_store_n(&dp->shm.header->generation, dp->generation, __ATOMIC_RELEASE);
 }

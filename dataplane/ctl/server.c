@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Copyright (c) 2026, the Mailrace authors
 
-// Hands the statistics segment to readers: root, our own user, or a member of the socket's group
-// (file mode). Main thread.
+// The dataplane's socket: statistics for readers, both segments and publications for control. Who
+// is who is told by the peer's credentials, not by the file's mode. Main thread; never waits longer
+// than REQUEST_WAIT_MS.
 
 #include "dataplane/ctl/server.h"
 
@@ -16,6 +17,8 @@
 #include <unistd.h>
 
 #include "common/abi/sock.h"
+#include "common/log.h"
+#include "common/user.h"
 
 #define REQUESTS_A_RUN 8
 #define REQUEST_WAIT_MS 20
@@ -52,10 +55,16 @@ static int stale_remove(const struct sockaddr_un *addr)
 	return err;
 }
 
-int server_open(const char *path, int *ret_fd)
+int server_open(struct server *server, const char *path)
 {
 	struct sockaddr_un addr;
 	int fd, err = address_of(path, &addr);
+
+	*server = (struct server){
+		.listen_fd = -1,
+		.control_fd = -1,
+		.users = {USER_NO_ID, USER_NO_ID, USER_NO_ID, USER_NO_ID},
+	};
 
 	if (err == 0)
 		err = stale_remove(&addr);
@@ -64,74 +73,142 @@ int server_open(const char *path, int *ret_fd)
 	fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
 		return -errno;
-	if (bind(fd, (const struct sockaddr *)&addr, sizeof(addr)) < 0 || chmod(path, 0660) < 0 ||
+	if (bind(fd, (const struct sockaddr *)&addr, sizeof(addr)) < 0 || chmod(path, 0666) < 0 ||
 	    listen(fd, 16) < 0) {
 		err = -errno;
 		close(fd);
 		return err;
 	}
-	*ret_fd = fd;
+	server->listen_fd = fd;
 	return 0;
 }
 
-static void answer(int fd, uint32_t code, const struct shm *shm)
+static bool is_allowed(const struct server *server, int fd, uint32_t role)
 {
+	const struct server_users *u = &server->users;
+	uid_t peer = peer_user(fd);
+
+	if (peer == USER_NO_ID)
+		return false;
+	if (peer == 0 || peer == geteuid() || peer == u->control)
+		return true;
+	return role == SOCK_ROLE_READER &&
+	       (peer == u->exporter || peer_in_group(fd, u->read_group) ||
+		peer_in_group(fd, u->admin_group));
+}
+
+static void answer(int fd, struct sock_answer *a, const int *fds, unsigned count)
+{
+	struct iovec iov = {a, sizeof(*a)};
+	char control[CMSG_SPACE(2 * sizeof(int))] = {0};
+	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
+
+	if (count > 0) {
+		struct cmsghdr *c;
+
+		msg.msg_control = control;
+		msg.msg_controllen = CMSG_SPACE(count * sizeof(int));
+		c = CMSG_FIRSTHDR(&msg);
+		c->cmsg_level = SOL_SOCKET;
+		c->cmsg_type = SCM_RIGHTS;
+		c->cmsg_len = CMSG_LEN(count * sizeof(int));
+		memcpy(CMSG_DATA(c), fds, count * sizeof(int));
+	}
+	(void)sendmsg(fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT); // who has left needs no answer
+}
+
+static uint32_t request_judge(const struct server *server, int fd, struct sock_request *req)
+{
+	struct pollfd p = {.fd = fd, .events = POLLIN};
+
+	if (poll(&p, 1, REQUEST_WAIT_MS) != 1 ||
+	    recv(fd, req, sizeof(*req), MSG_DONTWAIT) != sizeof(*req) || req->magic != SOCK_MAGIC ||
+	    (req->role != SOCK_ROLE_READER && req->role != SOCK_ROLE_CONTROL))
+		return SOCK_BAD_REQUEST;
+	if (req->abi_major != MR_ABI_MAJOR)
+		return SOCK_BAD_ABI;
+	if (!is_allowed(server, fd, req->role))
+		return SOCK_REFUSED;
+	if (req->role == SOCK_ROLE_CONTROL && server->control_fd >= 0)
+		return SOCK_BUSY;
+	return SOCK_OK;
+}
+
+// Returns whether the connection is kept.
+static bool serve(struct server *server, int fd, const struct server_view *view)
+{
+	struct sock_request req = {0};
 	struct sock_answer a = {
 		.magic = SOCK_MAGIC,
 		.abi_major = MR_ABI_MAJOR,
 		.abi_minor = MR_ABI_MINOR,
-		.code = code,
-		.boot_id = shm->header->boot_id,
+		.boot_id = view->shm->header->boot_id,
 	};
-	struct iovec iov = {&a, sizeof(a)};
-	char control[CMSG_SPACE(sizeof(int))] = {0};
-	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
+	const int fds[2] = {view->shm->stats_ro_fd, view->shm->control_fd};
 
-	if (code == SOCK_OK) {
-		struct cmsghdr *c;
-
-		msg.msg_control = control;
-		msg.msg_controllen = sizeof(control);
-		c = CMSG_FIRSTHDR(&msg);
-		c->cmsg_level = SOL_SOCKET;
-		c->cmsg_type = SCM_RIGHTS;
-		c->cmsg_len = CMSG_LEN(sizeof(int));
-		memcpy(CMSG_DATA(c), &shm->stats_ro_fd, sizeof(int));
+	a.code = request_judge(server, fd, &req);
+	if (a.code != SOCK_OK || req.role == SOCK_ROLE_READER) {
+		answer(fd, &a, fds, a.code == SOCK_OK ? 1 : 0);
+		return false;
 	}
-	(void)sendmsg(fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT); // a reader that left needs no answer
+	a.blob_length = view->blob(view->up)->length;
+	memcpy(shm_arena(view->shm), view->blob(view->up), a.blob_length);
+	server->control_fd = fd;
+	log_line(LOG_NOTICE, "control is attached");
+	answer(fd, &a, fds, 2);
+	return true;
 }
 
-static void serve(int fd, const struct shm *shm)
+static void control_gone(struct server *server)
 {
-	struct pollfd p = {.fd = fd, .events = POLLIN};
-	struct sock_request req;
-
-	if (poll(&p, 1, REQUEST_WAIT_MS) != 1 ||
-	    recv(fd, &req, sizeof(req), MSG_DONTWAIT) != sizeof(req) || req.magic != SOCK_MAGIC ||
-	    req.role != SOCK_ROLE_READER)
-		answer(fd, SOCK_BAD_REQUEST, shm);
-	else if (req.abi_major != MR_ABI_MAJOR)
-		answer(fd, SOCK_BAD_ABI, shm);
-	else
-		answer(fd, SOCK_OK, shm);
+	close(server->control_fd);
+	server->control_fd = -1;
+	log_line(LOG_NOTICE, "control has left: its configuration and view of health stay");
 }
 
-void server_run(int fd, const struct shm *shm)
+// One request of control; it waits for the answer, so a second one cannot be there.
+static void control_run(struct server *server, const struct server_view *view)
 {
+	struct sock_published out = {.magic = SOCK_MAGIC};
+	struct sock_publish in;
+	const char *reason = "";
+	ssize_t n = recv(server->control_fd, &in, sizeof(in), MSG_DONTWAIT);
+	int err;
+
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	if (n != sizeof(in) || in.magic != SOCK_MAGIC) {
+		control_gone(server);
+		return;
+	}
+	err = view->publish(view->up, shm_arena(view->shm), in.length, &reason);
+	out.code = err == 0 ? SOCK_OK : err == -EBUSY ? SOCK_BUSY : SOCK_BAD_BLOB;
+	out.generation = view->blob(view->up)->generation;
+	snprintf(out.reason, sizeof(out.reason), "%s", reason);
+	if (send(server->control_fd, &out, sizeof(out), MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
+		control_gone(server);
+}
+
+void server_run(struct server *server, const struct server_view *view)
+{
+	if (server->control_fd >= 0)
+		control_run(server, view);
 	for (unsigned i = 0; i < REQUESTS_A_RUN; i++) {
-		int client = accept4(fd, NULL, NULL, SOCK_CLOEXEC);
+		int client = accept4(server->listen_fd, NULL, NULL, SOCK_CLOEXEC);
 
 		if (client < 0)
 			return;
-		serve(client, shm);
-		close(client);
+		if (!serve(server, client, view))
+			close(client);
 	}
 }
 
-void server_close(int fd, const char *path)
+void server_close(struct server *server, const char *path)
 {
-	if (fd < 0)
+	if (server->listen_fd < 0)
 		return;
-	close(fd);
+	if (server->control_fd >= 0)
+		close(server->control_fd);
+	close(server->listen_fd);
 	unlink(path);
 }

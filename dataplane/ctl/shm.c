@@ -16,6 +16,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "common/abi/blob.h"
+
 #define SHM_ALIGN 64U
 
 static struct shm_dir_entry *dir_of(uint8_t *base, uint32_t type)
@@ -113,10 +115,15 @@ int shm_init(struct shm *shm, uint32_t workers, uint32_t backend_slots, uint32_t
 		{SHM_SEC_COUNTERS, workers, STAT_COUNT * sizeof(uint64_t)},
 		{SHM_SEC_BACKEND_LOCAL, workers, backend_slots * sizeof(struct shm_backend_local)},
 		{SHM_SEC_SERVICE_LOCAL, workers, service_slots * sizeof(struct shm_service_local)},
+		{SHM_SEC_BACKEND, 1, backend_slots * sizeof(struct shm_backend)},
+		{SHM_SEC_SERVICE, 1, service_slots * sizeof(struct shm_service)},
 	};
 	const struct section control[] = {
 		{SHM_SEC_BACKEND_CTL, 1, backend_slots * sizeof(struct shm_backend_ctl)},
 		{SHM_SEC_CONTROL_STATE, 1, sizeof(struct shm_control_state)},
+		{SHM_SEC_CMD_RING, workers, sizeof(struct ctl_ring)},
+		{SHM_SEC_EVT_RING, workers, sizeof(struct ctl_ring)},
+		{SHM_SEC_BLOB_ARENA, 1, BLOB_MAX_BYTES},
 	};
 	struct timespec now;
 	struct shm_header h = {
@@ -151,6 +158,8 @@ int shm_init(struct shm *shm, uint32_t workers, uint32_t backend_slots, uint32_t
 	memset(h.dir, 0, sizeof(h.dir));
 	h.magic = SHM_CONTROL_MAGIC;
 	h.size = layout(&h, control, sizeof(control) / sizeof(control[0]));
+	for (unsigned i = 0; i < sizeof(control) / sizeof(control[0]); i++)
+		shm->control_off[control[i].type - SHM_SEC_BACKEND_CTL] = h.dir[i].off;
 	err = segment_make("mailrace-control", &h, 0, &shm->control_fd, &shm->control);
 	if (err < 0)
 		return err;
@@ -204,8 +213,43 @@ struct shm_service_local *shm_services_at(const struct shm *shm, unsigned worker
 	return stats_at(shm, SHM_SEC_SERVICE_LOCAL, worker);
 }
 
+struct shm_backend *shm_backend_names(const struct shm *shm)
+{
+	return stats_at(shm, SHM_SEC_BACKEND, 0);
+}
+
+struct shm_service *shm_service_names(const struct shm *shm)
+{
+	return stats_at(shm, SHM_SEC_SERVICE, 0);
+}
+
+static void *control_at(const struct shm *shm, uint32_t type, unsigned worker)
+{
+	return shm->control + shm->control_off[type - SHM_SEC_BACKEND_CTL] +
+	       worker * align_up(sizeof(struct ctl_ring));
+}
+
 struct shm_backend_ctl *shm_backend_ctl_at(const struct shm *shm)
 {
-	return (struct shm_backend_ctl *)(shm->control +
-					  dir_of(shm->control, SHM_SEC_BACKEND_CTL)->off);
+	return control_at(shm, SHM_SEC_BACKEND_CTL, 0);
+}
+
+const struct shm_control_state *shm_control_state_at(const struct shm *shm)
+{
+	return control_at(shm, SHM_SEC_CONTROL_STATE, 0);
+}
+
+struct ctl_ring *shm_commands_at(const struct shm *shm, unsigned worker)
+{
+	return control_at(shm, SHM_SEC_CMD_RING, worker);
+}
+
+struct ctl_ring *shm_events_at(const struct shm *shm, unsigned worker)
+{
+	return control_at(shm, SHM_SEC_EVT_RING, worker);
+}
+
+uint8_t *shm_arena(const struct shm *shm)
+{
+	return control_at(shm, SHM_SEC_BLOB_ARENA, 0);
 }

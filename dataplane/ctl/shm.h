@@ -8,6 +8,7 @@
 
 #include <stdint.h>
 
+#include "common/abi/ring.h"
 #include "common/abi/shm_layout.h"
 #include "common/abi/stats.h"
 
@@ -16,6 +17,9 @@ struct shm {
 	uint8_t *stats, *control; // mappings
 	size_t stats_bytes, control_bytes;
 	struct shm_header *header;
+	uint64_t control_off[SHM_SEC_CONTROL_STATE - SHM_SEC_BACKEND_CTL + 1]; // of the sections:
+									       // never read back
+									       // from the segment
 	uint32_t workers, backend_slots, service_slots;
 };
 
@@ -31,5 +35,11 @@ struct shm_worker *shm_worker_at(const struct shm *shm, unsigned worker);
 uint64_t *shm_counters_at(const struct shm *shm, unsigned worker);
 struct shm_backend_local *shm_backends_at(const struct shm *shm, unsigned worker);
 struct shm_service_local *shm_services_at(const struct shm *shm, unsigned worker);
+struct shm_backend *shm_backend_names(const struct shm *shm); // [backend_slots]
+struct shm_service *shm_service_names(const struct shm *shm); // [service_slots]
 // Written by control: read one field at a time and check it.
 struct shm_backend_ctl *shm_backend_ctl_at(const struct shm *shm);
+const struct shm_control_state *shm_control_state_at(const struct shm *shm);
+struct ctl_ring *shm_commands_at(const struct shm *shm, unsigned worker);
+struct ctl_ring *shm_events_at(const struct shm *shm, unsigned worker);
+uint8_t *shm_arena(const struct shm *shm); // BLOB_MAX_BYTES

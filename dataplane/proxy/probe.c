@@ -10,6 +10,10 @@
 #include <stdio.h>
 #include <string.h>
 
+#define PROBE_TIMEOUT_MAX_MS 600000
+#define SESSIONS_A_LIST 256
+#define SLOTS_A_LIST 4096 // looked at for one command
+
 static struct probe_times *times_of(struct session *s)
 {
 	return (struct probe_times *)s->ehlo;
@@ -17,7 +21,7 @@ static struct probe_times *times_of(struct session *s)
 
 static void event_send(struct relay *r, struct ctl_msg *msg)
 {
-	msg->generation = r->blob->generation;
+	msg->generation = r->blob != NULL ? r->blob->generation : 0;
 	if (!r->config.event(r->config.up, msg)) {
 		stat_inc(r->env, STAT_CTL_EVENTS_LOST);
 		if (r->config.shm.worker != NULL)
@@ -44,6 +48,7 @@ static void result_send(
 
 		msg.probe_result.stage = s->probe_stage;
 		msg.probe_result.reply = s->reply_code;
+		memcpy(msg.probe_result.text, r->probe_text, sizeof(msg.probe_result.text));
 		msg.probe_result.connect_us = t->connect_us;
 		msg.probe_result.banner_us = t->banner_us;
 		msg.probe_result.ehlo_us = t->ehlo_us;
@@ -51,6 +56,11 @@ static void result_send(
 			msg.probe_result.quit_us = relay_now_us(r) - t->mark_us;
 	}
 	event_send(r, &msg);
+}
+
+static uint32_t time_or(uint32_t ms, uint32_t otherwise)
+{
+	return ms == 0 ? otherwise : ms < PROBE_TIMEOUT_MAX_MS ? ms : PROBE_TIMEOUT_MAX_MS;
 }
 
 void probe_start(struct relay *r, const struct ctl_msg *msg)
@@ -67,10 +77,7 @@ void probe_start(struct relay *r, const struct ctl_msg *msg)
 	idx = b != NULL && b->slot == want->backend_slot ? idpool_get(&r->ids) : 0;
 	if (idx == 0) {
 		stat_inc(r->env, STAT_PROBE_NO_RESOURCE);
-		if (r->blob != NULL)
-			result_send(
-				r, msg->request_id, want->backend_slot, CTL_PROBE_NO_RESOURCE, NULL
-			);
+		result_send(r, msg->request_id, want->backend_slot, CTL_PROBE_NO_RESOURCE, NULL);
 		return;
 	}
 	s = session_of(r, idx);
@@ -84,11 +91,11 @@ void probe_start(struct relay *r, const struct ctl_msg *msg)
 		.service_index = UINT32_MAX,
 	};
 	times_of(s)->mark_us = relay_now_us(r);
-	times_of(s)->timeout_ms = want->timeout_ms != 0 ? want->timeout_ms : 30000;
+	times_of(s)->timeout_ms = time_or(want->timeout_ms, 30000);
 	args.local = want->source;
 	args.remote = (struct ip_endpoint){b->addr, b->port};
 	args.user = idx | TCP_USER_LEG;
-	args.syn_timeout_ms = want->connect_timeout_ms != 0 ? want->connect_timeout_ms : 3000;
+	args.syn_timeout_ms = time_or(want->connect_timeout_ms, 3000);
 	stat_inc(r->env, STAT_PROBE_SENT);
 	if (tcp_connect(r->tcp, &args, &s->leg) != 0) {
 		stat_inc(r->env, STAT_PROBE_NO_RESOURCE);
@@ -159,6 +166,19 @@ static bool stage_reply(struct relay *r, struct session *s)
 	return true;
 }
 
+// What the server said last, for the operator.
+static void text_keep(struct relay *r, const char *line, uint32_t len)
+{
+	uint32_t n = len < sizeof(r->probe_text) ? len : sizeof(r->probe_text) - 1;
+
+	memset(r->probe_text, 0, sizeof(r->probe_text));
+	for (uint32_t i = 0; i < n; i++)
+		r->probe_text[i] = line[i];
+	for (uint32_t i = 0; i < n; i++)
+		if (r->probe_text[i] < ' ' || r->probe_text[i] > '~')
+			r->probe_text[i] = r->probe_text[i] == '\r' ? '\0' : '?';
+}
+
 bool probe_step(struct relay *r, struct session *s)
 {
 	enum line_result result;
@@ -177,14 +197,19 @@ bool probe_step(struct relay *r, struct session *s)
 		return false;
 	}
 	s->reply_code = 0;
+	if (result == LINE_OK)
+		text_keep(r, line, len);
 	if (result == LINE_OK && len >= 5 && line[len - 2] == '\r')
 		s->reply_code = (uint16_t)smtp_reply_code(line, len - 2, &more);
 	if (s->reply_code == 0) {
 		probe_end(r, s, CTL_PROBE_MALFORMED);
-		return false;
+		more = false;
+	} else {
+		tcp_rx_drop(r->tcp, s->leg, len);
+		more = more || stage_reply(r, s);
 	}
-	tcp_rx_drop(r->tcp, s->leg, len);
-	return more || stage_reply(r, s);
+	r->probe_text[0] = '\0'; // of this session only
+	return more;
 }
 
 static void session_report(struct relay *r, const struct session *s, uint32_t request_id)
@@ -224,10 +249,14 @@ static void session_list(struct relay *r, const struct ctl_msg *msg)
 		.length = sizeof(end.session_list),
 		.request_id = msg->request_id,
 	};
-	uint32_t limit = msg->session_list.limit < 256 ? msg->session_list.limit : 256;
+	uint32_t limit = msg->session_list.limit;
 	uint32_t i = msg->session_list.cursor > 0 ? msg->session_list.cursor : 1;
+	uint32_t end_at = i < r->ids.count && r->ids.count - i > SLOTS_A_LIST ? i + SLOTS_A_LIST
+									      : r->ids.count;
 
-	for (; i < r->ids.count && limit > 0; i++) {
+	if (limit > SESSIONS_A_LIST)
+		limit = SESSIONS_A_LIST;
+	for (; i < end_at && limit > 0; i++) {
 		const struct session *s = session_of(r, i);
 
 		if (r->ids.next[i] != UINT32_MAX || s->state == RELAY_S_PROBE)

@@ -123,6 +123,7 @@ struct relay {
 	struct wheel wheel;
 	uint64_t next_id;
 	bool draining;
+	char probe_text[64]; // reply under judgement, else empty
 	char scratch[RELAY_SCRATCH];
 	char out[RELAY_SCRATCH];
 };
