@@ -73,8 +73,7 @@ struct ctl_session {
 	uint32_t service_slot, backend_slot; // backend 0: no leg
 	struct ip_addr client, local;
 	uint16_t client_port, local_port;
-	uint16_t state; // enum relay_state, names in the segment's string table of states
-	uint16_t leg_state;
+	uint16_t state, leg_state; // see session_states.def
 	uint32_t age_ms, idle_ms;
 	uint32_t messages, recipients;
 	uint64_t bytes_from_client;

@@ -73,6 +73,7 @@ uint32_t accept_session(void *app, struct tcp_conn_id conn, uint32_t cookie)
 	const struct blob_service *service;
 	const struct blob_policy *policy;
 	struct session *s = session_of(r, idx);
+	uint64_t id = session_id_new(r);
 	struct tcp_info info;
 
 	if (idx == 0) {
@@ -84,7 +85,7 @@ uint32_t accept_session(void *app, struct tcp_conn_id conn, uint32_t cookie)
 	policy = policy_for(r, service, &info.remote.addr);
 	*s = (struct session){
 		.client = conn,
-		.id = ++r->next_id,
+		.id = id,
 		.service_index = cookie,
 		.service_slot = service->slot,
 		.bare_lf = policy->bare_lf,
@@ -103,9 +104,9 @@ uint32_t accept_session(void *app, struct tcp_conn_id conn, uint32_t cookie)
 		return idx;
 	}
 	session_greet(r, s, policy);
-	if (s->id == r->next_id && s->client.v != 0)
+	if (s->id == id && s->client.v != 0)
 		leg_open(r, s);
-	if (s->id == r->next_id)
+	if (s->id == id)
 		session_timer(r, s);
 	return idx;
 }

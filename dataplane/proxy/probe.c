@@ -82,7 +82,7 @@ void probe_start(struct relay *r, const struct ctl_msg *msg)
 	}
 	s = session_of(r, idx);
 	*s = (struct session){
-		.id = ++r->next_id,
+		.id = session_id_new(r),
 		.state = RELAY_S_PROBE,
 		.backend_slot = b->slot,
 		.request_id = msg->request_id,

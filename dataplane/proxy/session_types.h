@@ -31,27 +31,22 @@
 #define RELAY_SCRATCH 16384
 #define TCP_USER_LEG 0x40000000U // in a connection's user word: the session's backend leg
 
-enum relay_state {            // of the client side
-	RELAY_S_COMMAND,      // reads commands
-	RELAY_S_AUTH,         // reads SASL lines
-	RELAY_S_DATA,         // a body, to the leg
-	RELAY_S_BDAT,         // a chunk, to the leg
-	RELAY_S_SWALLOW_DATA, // a body, discarded to its true end
-	RELAY_S_SWALLOW_BDAT, // a chunk, discarded
-	RELAY_S_SPLICE,       // passthrough: bytes both ways, unread
-	RELAY_S_GONE,         // no client (orphan leg)
-	RELAY_S_PROBE,        // no client ever: a health probe
+// Meanings: common/abi/session_states.def.
+#define CLIENT_STATE(sym, name) RELAY_S_##sym,
+#define LEG_STATE(sym, name)
+enum relay_state { // of the client side
+#include "common/abi/session_states.def"
 };
+#undef CLIENT_STATE
+#undef LEG_STATE
 
+#define CLIENT_STATE(sym, name)
+#define LEG_STATE(sym, name) LEG_S_##sym,
 enum leg_state {
-	LEG_S_NONE,
-	LEG_S_CONNECTING,
-	LEG_S_BANNER, // established, 220 not seen
-	LEG_S_REEHLO, // fresh leg for a later mail: the client's EHLO was sent again
-	LEG_S_READY,
-	LEG_S_QUITTING, // QUIT of ours sent
-	LEG_S_CLOSING,  // 221 read: the backend closes first
+#include "common/abi/session_states.def"
 };
+#undef CLIENT_STATE
+#undef LEG_STATE
 
 enum {
 	SESSION_F_CLIENT_FIN = 1 << 0, // half-closed: what it sent before still counts
@@ -121,12 +116,19 @@ struct relay {
 	struct session *session;
 	struct idpool ids;
 	struct wheel wheel;
-	uint64_t next_id;
+	uint64_t id_count;
 	bool draining;
 	char probe_text[64]; // reply under judgement, else empty
 	char scratch[RELAY_SCRATCH];
 	char out[RELAY_SCRATCH];
 };
+
+// Unique over all workers of this run; never 0.
+static inline uint64_t session_id_new(struct relay *r)
+{
+	r->id_count++;
+	return (r->id_count - 1) * r->env->count + r->env->id + 1;
+}
 
 static inline struct session *session_of(struct relay *r, uint32_t idx)
 {
