@@ -149,7 +149,7 @@ void health_publish(struct dataplane *dp)
 
 		to[b->slot].health =
 			c.health <= SHM_HEALTH_MAINTENANCE ? c.health : SHM_HEALTH_UNKNOWN;
-		to[b->slot].admin = b->admin != BLOB_ADMIN_ENABLED || c.admin != BLOB_ADMIN_ENABLED
+		to[b->slot].admin = b->admin != BLOB_ADMIN_ENABLED || c.admin == BLOB_ADMIN_DRAIN
 					    ? BLOB_ADMIN_DRAIN
 					    : BLOB_ADMIN_ENABLED;
 	}

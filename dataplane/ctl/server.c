@@ -151,6 +151,7 @@ static bool serve(struct server *server, int fd, const struct server_view *view)
 		answer(fd, &a, fds, a.code == SOCK_OK ? 1 : 0);
 		return false;
 	}
+	shm_control_header_restore(view->shm);
 	a.blob_length = view->blob(view->up)->length;
 	memcpy(shm_arena(view->shm), view->blob(view->up), a.blob_length);
 	server->control_fd = fd;

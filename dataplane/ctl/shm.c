@@ -164,12 +164,18 @@ int shm_init(struct shm *shm, uint32_t workers, uint32_t backend_slots, uint32_t
 	if (err < 0)
 		return err;
 	shm->control_bytes = h.size;
+	shm->control_header = h;
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", shm->stats_fd);
 	shm->stats_ro_fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (shm->stats_ro_fd < 0)
 		return -errno;
 	descriptions_fill(shm);
 	return 0;
+}
+
+void shm_control_header_restore(const struct shm *shm)
+{
+	memcpy(shm->control, &shm->control_header, sizeof(shm->control_header));
 }
 
 void shm_fini(struct shm *shm)

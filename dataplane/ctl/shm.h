@@ -17,11 +17,15 @@ struct shm {
 	uint8_t *stats, *control; // mappings
 	size_t stats_bytes, control_bytes;
 	struct shm_header *header;
+	struct shm_header control_header;                                      // as it must be
 	uint64_t control_off[SHM_SEC_CONTROL_STATE - SHM_SEC_BACKEND_CTL + 1]; // of the sections:
 									       // never read back
 									       // from the segment
 	uint32_t workers, backend_slots, service_slots;
 };
+
+// Control may have spoilt what stands before its sections: written anew for each one that attaches.
+void shm_control_header_restore(const struct shm *shm);
 
 int shm_init(
 	struct shm *shm,

@@ -71,7 +71,7 @@ static bool usable(const struct lb_view *view, const struct blob_backend *b)
 	uint64_t limit = b->max_connections;
 
 	if (b->slot >= view->slots || b->weight == 0 || b->admin != BLOB_ADMIN_ENABLED ||
-	    ctl->admin != BLOB_ADMIN_ENABLED)
+	    ctl->admin == BLOB_ADMIN_DRAIN)
 		return false;
 	if (ctl->health == SHM_HEALTH_DOWN || ctl->health == SHM_HEALTH_MAINTENANCE)
 		return false;
