@@ -49,3 +49,32 @@ void hist_add(struct shm_hist *hist, uint64_t us)
 	__atomic_store_n(&hist->sum_us, hist->sum_us + us, __ATOMIC_RELAXED);
 	__atomic_store_n(&hist->count, hist->count + 1, __ATOMIC_RELAXED);
 }
+
+void hist_merge(struct shm_hist *sum, const struct shm_hist *from)
+{
+	for (unsigned i = 0; i < SHM_HIST_BUCKETS; i++)
+		sum->bucket[i] += __atomic_load_n(&from->bucket[i], __ATOMIC_RELAXED);
+	sum->sum_us += __atomic_load_n(&from->sum_us, __ATOMIC_RELAXED);
+	sum->count += __atomic_load_n(&from->count, __ATOMIC_RELAXED);
+}
+
+uint64_t hist_quantile_us(const struct shm_hist *hist, double q)
+{
+	uint64_t total = 0;
+	double want, below = 0;
+
+	for (unsigned i = 0; i < SHM_HIST_BUCKETS; i++)
+		total += hist->bucket[i];
+	want = q * (double)total;
+	for (unsigned i = 0; total > 0 && i <= EDGES; i++) {
+		double n = hist->bucket[i];
+		uint64_t low = i > 0 ? edges[i - 1] : 0;
+
+		if (n > 0 && below + n >= want)
+			return i == EDGES ? low
+					  : low + (uint64_t)((double)(edges[i] - low) *
+							     ((want - below) / n));
+		below += n;
+	}
+	return 0;
+}

@@ -16,3 +16,8 @@ uint64_t hist_edge_us(unsigned i);
 // Bucket of a time: the first whose edge is above it.
 unsigned hist_bucket(uint64_t us);
 void hist_add(struct shm_hist *hist, uint64_t us);
+// Adds what one worker counted to a sum of several.
+void hist_merge(struct shm_hist *sum, const struct shm_hist *from);
+// The time that a part q (0 .. 1) of all stayed below, interpolated within its bucket; 0 when there
+// are none. In the open last bucket: its lower edge.
+uint64_t hist_quantile_us(const struct shm_hist *hist, double q);

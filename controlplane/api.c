@@ -1,0 +1,413 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Copyright (c) 2026, the Mailrace authors
+
+// The API, see api.h: one table of routes, one answer each. A session list suspends its request
+// until the workers have answered.
+
+#include "controlplane/api.h"
+
+#include <microhttpd.h>
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "common/user.h"
+#include "controlplane/sessions.h"
+#include "controlplane/show.h"
+
+#define CONNECTIONS_MAX 64
+#define IDLE_S 30
+#define BODY_MAX 4096 // requests carry no body today
+#define SESSIONS_LIMIT 1000
+
+struct api {
+	struct control *control;
+	struct MHD_Daemon *daemon;
+	int listen_fd, epoll_fd;
+	gid_t read_group, admin_group;
+	struct sessions sessions;
+	char path[108];
+};
+
+// One request, from its first line to its answer.
+struct request {
+	size_t body;
+	struct session_list *list;
+};
+
+static json_t *error_object(const char *text)
+{
+	return json_pack("{s:s}", "error", text);
+}
+
+static json_t *do_reload(struct control *c, unsigned *status)
+{
+	struct cfg_errors *errs = calloc(1, sizeof(*errs));
+	json_t *o = json_object();
+	int err = errs != NULL ? control_reload(c, errs) : -ENOMEM;
+
+	*status = err == 0 ? MHD_HTTP_OK : MHD_HTTP_UNPROCESSABLE_CONTENT;
+	json_object_set_new(o, "reloaded", json_boolean(err == 0));
+	if (link_is_open(&c->link))
+		json_object_set_new(
+			o, "generation", json_integer((json_int_t)c->link.blob->generation)
+		);
+	if (errs != NULL)
+		json_object_set_new(o, "messages", show_errors(errs));
+	free(errs);
+	return o;
+}
+
+// The file as a reload would find it, without reloading.
+static json_t *do_check(struct control *c, unsigned *status)
+{
+	struct cfg_errors *errs = calloc(1, sizeof(*errs));
+	struct cfg *cfg = errs != NULL ? cfg_load(c->cfg->path, errs) : NULL;
+	json_t *o = json_object();
+
+	*status = cfg != NULL ? MHD_HTTP_OK : MHD_HTTP_UNPROCESSABLE_CONTENT;
+	json_object_set_new(o, "good", json_boolean(cfg != NULL));
+	if (errs != NULL)
+		json_object_set_new(o, "messages", show_errors(errs));
+	cfg_free(cfg);
+	free(errs);
+	return o;
+}
+
+static const struct route {
+	const char *method, *path;
+	bool changes; // for admin_group only
+	json_t *(*show)(const struct control *c);
+	json_t *(*act)(struct control *c, unsigned *status);
+} routes[] = {
+	{"GET", "/v1/status", false, show_status, NULL},
+	{"GET", "/v1/virtual-services", false, show_virtual_services, NULL},
+	{"GET", "/v1/pools", false, show_pools, NULL},
+	{"GET", "/v1/backends", false, show_backends, NULL},
+	{"GET", "/v1/workers", false, show_workers, NULL},
+	{"GET", "/v1/counters", false, show_counters, NULL},
+	{"GET", "/v1/latency", false, show_latency, NULL},
+	{"POST", "/v1/check", false, NULL, do_check},
+	{"POST", "/v1/reload", true, NULL, do_reload},
+};
+#define ROUTES (sizeof(routes) / sizeof(routes[0]))
+#define SESSIONS_PATH "/v1/sessions"
+#define BACKENDS_PATH "/v1/backends/" // POOL/NAME/drain or /enable
+
+static bool is_allowed(const struct api *api, int fd, bool changes)
+{
+	uid_t peer = peer_user(fd);
+
+	if (peer == USER_NO_ID)
+		return false;
+	if (peer == 0 || peer == geteuid() || peer_in_group(fd, api->admin_group))
+		return true;
+	return !changes && peer_in_group(fd, api->read_group);
+}
+
+static enum MHD_Result send_json(struct MHD_Connection *connection, unsigned status, json_t *o)
+{
+	char *text = o != NULL ? json_dumps(o, JSON_INDENT(1) | JSON_REAL_PRECISION(9)) : NULL;
+	struct MHD_Response *response;
+	enum MHD_Result result;
+
+	json_decref(o);
+	if (text == NULL)
+		return MHD_NO;
+	response = MHD_create_response_from_buffer(strlen(text), text, MHD_RESPMEM_MUST_FREE);
+	if (response == NULL) {
+		free(text);
+		return MHD_NO;
+	}
+	MHD_add_response_header(response, "Content-Type", "application/json");
+	result = MHD_queue_response(connection, status, response);
+	MHD_destroy_response(response);
+	return result;
+}
+
+static enum MHD_Result
+send_error(struct MHD_Connection *connection, unsigned status, const char *text)
+{
+	return send_json(connection, status, error_object(text));
+}
+
+// First call: asks the workers; second one, when they have answered: sends.
+static enum MHD_Result
+sessions_answer(struct api *api, struct MHD_Connection *connection, struct request *req)
+{
+	const char *text = MHD_lookup_connection_value(connection, MHD_GET_ARGUMENT_KIND, "limit");
+	unsigned long limit = text != NULL ? strtoul(text, NULL, 10) : SESSIONS_LIMIT;
+	json_t *o;
+
+	if (req->list == NULL) {
+		if (limit == 0 || limit > SESSIONS_LIMIT_MAX)
+			return send_error(connection, MHD_HTTP_BAD_REQUEST, "limit: 1 to 100000");
+		req->list = sessions_begin(&api->sessions, api->control, (uint32_t)limit);
+		if (req->list == NULL)
+			return send_error(
+				connection, MHD_HTTP_SERVICE_UNAVAILABLE, "too many lists under way"
+			);
+		if (!req->list->done) {
+			req->list->owner = connection;
+			MHD_suspend_connection(connection);
+			return MHD_YES;
+		}
+	}
+	o = json_pack(
+		"{s:O,s:b}", "sessions", req->list->entries, "truncated", req->list->truncated
+	);
+	return send_json(connection, MHD_HTTP_OK, o);
+}
+
+// POOL/NAME/drain or POOL/NAME/enable.
+static enum MHD_Result
+backend_change(struct api *api, struct MHD_Connection *connection, const char *what)
+{
+	char pool[MR_NAME_LEN], name[MR_NAME_LEN], verb[8];
+	struct health_backend *b = NULL;
+	int end = 0;
+
+	if (sscanf(what, "%63[^/]/%63[^/]/%7[a-z]%n", pool, name, verb, &end) == 3 &&
+	    what[end] == '\0' && (strcmp(verb, "drain") == 0 || strcmp(verb, "enable") == 0))
+		b = health_find(api->control->health, pool, name);
+	if (b == NULL)
+		return send_error(connection, MHD_HTTP_NOT_FOUND, "no such backend or action");
+	health_admin_set(
+		&api->control->link,
+		b,
+		strcmp(verb, "drain") == 0 ? BLOB_ADMIN_DRAIN : BLOB_ADMIN_ENABLED
+	);
+	return send_json(
+		connection,
+		MHD_HTTP_OK,
+		json_pack("{s:s,s:s,s:s}", "pool", pool, "name", name, "admin", verb)
+	);
+}
+
+static enum MHD_Result route_answer(
+	struct api *api,
+	struct MHD_Connection *connection,
+	struct request *req,
+	const char *method,
+	const char *url
+)
+{
+	const union MHD_ConnectionInfo *info =
+		MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+	bool post = strcmp(method, "POST") == 0, get = strcmp(method, "GET") == 0;
+	bool known = false;
+	unsigned status = MHD_HTTP_OK;
+
+	if (info == NULL ||
+	    !is_allowed(api, info->connect_fd, post && strcmp(url, "/v1/check") != 0))
+		return send_error(connection, MHD_HTTP_FORBIDDEN, "not allowed for this user");
+	if (get && strcmp(url, SESSIONS_PATH) == 0)
+		return sessions_answer(api, connection, req);
+	if (post && strncmp(url, BACKENDS_PATH, strlen(BACKENDS_PATH)) == 0)
+		return backend_change(api, connection, url + strlen(BACKENDS_PATH));
+	for (unsigned i = 0; i < ROUTES; i++) {
+		json_t *o;
+
+		if (strcmp(url, routes[i].path) != 0)
+			continue;
+		known = true;
+		if (strcmp(method, routes[i].method) != 0)
+			continue;
+		o = routes[i].show != NULL ? routes[i].show(api->control)
+					   : routes[i].act(api->control, &status);
+		return send_json(connection, status, o);
+	}
+	return known ? send_error(connection, MHD_HTTP_METHOD_NOT_ALLOWED, "method")
+		     : send_error(connection, MHD_HTTP_NOT_FOUND, "no such resource");
+}
+
+static enum MHD_Result
+answer(void *arg,
+       struct MHD_Connection *connection,
+       const char *url,
+       const char *method,
+       const char *version,
+       const char *upload,
+       size_t *upload_len,
+       void **state)
+{
+	struct request *req = *state;
+
+	if (req == NULL) {
+		*state = calloc(1, sizeof(*req));
+		return *state != NULL ? MHD_YES : MHD_NO;
+	}
+	if (*upload_len > 0) {
+		req->body += *upload_len;
+		*upload_len = 0;
+		return req->body <= BODY_MAX ? MHD_YES : MHD_NO;
+	}
+	return route_answer(arg, connection, req, method, url);
+}
+
+static void completed(
+	void *arg,
+	struct MHD_Connection *connection,
+	void **state,
+	enum MHD_RequestTerminationCode why
+)
+{
+	struct request *req = *state;
+
+	if (req == NULL)
+		return;
+	if (req->list != NULL)
+		sessions_end(req->list);
+	free(req);
+	*state = NULL;
+}
+
+static int socket_open(struct api *api, bool groups)
+{
+	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+	struct stat st;
+	int fd, probe;
+
+	if (strlen(api->path) >= sizeof(addr.sun_path))
+		return -ENAMETOOLONG;
+	memcpy(addr.sun_path, api->path, strlen(api->path) + 1);
+	if (lstat(api->path, &st) == 0) {
+		if (!S_ISSOCK(st.st_mode))
+			return -ENOTSOCK;
+		probe = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+		fd = connect(probe, (const struct sockaddr *)&addr, sizeof(addr));
+		close(probe);
+		if (fd == 0)
+			return -EADDRINUSE;
+		unlink(api->path); // nobody listens any more
+	}
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return -errno;
+	if (bind(fd, (const struct sockaddr *)&addr, sizeof(addr)) < 0 ||
+	    chmod(api->path, groups ? 0666 : 0600) < 0 || listen(fd, 32) < 0) {
+		int err = -errno;
+
+		close(fd);
+		return err;
+	}
+	return fd;
+}
+
+static bool daemon_start(struct api *api)
+{
+	const union MHD_DaemonInfo *info;
+
+	api->daemon = MHD_start_daemon(
+		MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME,
+		0,
+		NULL,
+		NULL,
+		answer,
+		api,
+		MHD_OPTION_LISTEN_SOCKET,
+		api->listen_fd,
+		MHD_OPTION_NOTIFY_COMPLETED,
+		completed,
+		api,
+		MHD_OPTION_CONNECTION_LIMIT,
+		CONNECTIONS_MAX,
+		MHD_OPTION_CONNECTION_TIMEOUT,
+		IDLE_S,
+		MHD_OPTION_END
+	);
+	if (api->daemon == NULL)
+		return false;
+	info = MHD_get_daemon_info(api->daemon, MHD_DAEMON_INFO_EPOLL_FD);
+	api->epoll_fd = info != NULL ? info->epoll_fd : -1;
+	return api->epoll_fd >= 0;
+}
+
+struct api *api_open(struct control *c, const char **ret_reason)
+{
+	struct api *api = calloc(1, sizeof(*api));
+
+	*ret_reason = "no memory";
+	if (api == NULL)
+		return NULL;
+	api->control = c;
+	api->listen_fd = -1;
+	api->sessions.next_id = (uint32_t)control_clock_ns(); // not that of a process before us
+	snprintf(api->path, sizeof(api->path), "%s", c->cfg->control.socket);
+	if (!group_find(c->cfg->control.read_group, &api->read_group)) {
+		*ret_reason = "control.read_group: no such group";
+	} else if (!group_find(c->cfg->control.admin_group, &api->admin_group)) {
+		*ret_reason = "control.admin_group: no such group";
+	} else {
+		api->listen_fd = socket_open(
+			api, api->read_group != USER_NO_ID || api->admin_group != USER_NO_ID
+		);
+		if (api->listen_fd == -EADDRINUSE)
+			*ret_reason = "another control process is running on this socket";
+		else if (api->listen_fd == -ENOTSOCK)
+			*ret_reason = "control.socket names a file that is not a socket";
+		else if (api->listen_fd < 0)
+			*ret_reason = strerror(-api->listen_fd);
+		else if (daemon_start(api))
+			return api;
+	}
+	api_close(api);
+	return NULL;
+}
+
+void api_close(struct api *api)
+{
+	if (api == NULL)
+		return;
+	for (unsigned i = 0; i < SESSIONS_LISTS_MAX; i++)
+		if (api->sessions.list[i].owner != NULL)
+			MHD_resume_connection(api->sessions.list[i].owner);
+	if (api->daemon != NULL)
+		MHD_stop_daemon(api->daemon); // closes the socket
+	else if (api->listen_fd >= 0)
+		close(api->listen_fd);
+	if (api->listen_fd >= 0)
+		unlink(api->path);
+	free(api);
+}
+
+int api_fd(const struct api *api)
+{
+	return api->epoll_fd;
+}
+
+int api_wait_ms(struct api *api, int at_most)
+{
+	MHD_UNSIGNED_LONG_LONG ms;
+
+	if (MHD_get_timeout(api->daemon, &ms) == MHD_YES && ms < (unsigned)at_most)
+		at_most = (int)ms;
+	return sessions_are_waiting(&api->sessions) && at_most > 2 ? 2 : at_most;
+}
+
+void api_event(void *up, const struct ctl_msg *msg)
+{
+	struct api *api = up;
+
+	sessions_event(&api->sessions, api->control, msg);
+}
+
+void api_run(struct api *api)
+{
+	sessions_run(&api->sessions, api->control, control_clock_ns());
+	for (unsigned i = 0; i < SESSIONS_LISTS_MAX; i++) {
+		struct session_list *list = &api->sessions.list[i];
+
+		if (list->used && list->done && list->owner != NULL) {
+			MHD_resume_connection(list->owner);
+			list->owner = NULL; // once
+		}
+	}
+	MHD_run(api->daemon);
+}

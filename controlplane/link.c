@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Copyright (c) 2026, the Mailrace authors
+
+// The connection to the dataplane, see link.h. Waits at most a second for workers to take over a
+// generation.
+
+#include "controlplane/link.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "common/abi/sock.h"
+
+#define BUSY_TRIES 50
+#define BUSY_WAIT_US 20000
+
+static bool sections_find(struct link *l)
+{
+	const struct shm_header *h = l->at.stats.header;
+
+	l->workers = h->workers;
+	l->backend_slots = h->backend_slots;
+	l->service_slots = h->service_slots;
+	if (l->workers == 0 || l->workers > CFG_MAX_WORKERS)
+		return false;
+	l->backend_ctl = shm_view_entry(
+		&l->at.control,
+		SHM_SEC_BACKEND_CTL,
+		0,
+		l->backend_slots * sizeof(struct shm_backend_ctl)
+	);
+	l->state = shm_view_entry(&l->at.control, SHM_SEC_CONTROL_STATE, 0, sizeof(*l->state));
+	l->arena = shm_view_entry(&l->at.control, SHM_SEC_BLOB_ARENA, 0, BLOB_MAX_BYTES);
+	for (uint32_t i = 0; i < l->workers; i++) {
+		l->commands[i] = shm_view_entry(
+			&l->at.control, SHM_SEC_CMD_RING, i, sizeof(struct ctl_ring)
+		);
+		l->events[i] = shm_view_entry(
+			&l->at.control, SHM_SEC_EVT_RING, i, sizeof(struct ctl_ring)
+		);
+		if (l->commands[i] == NULL || l->events[i] == NULL)
+			return false;
+	}
+	return l->backend_ctl != NULL && l->state != NULL && l->arena != NULL;
+}
+
+static int blob_adopt(struct link *l)
+{
+	const char *reason;
+	size_t len = l->at.blob_length;
+
+	if (len < sizeof(struct blob_header) || len > BLOB_MAX_BYTES)
+		return -EPROTO;
+	l->blob = malloc(len);
+	if (l->blob == NULL)
+		return -ENOMEM;
+	memcpy(l->blob, l->arena, len);
+	return blob_check(l->blob, len, l->backend_slots, l->service_slots, &reason) == 0 ? 0
+											  : -EPROTO;
+}
+
+int link_open(struct link *l, const char *socket_path)
+{
+	int err;
+
+	*l = (struct link){.at.fd = -1};
+	err = attach_control(&l->at, socket_path);
+	if (err < 0)
+		return err;
+	err = sections_find(l) ? blob_adopt(l) : -EPROTO;
+	if (err < 0)
+		link_close(l);
+	return err;
+}
+
+void link_close(struct link *l)
+{
+	if (!link_is_open(l))
+		return;
+	attach_control_close(&l->at);
+	free(l->blob);
+	*l = (struct link){.at.fd = -1};
+}
+
+bool link_check(struct link *l)
+{
+	char byte;
+	ssize_t n;
+
+	if (!link_is_open(l))
+		return false;
+	n = recv(l->at.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+	if (n > 0 || (n < 0 && (errno == EAGAIN || errno == EINTR)))
+		return true;
+	link_close(l);
+	return false;
+}
+
+static int publish_ask(struct link *l, uint32_t len, struct sock_published *ret)
+{
+	const struct sock_publish req = {.magic = SOCK_MAGIC, .length = len};
+
+	if (send(l->at.fd, &req, sizeof(req), MSG_NOSIGNAL) != sizeof(req) ||
+	    recv(l->at.fd, ret, sizeof(*ret), 0) != sizeof(*ret) || ret->magic != SOCK_MAGIC)
+		return -ENOTCONN;
+	return ret->code == SOCK_OK ? 0 : ret->code == SOCK_BUSY ? -EBUSY : -EINVAL;
+}
+
+int link_publish(struct link *l, struct blob_header *blob, char *reason, size_t reason_len)
+{
+	struct sock_published answer;
+	int err = -EBUSY;
+
+	if (!link_is_open(l))
+		return -ENOTCONN;
+	memcpy(l->arena, blob, blob->length);
+	for (unsigned i = 0; i < BUSY_TRIES && err == -EBUSY; i++) {
+		if (i > 0)
+			usleep(BUSY_WAIT_US);
+		err = publish_ask(l, blob->length, &answer);
+	}
+	if (err == -ENOTCONN) {
+		link_close(l); // what it answers later would be taken for another answer
+		return err;
+	}
+	if (err == -EINVAL)
+		snprintf(reason, reason_len, "%.111s", answer.reason);
+	if (err == 0) {
+		free(l->blob);
+		l->blob = blob;
+	}
+	return err;
+}
+
+const struct shm_backend_local *link_backend(const struct link *l, uint32_t worker, uint32_t slot)
+{
+	const struct shm_backend_local *b = NULL;
+
+	if (link_is_open(l) && slot < l->backend_slots)
+		b = shm_view_entry(
+			&l->at.stats, SHM_SEC_BACKEND_LOCAL, worker, (slot + 1) * sizeof(*b)
+		);
+	return b != NULL ? &b[slot] : NULL;
+}
+
+const struct shm_service_local *link_service(const struct link *l, uint32_t worker, uint32_t slot)
+{
+	const struct shm_service_local *s = NULL;
+
+	if (link_is_open(l) && slot < l->service_slots)
+		s = shm_view_entry(
+			&l->at.stats, SHM_SEC_SERVICE_LOCAL, worker, (slot + 1) * sizeof(*s)
+		);
+	return s != NULL ? &s[slot] : NULL;
+}
+
+uint32_t link_backend_active(const struct link *l, uint32_t slot)
+{
+	uint32_t sum = 0;
+
+	for (uint32_t i = 0; i < l->workers; i++) {
+		const struct shm_backend_local *b = link_backend(l, i, slot);
+
+		sum += b != NULL ? __atomic_load_n(&b->active, __ATOMIC_RELAXED) : 0;
+	}
+	return sum;
+}
+
+uint32_t link_service_active(const struct link *l, uint32_t slot)
+{
+	uint32_t sum = 0;
+
+	for (uint32_t i = 0; i < l->workers; i++) {
+		const struct shm_service_local *s = link_service(l, i, slot);
+
+		sum += s != NULL ? __atomic_load_n(&s->active, __ATOMIC_RELAXED) : 0;
+	}
+	return sum;
+}

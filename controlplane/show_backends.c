@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Copyright (c) 2026, the Mailrace authors
+
+// The views of backends and of their reply times, see show.h.
+
+#include <stdio.h>
+
+#include "common/abi/hist.h"
+#include "controlplane/json_set.h"
+#include "controlplane/show.h"
+
+static const char *const verb_names[SHM_VERB_GROUPS] =
+	{"banner", "ehlo", "mail", "rcpt", "end_of_data", "other"};
+
+// One slot over all workers.
+struct shm_backend_local backend_sum(const struct link *l, uint32_t slot)
+{
+	struct shm_backend_local sum = {0};
+
+	for (uint32_t i = 0; i < l->workers; i++) {
+		const struct shm_backend_local *b = link_backend(l, i, slot);
+
+		if (b == NULL)
+			continue;
+		sum.active += b->active;
+		sum.connecting += b->connecting;
+		sum.connects += b->connects;
+		sum.connect_refused += b->connect_refused;
+		sum.connect_timeouts += b->connect_timeouts;
+		sum.resets += b->resets;
+		sum.sessions += b->sessions;
+		sum.messages += b->messages;
+		sum.recipients += b->recipients;
+		sum.bytes += b->bytes;
+		sum.replies_4xx += b->replies_4xx;
+		sum.replies_5xx += b->replies_5xx;
+		sum.replies_421 += b->replies_421;
+		sum.eod_lost += b->eod_lost;
+		sum.desync += b->desync;
+		for (unsigned v = 0; v < SHM_VERB_GROUPS; v++)
+			hist_merge(&sum.latency[v], &b->latency[v]);
+	}
+	return sum;
+}
+
+static json_t *probe_show(const struct health_backend *h)
+{
+	json_t *o = json_object();
+
+	set_seconds(o, "interval_seconds", h->probe.interval_ms / 1e3);
+	set_uint(o, "ok_total", h->ok);
+	set_uint(o, "failed_total", h->failed);
+	if (h->last_ns == 0)
+		return o;
+	set_seconds(o, "age_seconds", age(h->last_ns));
+	set_text(o, "result", health_result_name(h->last.code));
+	set_text(o, "stage", health_stage_name(h->last.stage));
+	set_uint(o, "reply_code", h->last.reply);
+	set_text(o, "reply", h->last.text);
+	set_seconds(o, "connect_seconds", h->last.connect_us / 1e6);
+	set_seconds(o, "banner_seconds", h->last.banner_us / 1e6);
+	set_seconds(o, "ehlo_seconds", h->last.ehlo_us / 1e6);
+	set_seconds(o, "quit_seconds", h->last.quit_us / 1e6);
+	return o;
+}
+
+static void backend_counters(json_t *o, const struct shm_backend_local *sum)
+{
+	set_uint(o, "connections", sum->active);
+	set_uint(o, "connecting", sum->connecting);
+	set_uint(o, "connects_total", sum->connects);
+	set_uint(o, "connect_refused_total", sum->connect_refused);
+	set_uint(o, "connect_timeouts_total", sum->connect_timeouts);
+	set_uint(o, "resets_total", sum->resets);
+	set_uint(o, "sessions_total", sum->sessions);
+	set_uint(o, "messages_total", sum->messages);
+	set_uint(o, "recipients_total", sum->recipients);
+	set_uint(o, "message_bytes_total", sum->bytes);
+	set_uint(o, "replies_4xx_total", sum->replies_4xx);
+	set_uint(o, "replies_5xx_total", sum->replies_5xx);
+	set_uint(o, "replies_421_total", sum->replies_421);
+	set_uint(o, "end_of_data_lost_total", sum->eod_lost);
+	set_uint(o, "desync_total", sum->desync);
+}
+
+json_t *show_backends(const struct control *c)
+{
+	const struct blob_backend *b;
+	json_t *list = json_array();
+
+	if (!link_is_open(&c->link))
+		return list;
+	b = (const struct blob_backend *)((const uint8_t *)c->link.blob + c->link.blob->backends.off
+	);
+	for (uint32_t i = 0; i < c->link.blob->backends.count; i++, b++) {
+		const struct health_backend *h = health_at(c->health, i);
+		struct shm_backend_local sum = backend_sum(&c->link, b->slot);
+		json_t *o = json_object();
+
+		if (h == NULL) {
+			json_decref(o);
+			break;
+		}
+		set_text(o, "pool", h->pool);
+		set_text(o, "name", h->name);
+		set_endpoint(o, "address", &b->addr, b->port);
+		set_uint(o, "weight", b->weight);
+		set_uint(o, "max_connections", b->max_connections);
+		set_text(o, "health", health_name(h->health));
+		set_text(
+			o,
+			"admin",
+			b->admin == BLOB_ADMIN_DRAIN || h->admin == BLOB_ADMIN_DRAIN ? "drain"
+										     : "enabled"
+		);
+		if (h->changed_ns != 0)
+			set_seconds(o, "health_age_seconds", age(h->changed_ns));
+		if (h->probe.enabled)
+			json_object_set_new(o, "probe", probe_show(h));
+		backend_counters(o, &sum);
+		json_array_append_new(list, o);
+	}
+	return list;
+}
+
+json_t *show_latency(const struct control *c)
+{
+	const struct health_backend *b;
+	json_t *list = json_array();
+
+	for (unsigned i = 0; link_is_open(&c->link) && (b = health_at(c->health, i)) != NULL; i++) {
+		struct shm_backend_local sum = backend_sum(&c->link, b->slot);
+
+		for (unsigned v = 0; v < SHM_VERB_GROUPS; v++) {
+			const struct shm_hist *h = &sum.latency[v];
+			json_t *o;
+
+			if (h->count == 0)
+				continue;
+			o = json_object();
+			set_text(o, "pool", b->pool);
+			set_text(o, "backend", b->name);
+			set_text(o, "verb", verb_names[v]);
+			set_uint(o, "count", h->count);
+			set_seconds(o, "mean_seconds", (double)h->sum_us / (double)h->count / 1e6);
+			set_seconds(o, "p50_seconds", (double)hist_quantile_us(h, 0.5) / 1e6);
+			set_seconds(o, "p90_seconds", (double)hist_quantile_us(h, 0.9) / 1e6);
+			set_seconds(o, "p99_seconds", (double)hist_quantile_us(h, 0.99) / 1e6);
+			json_array_append_new(list, o);
+		}
+	}
+	return list;
+}
