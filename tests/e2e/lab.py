@@ -3,7 +3,7 @@
 """A laboratory in a network namespace of its own (the caller runs under `unshare -n`): Mailrace on a TAP or on a veth by
 af_packet, kernel clients and backends on the other side. Everything it starts it stops."""
 
-import array
+import json
 import mmap
 import os
 import random
@@ -18,6 +18,7 @@ import time
 NET4, NET6 = "10.77.0.", "fd77::"
 VIP4, VIP6 = NET4 + "25", NET6 + "25"
 HOST4, HOST6 = NET4 + "1", NET6 + "1"
+BUILD = "build/gcc"
 
 
 def sh(*cmd):
@@ -32,15 +33,22 @@ def wait_for(what, check, seconds=10.0):
         time.sleep(0.02)
 
 
+def attach(path, role):
+    """Asks the dataplane's socket as a reader (1) or as control (2): (connection, answer code, descriptors)."""
+    s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    s.settimeout(5)
+    s.connect(path)
+    s.send(struct.pack("<IHHII", 0x4B53524D, 1, 0, role, 0))
+    answer, fds, _, _ = socket.recv_fds(s, 64, 2)
+    return s, struct.unpack_from("<I", answer, 8)[0], fds
+
+
 class Stats:
     """The statistics segment, read as any other process may read it."""
 
     def __init__(self, path):
-        s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        s.connect(path)
-        s.send(struct.pack("<IHHII", 0x4B53524D, 1, 0, 1, 0))
-        answer, fds, _, _ = socket.recv_fds(s, 64, 1)
-        assert struct.unpack_from("<I", answer, 8)[0] == 0 and len(fds) == 1, answer
+        s, code, fds = attach(path, 1)
+        assert code == 0 and len(fds) == 1, code
         s.close()
         self.map = mmap.mmap(fds[0], 0, prot=mmap.PROT_READ)
         self.mode = os.fstat(fds[0]).st_mode & 0o777
@@ -80,6 +88,7 @@ class Sink:
     def __init__(self, port, addr=HOST4, behave=None, keywords=("PIPELINING", "CHUNKING", "8BITMIME", "SIZE 100000000")):
         sink = self
         self.transcripts, self.bodies, self.lock = [], [], threading.Lock()
+        self.born = time.monotonic()
 
         class Handler(socketserver.StreamRequestHandler):
             rbufsize = 1 << 20
@@ -157,12 +166,68 @@ class Sink:
             self.server.server_close()
 
 
+class Control:
+    """The control process of a laboratory."""
+
+    def __init__(self, lab, wait=True):
+        self.lab, self.socket, self.config = lab, lab.dir + "/control.sock", lab.dir + "/mailrace.conf"
+        self.log = open(lab.dir + "/control.log", "a", encoding="utf-8")
+        self.start(wait)
+
+    def start(self, wait=True):
+        before = self.read_log().count("attached to")
+        self.proc = subprocess.Popen([self.lab.build + "/controlplane/mailrace-controlplane", "-c", self.config],
+                                     stderr=self.log, stdout=self.log)
+        if wait:
+            wait_for("control to attach", lambda: self.proc.poll() is not None or self.read_log().count("attached to") > before)
+            assert self.proc.poll() is None, self.read_log()
+
+    def read_log(self):
+        with open(self.lab.dir + "/control.log", encoding="utf-8") as f:
+            return f.read()
+
+    def run(self, *args, **kind):
+        """mailracectl with these arguments: (exit status, standard output, standard error)."""
+        r = subprocess.run([self.lab.build + "/tools/mailracectl", "-s", self.socket, *args], capture_output=True, text=True,
+                           timeout=30, check=False, **kind)
+        return r.returncode, r.stdout, r.stderr
+
+    def json(self, *args):
+        status, out, err = self.run("-j", *args)
+        assert status == 0, (args, status, out, err)
+        return json.loads(out)
+
+    def backends(self):
+        return {b["name"]: b for b in self.json("show", "backends")}
+
+    def kill(self):
+        self.proc.kill()
+        self.proc.wait()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, value, trace):
+        self.proc.terminate()
+        try:
+            status = self.proc.wait(10)
+        except subprocess.TimeoutExpired:
+            self.proc.kill()
+            status = self.proc.wait()
+        if kind is not None:
+            print(self.read_log()[-3000:])
+        else:
+            assert status == 0, "control: exit status %s: %s" % (status, self.read_log()[-3000:])
+            assert not os.path.exists(self.socket), "the API's socket is left"
+
+
 class Lab:
-    def __init__(self, build, port="tap", workers=1, backends=((HOST4, 2525),), extra="", service="", max_sessions=4000):
+    def __init__(self, port="tap", workers=1, backends=((HOST4, 2525),), extra="", service="", max_sessions=4000):
         self.dir = "/run/lab-%d-%d" % (os.getpid(), random.randrange(1 << 30))
         os.mkdir(self.dir)
         self.port, self.proc = port, None
-        self.binary = os.path.join(build, "dataplane/mailrace-dataplane")
+        self.build = BUILD
+        self.binary = os.path.join(BUILD, "dataplane/mailrace-dataplane")
         self.socket = self.dir + "/dp.sock"
         device = "net_tap0,iface=mr0"
         if port == "af_packet":
@@ -175,16 +240,31 @@ class Lab:
         be = ",\n      ".join('{ name = "b%d"; address = "%s:%d"; }' % (i, a, p) for i, (a, p) in enumerate(backends))
         self.config = """hostname = "mx.lab.example";
 dataplane = { workers = %d; max_sessions = %d; memory = "384M"; buffers = 32768; socket = "%s"; };
+control = { socket = "%s/control.sock"; };
 ports = { lan = { device = "%s"; addresses = [ "%s10/24", "%s10/64" ]; }; };
 pools = { mail = { scheduler = "weighted-round-robin"; %s
     backends = ( %s ); }; };
 virtual_services = { inbound = { listen = [ "%s:25", "[%s]:25" ]; pool = "mail"; %s }; };
-""" % (workers, max_sessions, self.socket, device, NET4, NET6, extra, be, VIP4, VIP6, service)
+""" % (workers, max_sessions, self.socket, self.dir, device, NET4, NET6, extra, be, VIP4, VIP6, service)
         self.write_config(self.config)
 
     def write_config(self, text):
         with open(self.dir + "/mailrace.conf", "w", encoding="utf-8") as f:
             f.write(text)
+
+    def addresses_set(self):
+        sh("ip", "addr", "add", HOST4 + "/24", "dev", "mr0")
+        sh("ip", "-6", "addr", "add", HOST6 + "/64", "dev", "mr0", "nodad")
+        sh("ip", "link", "set", "mr0", "up")
+
+    def restart(self):
+        """Another dataplane, after the first has died: a TAP's interface is made anew."""
+        count = self.read_log().count("ready")
+        self.proc = subprocess.Popen([self.binary, "-c", self.dir + "/mailrace.conf"], stderr=self.log, stdout=self.log)
+        wait_for("the dataplane to be ready again", lambda: self.read_log().count("ready") > count, 20)
+        if self.port == "tap":
+            self.addresses_set()
+        self.stats = Stats(self.socket)
 
     def start(self):
         self.log = open(self.dir + "/log", "w+", encoding="utf-8")
@@ -192,9 +272,7 @@ virtual_services = { inbound = { listen = [ "%s:25", "[%s]:25" ]; pool = "mail";
         try:
             wait_for("the dataplane to be ready", lambda: self.proc.poll() is not None or "ready" in self.read_log(), 20)
             assert self.proc.poll() is None, self.read_log()
-            sh("ip", "addr", "add", HOST4 + "/24", "dev", "mr0")
-            sh("ip", "-6", "addr", "add", HOST6 + "/64", "dev", "mr0", "nodad")
-            sh("ip", "link", "set", "mr0", "up")
+            self.addresses_set()
             self.stats = Stats(self.socket)
         except BaseException:
             self.stop()

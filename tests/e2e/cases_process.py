@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# Copyright (c) 2026, the Mailrace authors
+"""The dataplane as a process: starts, stops, reloads, what others may read of it."""
+
+import concurrent.futures
+import mmap
+import os
+import random
+import signal
+import subprocess
+import time
+
+from lab import HOST4, Lab, Sink, wait_for
+from mail import Raw, body_of, quiet, send
+
+
+def start_fails(config_change, words, status):
+    lab = Lab()
+    lab.write_config(config_change(lab.config))
+    run = subprocess.run([lab.binary, "-c", lab.dir + "/mailrace.conf"], capture_output=True, text=True, timeout=30, check=False)
+    assert run.returncode == status, (run.returncode, run.stderr)
+    assert all(w in run.stderr for w in words), run.stderr
+    assert not os.path.exists(lab.socket), "the socket is left"
+    return lab
+
+
+def case_wrong_starts_are_refused_with_reasons():
+    start_fails(lambda c: c.replace("workers", "wokers", 1), ["mailrace.conf:2", "dataplane.wokers", "unknown key"], 78)
+    start_fails(lambda c: c.replace("scheduler =", "slow_start = \"1m\"; scheduler =", 1), ["pools.mail.slow_start", "not built yet"], 78)
+    start_fails(lambda c: c.replace("net_tap0,iface=mr0", "0000:ff:1f.0"), ["lan"], 66)
+    start_fails(lambda c: c.replace('memory = "384M"', 'memory = "32M"'), ["packet buffers", "memory"], 71)
+    start_fails(lambda c: c.replace("workers = 1", "workers = 32").replace("net_tap0,iface=mr0", "net_null0"),
+                ["packet buffers", "dataplane.buffers must be at least"], 71)
+    start_fails(lambda c: c.replace("hostname", 'x = 1; hostname', 1), ["unknown key"], 78)
+    lab = start_fails(lambda c: c.replace("dp.sock", "mailrace.conf"), ["not a socket"], 69)
+    assert os.path.getsize(lab.dir + "/mailrace.conf") > 0, "a file was taken for a stale socket"
+    with Lab() as lab:
+        run = subprocess.run([lab.binary, "-c", lab.dir + "/mailrace.conf"], capture_output=True, text=True, timeout=30, check=False)
+        assert run.returncode == 69 and "another dataplane" in run.stderr, run.stderr
+        Lab.stop.__get__(lab)
+        assert lab.proc.poll() is None
+
+
+def case_readers_cannot_write_the_statistics():
+    with Lab() as lab:
+        again = os.open("/proc/self/fd/%d" % lab.stats.fd, os.O_RDWR)  # as the owner; others are kept out by the mode
+        assert lab.stats.mode == 0o600, oct(lab.stats.mode)
+        for attempt in (lambda: mmap.mmap(again, 0), lambda: os.pwrite(again, b"x" * 8, 80), lambda: os.ftruncate(again, 64)):
+            try:
+                attempt()
+            except PermissionError:
+                continue
+            raise AssertionError("a reader could change the segment")
+        os.close(again)
+
+
+def case_an_orderly_stop():
+    for port in ("tap", "af_packet"):
+        with Lab(port) as lab:
+            sink = Sink(2525)
+            idle, mailing, stuck = Raw(), Raw(), Raw()
+            for c in (idle, mailing, stuck):
+                c.ask("EHLO c.example")
+            for c in (mailing, stuck):
+                c.ask("MAIL FROM:<a@b.example>")
+                c.ask("RCPT TO:<c@d.example>")
+            assert mailing.ask("DATA").startswith("354")
+            start = time.monotonic()
+            lab.proc.terminate()
+            assert idle.reply().startswith("421 4.3.2"), "an idle session is told so"
+            assert idle.f.read() == b""
+            assert mailing.ask("a: b\r\n\r\nc\r\n.").startswith("250"), "a mail under way is finished"
+            mailing.close()
+            try:
+                assert stuck.f.read() == b"x", "a session that does not end is reset"
+            except ConnectionResetError:
+                pass
+            assert 4 < time.monotonic() - start < 8
+            assert lab.proc.wait(10) == 0
+            assert len(sink.bodies) == 1
+            sink.close()
+
+
+def case_a_second_signal_stops_at_once():
+    with Lab() as lab:
+        sink, stuck = Sink(2525), Raw()
+        stuck.ask("EHLO c.example")
+        stuck.ask("MAIL FROM:<a@b.example>")
+        lab.proc.terminate()
+        wait_for("the drain", lambda: "draining" in lab.read_log())
+        lab.proc.terminate()
+        assert lab.proc.wait(2) == 0
+        sink.close()
+
+
+def case_sixty_four_workers_start_and_stop():
+    lab = Lab(workers=64)
+    config = lab.config.replace("net_tap0,iface=mr0", "net_null0").replace('"384M"', '"1024M"')
+    lab.write_config(config.replace("buffers = 32768", "buffers = 131072"))
+    with open(lab.dir + "/log", "w", encoding="utf-8") as log:
+        proc = subprocess.Popen([lab.binary, "-c", lab.dir + "/mailrace.conf"], stderr=log)
+    try:
+        wait_for("64 workers", lambda: proc.poll() is not None or "ready: 64 workers" in lab.read_log(), 60)
+        assert proc.poll() is None, lab.read_log()
+        proc.terminate()
+        assert proc.wait(30) == 0, lab.read_log()
+    finally:
+        proc.kill()
+        proc.wait()
+
+
+def case_killed_and_started_again():
+    with Lab("af_packet") as lab:
+        sink = Sink(2525)
+        send(b"a: b\r\n\r\nc\r\n")
+        lab.proc.send_signal(signal.SIGKILL)
+        lab.proc.wait()
+        lab.restart()
+        send(b"a: b\r\n\r\nc\r\n")
+        assert len(sink.bodies) == 2
+        sink.close()
+
+
+def case_metrics_are_clean_prometheus_text():
+    with Lab() as lab:
+        sink = Sink(2525)
+        send(b"a: b\r\n\r\nc\r\n")
+        lab.write_config(lab.config + 'exporter = { listen = "127.0.0.1:9825"; };\n')
+        exporter = subprocess.Popen([lab.build + "/tools/mailrace-exporter", "-c", lab.dir + "/mailrace.conf"])
+        try:
+            wait_for("the exporter", lambda: subprocess.run(["curl", "-sf", "http://127.0.0.1:9825/metrics"], check=False,
+                                                            stdout=subprocess.DEVNULL).returncode == 0)
+            text = subprocess.run(["curl", "-sf", "http://127.0.0.1:9825/metrics"], check=True, stdout=subprocess.PIPE).stdout
+        finally:
+            exporter.kill()
+            exporter.wait()
+        check = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, check=False)
+        assert check.returncode == 0, check.stdout + check.stderr
+        assert b"mailrace_up 1" in text and b"mailrace_session_messages_total 1" in text
+        assert b'mailrace_backend_reply_seconds_count{slot="1",verb="end_of_data"} 1' in text
+        once = subprocess.run([lab.build + "/tools/mailrace-stats", lab.socket], check=True, stdout=subprocess.PIPE).stdout
+        assert b"mailrace_session_messages_total 1" in once
+        quiet(lab)
+        sink.close()
+
+
+def case_reload_under_traffic_cuts_nothing():
+    rng = random.Random(3)
+    with Lab(backends=((HOST4, 2525),)) as lab:
+        sink, other = Sink(2525), Sink(2526)
+        bodies = [body_of(rng, 3000) for _ in range(300)]
+        with concurrent.futures.ThreadPoolExecutor(20) as pool:
+            jobs = [pool.submit(send, b) for b in bodies]
+            for i in range(20):
+                good = lab.config.replace(":2525", ":2526") if i % 2 else lab.config
+                lab.write_config("garbage {" if i % 5 == 4 else good)
+                lab.reload()
+                time.sleep(0.1)
+            for j in jobs:
+                j.result()
+        assert sorted(sink.bodies + other.bodies) == sorted(bodies)
+        assert lab.stats.current_generation() > 5
+        assert "reload refused" in lab.read_log() and "next start only" not in lab.read_log()
+        lab.write_config(lab.config.replace("workers = 1", "workers = 2"))
+        lab.reload()
+        wait_for("a warning", lambda: "dataplane.workers changed in the file: read at the next start only" in lab.read_log())
+        quiet(lab)
+        sink.close()
+        other.close()
