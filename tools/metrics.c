@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Copyright (c) 2026, the Mailrace authors
 
-// Prometheus text format 0.0.4: counters by the segment's own table, latency of each backend slot
-// by verb group, gauges of each worker. Names and HELP come from the segment, so a newer
-// dataplane's counters appear without a new exporter.
+// Prometheus text format 0.0.4: counters by the segment's own table, gauges of each worker. Names
+// and HELP come from the segment, so a newer dataplane's counters appear without a new exporter.
 
 #include "tools/metrics.h"
 
@@ -11,13 +10,11 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <string.h>
+#include <time.h>
 
 #include "common/abi/stats.h"
 
 #define NAME_MAX_LEN 96
-
-static const char *const verb_names[SHM_VERB_GROUPS] =
-	{"banner", "ehlo", "mail", "rcpt", "end_of_data", "other"};
 
 static uint64_t counter_sum(const struct shm_view *view, uint32_t stat)
 {
@@ -138,54 +135,23 @@ gauge_write(const struct shm_view *view, const char *name, const char *help, siz
 	}
 }
 
-struct latency {
-	uint64_t count, sum_us;
-};
-
-static struct latency latency_sum(const struct shm_view *view, uint32_t slot, unsigned verb)
+// How old the view of health is: control writes its heartbeat ten times a second.
+static void control_age_write(const struct shm_view *view, FILE *out)
 {
-	struct latency l = {0};
+	uint64_t seen = view->header->control_heartbeat_ns;
+	struct timespec now;
+	double age;
 
-	for (uint32_t w = 0; w < view->header->workers; w++) {
-		const struct shm_backend_local *b =
-			shm_view_entry(view, SHM_SEC_BACKEND_LOCAL, w, (slot + 1) * sizeof(*b));
-
-		if (b == NULL)
-			continue;
-		l.count += b[slot].latency[verb].count;
-		l.sum_us += b[slot].latency[verb].sum_us;
-	}
-	return l;
-}
-
-// Reply times of the backends as summaries without quantiles: one family, sum and count by slot and
-// verb group.
-static void latencies_write(const struct shm_view *view, FILE *out)
-{
+	if (seen == 0)
+		return; // never attached
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	age = (double)now.tv_sec + (double)now.tv_nsec / 1e9 - (double)seen / 1e9;
 	fprintf(out,
-		"# HELP mailrace_backend_reply_seconds Time of replies by backend slot and verb "
-		"group.\n");
-	fprintf(out, "# TYPE mailrace_backend_reply_seconds summary\n");
-	for (uint32_t slot = 1; slot < view->header->backend_slots; slot++) {
-		for (unsigned v = 0; v < SHM_VERB_GROUPS; v++) {
-			struct latency l = latency_sum(view, slot, v);
-
-			if (l.count == 0)
-				continue;
-			fprintf(out,
-				"mailrace_backend_reply_seconds_sum{slot=\"%u\",verb=\"%s\"} "
-				"%.6f\n",
-				slot,
-				verb_names[v],
-				(double)l.sum_us / 1e6);
-			fprintf(out,
-				"mailrace_backend_reply_seconds_count{slot=\"%u\",verb=\"%s\"} "
-				"%" PRIu64 "\n",
-				slot,
-				verb_names[v],
-				l.count);
-		}
-	}
+		"# HELP mailrace_control_heartbeat_age_seconds Time since the control process was "
+		"seen; the view of health is as old.\n"
+		"# TYPE mailrace_control_heartbeat_age_seconds gauge\n"
+		"mailrace_control_heartbeat_age_seconds %.3f\n",
+		age > 0 ? age : 0);
 }
 
 void metrics_write(const struct shm_view *view, FILE *out)
@@ -220,5 +186,6 @@ void metrics_write(const struct shm_view *view, FILE *out)
 		"# HELP mailrace_generation Configuration in force.\n# TYPE mailrace_generation "
 		"gauge\n");
 	fprintf(out, "mailrace_generation %" PRIu64 "\n", view->header->generation);
-	latencies_write(view, out);
+	control_age_write(view, out);
+	metrics_backends_write(view, out);
 }

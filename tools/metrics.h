@@ -10,3 +10,5 @@
 #include "common/abi/attach.h"
 
 void metrics_write(const struct shm_view *view, FILE *out);
+// Its part about services, backends and pools.
+void metrics_backends_write(const struct shm_view *view, FILE *out);

@@ -137,7 +137,11 @@ def case_metrics_are_clean_prometheus_text():
         check = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, check=False)
         assert check.returncode == 0, check.stdout + check.stderr
         assert b"mailrace_up 1" in text and b"mailrace_session_messages_total 1" in text
-        assert b'mailrace_backend_reply_seconds_count{slot="1",verb="end_of_data"} 1' in text
+        for line in (b'backend_reply_seconds_count{pool="mail",backend="b0",verb="end_of_data"} 1',
+                     b'pool_reply_seconds_count{pool="mail",verb="end_of_data"} 1', b'backend_up{pool="mail",backend="b0"} 1',
+                     b'pool_reply_seconds_bucket{pool="mail",verb="end_of_data",le="4.95"} 1',
+                     b'backend_messages_total{pool="mail",backend="b0"} 1', b'virtual_service_messages_total{virtual_service="inbound"} 1'):
+            assert b"\nmailrace_" + line + b"\n" in text, line
         once = subprocess.run([lab.build + "/tools/mailrace-stats", lab.socket], check=True, stdout=subprocess.PIPE).stdout
         assert b"mailrace_session_messages_total 1" in once
         quiet(lab)
