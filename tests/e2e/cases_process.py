@@ -6,6 +6,7 @@ import concurrent.futures
 import mmap
 import os
 import random
+import re
 import signal
 import subprocess
 import time
@@ -142,6 +143,10 @@ def case_metrics_are_clean_prometheus_text():
                      b'pool_reply_seconds_bucket{pool="mail",verb="end_of_data",le="4.95"} 1',
                      b'backend_messages_total{pool="mail",backend="b0"} 1', b'virtual_service_messages_total{virtual_service="inbound"} 1'):
             assert b"\nmailrace_" + line + b"\n" in text, line
+        with open("docs/metrics.md", encoding="utf-8") as f:
+            documented = set(re.findall(r"`(mailrace_\w+)", f.read()))
+        families = set(re.findall(r"^# TYPE (\w+)", text.decode(), flags=re.M))
+        assert families <= documented, families - documented
         once = subprocess.run([lab.build + "/tools/mailrace-stats", lab.socket], check=True, stdout=subprocess.PIPE).stdout
         assert b"mailrace_session_messages_total 1" in once
         quiet(lab)
