@@ -3,12 +3,15 @@
 # Copyright (c) 2026, the Mailrace authors
 """The demo proper, run by tools/demo inside the private root and a network namespace of its own."""
 
+import json
 import os
-import re
 import signal
 import subprocess
 import sys
 import time
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from postfix import Postfix
 
 BUILD = "build/demo"
 DIR = "/run/mailrace-demo"
@@ -16,11 +19,13 @@ MX = {"mx1": "10.77.0.51", "mx2": "10.77.0.52"}
 VIP = ("10.77.0.25", "fd77::25")
 CONFIG = """hostname = "mail.demo.example";
 dataplane = { workers = 1; max_sessions = 1000; memory = "256M"; socket = "%s/dataplane.sock"; };
+control = { socket = "%s/control.sock"; };
+exporter = { listen = "127.0.0.1:9825"; };
 ports = { lan = { device = "net_tap0,iface=mr0"; addresses = [ "10.77.0.10/24", "fd77::10/64" ]; }; };
-pools = { mail = { scheduler = "weighted-round-robin";
+pools = { mail = { scheduler = "weighted-round-robin"; probe = { interval = "5s"; fall = 1; rise = 1; };
     backends = ( { name = "mx1"; address = "%s:25"; }, { name = "mx2"; address = "%s:25"; } ); }; };
 virtual_services = { inbound = { listen = [ "%s:25", "[%s]:25" ]; pool = "mail"; }; };
-""" % (DIR, MX["mx1"], MX["mx2"], *VIP)
+""" % (DIR, DIR, MX["mx1"], MX["mx2"], *VIP)
 
 
 def say(text):
@@ -30,58 +35,6 @@ def say(text):
 def sh(cmd, check=True, quiet=True):
     return subprocess.run(cmd, shell=True, check=check, timeout=60, text=True,
                           stdout=subprocess.PIPE if quiet else None, stderr=subprocess.STDOUT if quiet else None)
-
-
-class Postfix:
-    """One instance with its own configuration, queue and mailbox."""
-
-    def __init__(self, name, addr):
-        self.name, self.dir = name, "%s/%s" % (DIR, name)
-        for d in ("etc", "data", "mail"):
-            os.makedirs("%s/%s" % (self.dir, d))
-        sh("chown postfix: %s/data; chown nobody: %s/mail; mkdir %s/queue" % ((self.dir,) * 3))
-        with open(self.dir + "/etc/main.cf", "w", encoding="utf-8") as f:
-            f.write("""compatibility_level = 3.9
-queue_directory = {d}/queue
-data_directory = {d}/data
-command_directory = /usr/sbin
-daemon_directory = /usr/lib/postfix/sbin
-meta_directory = /etc/postfix
-shlib_directory = /usr/lib/postfix
-myhostname = {n}.demo.example
-mydestination =
-inet_interfaces = {a}
-inet_protocols = ipv4
-mynetworks = 127.0.0.1/32
-smtpd_relay_restrictions = permit_mynetworks, reject_unauth_destination
-virtual_mailbox_domains = demo.example
-virtual_mailbox_base = {d}/mail
-virtual_mailbox_maps = static:box
-virtual_uid_maps = static:65534
-virtual_gid_maps = static:65534
-maillog_file = {d}/log
-maillog_file_prefixes = /run
-smtputf8_enable = no
-""".format(d=self.dir, n=name, a=addr))
-        with open("/etc/postfix/master.cf.proto", encoding="utf-8") as f:
-            lines = f.read()
-        # no chroot: the services run as they are
-        lines = re.sub(r"(?m)^(smtp\s+inet\s+\S+\s+\S+\s+)y", r"\1n", lines)
-        lines = re.sub(r"(?m)^(\w+\s+(?:unix|inet|fifo|pass)\s+\S+\s+\S+\s+)[y-]", r"\1n", lines)
-        if "postlog " not in lines:
-            lines += "\npostlog unix-dgram n - n - 1 postlogd\n"
-        with open(self.dir + "/etc/master.cf", "w", encoding="utf-8") as f:
-            f.write(lines)
-
-    def run(self, verb, check=True):
-        return sh("postfix -c %s/etc %s" % (self.dir, verb), check)
-
-    def queue_ids(self):
-        try:
-            with open(self.dir + "/log", encoding="utf-8") as f:
-                return re.findall(r"cleanup\[\d+\]: (\w+): message-id=<(\S+?)>", f.read())
-        except FileNotFoundError:
-            return []
 
 
 def send(number, to="someone@demo.example"):
@@ -104,32 +57,67 @@ def mails(first, count, servers):
     return ok
 
 
-def show(words):
-    run = sh("%s/tools/mailrace-stats %s/dataplane.sock" % (BUILD, DIR))
+def show(*what):
+    print("  $ mailracectl " + " ".join(what))
+    run = sh("%s/tools/mailracectl -s %s/control.sock %s" % (BUILD, DIR, " ".join(what)), check=False)
     for line in run.stdout.splitlines():
+        print("    " + line)
+    return run.stdout
+
+
+def metrics(words):
+    for line in sh("curl -sf http://127.0.0.1:9825/metrics").stdout.splitlines():
         if line.startswith(words):
-            print("  " + line)
+            print("    " + line)
+
+
+def wait_for(check, seconds):
+    end = time.monotonic() + seconds
+    while not check():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.1)
+    return True
+
+
+def health(name):
+    run = sh("%s/tools/mailracectl -j -s %s/control.sock show backends" % (BUILD, DIR), check=False)
+    try:
+        return next(b["health"] for b in json.loads(run.stdout) if b["name"] == name)
+    except (ValueError, StopIteration):
+        return None
+
+
+def start(started, program):
+    log = open("%s/%s.log" % (DIR, os.path.basename(program)), "w", encoding="utf-8")
+    started.append(subprocess.Popen([BUILD + "/" + program, "-c", DIR + "/mailrace.conf"], stdout=log, stderr=log))
+    return log.name
+
+
+def is_in(path, words):
+    with open(path, encoding="utf-8") as f:
+        return words in f.read()
 
 
 def play(keep, servers, started):
     say("Starting two Postfix servers (%s) and Mailrace on a TAP" % ", ".join("%s %s" % i for i in MX.items()))
     with open(DIR + "/mailrace.conf", "w", encoding="utf-8") as f:
         f.write(CONFIG)
-    log = open(DIR + "/log", "w+", encoding="utf-8")
-    started.append(subprocess.Popen([BUILD + "/dataplane/mailrace-dataplane", "-c", DIR + "/mailrace.conf"], stdout=log, stderr=log))
-    for _ in range(200):
-        if "ready" in open(DIR + "/log", encoding="utf-8").read():
-            break
-        time.sleep(0.05)
-    else:
-        print(open(DIR + "/log", encoding="utf-8").read())
+    log = start(started, "dataplane/mailrace-dataplane")
+    if not wait_for(lambda: is_in(log, "ready"), 10):
+        print(open(log, encoding="utf-8").read())
         return 1
     sh("ip addr add 10.77.0.1/24 dev mr0; ip -6 addr add fd77::1/64 dev mr0 nodad; ip link set mr0 up")
     for name, addr in MX.items():
         sh("ip addr add %s/32 dev lo" % addr)
-        servers.append(Postfix(name, addr))
+        servers.append(Postfix(name, addr, DIR, "demo.example"))
         servers[-1].run("start")
-    time.sleep(1)
+    start(started, "controlplane/mailrace-controlplane")
+    start(started, "tools/mailrace-exporter")
+    say("The control process probes the servers: connect, banner, EHLO, QUIT, through the dataplane's own path")
+    if not wait_for(lambda: health("mx1") == health("mx2") == "up", 20):
+        print("  the probes found no server up")
+    show("show", "virtual-services")
 
     say("20 mails by swaks to %s and %s; each says which Postfix took it, with its queue id" % VIP)
     ok = mails(0, 20, servers)
@@ -140,18 +128,22 @@ def play(keep, servers, started):
     say("mx1 is stopped; mail goes on")
     servers[0].run("stop", check=False)
     ok += mails(20, 6, servers[1:])
-    say("What the balancer counted (a few of its metrics)")
-    show(("mailrace_session_messages", "mailrace_session_accepted", "mailrace_leg_refused", "mailrace_leg_retried",
-          "mailrace_synthetic", "mailrace_backend_reply_seconds_sum", "mailrace_backend_reply_seconds_count", "mailrace_tcp_accepts"))
+    found = wait_for(lambda: health("mx1") == "down", 15)
+    show("show", "backends")
+    say("How long the servers took, by command")
+    show("show", "latency")
+    say("A few of the exporter's metrics")
+    metrics(("mailrace_session_messages", "mailrace_backend_messages", "mailrace_backend_up", "mailrace_leg_retried", "mailrace_synthetic"))
     print("\n  synthetic_* are 0: the servers saw the clients' own commands, one EHLO each, and nothing of ours.")
-    bad = ok != 26 or accepted
+    bad = ok != 26 or accepted or not found
     say("%d of 26 mails accepted%s" % (ok, "" if not bad else ": SOMETHING IS WRONG"))
     if keep:
         print("""
 Left running; this shell ends it. To try:
   swaks --server 10.77.0.25 --from you@example.org --to me@demo.example
-  tools/../%s/tools/mailrace-stats %s/dataplane.sock | less
-  tail %s/mx2/log; cat %s/mailrace.conf; kill -HUP %d     (reload)""" % (BUILD, DIR, DIR, DIR, started[0].pid))
+  {b}/tools/mailracectl -s {d}/control.sock show backends      (and: status, show sessions, drain mail/mx2, reload)
+  curl -s http://127.0.0.1:9825/metrics | less
+  postfix -c {d}/mx1/etc start; tail {d}/mx2/log; cat {d}/mailrace.conf""".format(b=BUILD, d=DIR))
         subprocess.call(["bash"])
     else:
         print("Go on by hand with: tools/demo --keep")
@@ -169,7 +161,7 @@ def main():
     finally:
         for s in servers:
             s.run("stop", check=False)
-        for p in started:
+        for p in reversed(started):
             p.terminate()
             p.wait()
 
