@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "common/log.h"
+#include "common/user.h"
 #include "config/cfg.h"
 
 static struct MHD_Response *page_make(const struct cfg *cfg)
@@ -108,7 +109,7 @@ int main(int argc, char **argv)
 	struct MHD_Daemon *daemon;
 	struct cfg *cfg;
 	sigset_t set;
-	int sig;
+	int sig, err;
 
 	log_init("mailrace-exporter", LOG_INFO);
 	if (argc != 3 || strcmp(argv[1], "-c") != 0 || errs == NULL) {
@@ -137,8 +138,12 @@ int main(int argc, char **argv)
 		log_line(LOG_ERROR, "cannot listen at exporter.listen: %s", strerror(errno));
 		return EX_UNAVAILABLE;
 	}
-	sigwait(&set, &sig);
+	err = user_become(cfg->exporter.user);
+	if (err < 0)
+		log_line(LOG_ERROR, "exporter.user: %s", strerror(-err));
+	else
+		sigwait(&set, &sig);
 	MHD_stop_daemon(daemon);
 	cfg_free(cfg);
-	return EX_OK;
+	return err < 0 ? EX_NOPERM : EX_OK;
 }

@@ -123,15 +123,18 @@ def case_killed_and_started_again():
 
 
 def case_metrics_are_clean_prometheus_text():
-    with Lab() as lab:
+    lab = Lab()
+    lab.write_config(lab.config + 'exporter = { listen = "127.0.0.1:9825"; user = "nobody"; };\n')
+    os.chmod(lab.dir, 0o755)
+    with lab:
         sink = Sink(2525)
         send(b"a: b\r\n\r\nc\r\n")
-        lab.write_config(lab.config + 'exporter = { listen = "127.0.0.1:9825"; };\n')
         exporter = subprocess.Popen([lab.build + "/tools/mailrace-exporter", "-c", lab.dir + "/mailrace.conf"])
         try:
             wait_for("the exporter", lambda: subprocess.run(["curl", "-sf", "http://127.0.0.1:9825/metrics"], check=False,
                                                             stdout=subprocess.DEVNULL).returncode == 0)
             text = subprocess.run(["curl", "-sf", "http://127.0.0.1:9825/metrics"], check=True, stdout=subprocess.PIPE).stdout
+            assert os.stat("/proc/%d" % exporter.pid).st_uid == 65534, "the exporter keeps its rights"
         finally:
             exporter.kill()
             exporter.wait()
