@@ -20,7 +20,11 @@ bool accept_syn(
 			blob_at(r->blob, &r->blob->listeners, i, sizeof(*l));
 
 		if (l->port == local->port && ip_addr_eq(&l->addr, &local->addr)) {
-			*ret = (struct tcp_listen_info){.cookie = l->service,
+			// the slot: the service's index may be another one when the handshake ends
+			const struct blob_service *service =
+				blob_at(r->blob, &r->blob->services, l->service, sizeof(*service));
+
+			*ret = (struct tcp_listen_info){.cookie = service->slot,
 							.rcv_window = SESSION_WINDOW_COMMAND};
 			return true;
 		}
@@ -69,8 +73,8 @@ static void session_greet(struct relay *r, struct session *s, const struct blob_
 uint32_t accept_session(void *app, struct tcp_conn_id conn, uint32_t cookie)
 {
 	struct relay *r = app;
-	uint32_t idx = cookie < r->blob->services.count ? idpool_get(&r->ids) : 0;
-	const struct blob_service *service;
+	const struct blob_service *service = service_at(r, cookie);
+	uint32_t idx = service != NULL ? idpool_get(&r->ids) : 0;
 	const struct blob_policy *policy;
 	struct session *s = session_of(r, idx);
 	uint64_t id = session_id_new(r);
@@ -80,13 +84,11 @@ uint32_t accept_session(void *app, struct tcp_conn_id conn, uint32_t cookie)
 		stat_inc(r->env, STAT_SESSION_NO_SLOT);
 		return TCP_USER_REFUSE;
 	}
-	service = blob_at(r->blob, &r->blob->services, cookie, sizeof(*service));
 	tcp_info_get(r->tcp, conn, &info);
 	policy = policy_for(r, service, &info.remote.addr);
 	*s = (struct session){
 		.client = conn,
 		.id = id,
-		.service_index = cookie,
 		.service_slot = service->slot,
 		.bare_lf = policy->bare_lf,
 		.max_message_bytes = service->max_message_bytes,

@@ -12,7 +12,7 @@
 static uint32_t
 backend_choose(struct relay *r, const struct session *s, const struct blob_pool **ret_pool)
 {
-	const struct blob_service *service;
+	const struct blob_service *service = service_at(r, s->service_slot);
 	struct lb_view view = {
 		.blob = r->blob,
 		.ctl = r->config.shm.backend_ctl,
@@ -23,9 +23,8 @@ backend_choose(struct relay *r, const struct session *s, const struct blob_pool 
 		.now_ns = r->env->now_ns,
 	};
 
-	if (s->service_index >= r->blob->services.count)
+	if (service == NULL)
 		return UINT32_MAX;
-	service = blob_at(r->blob, &r->blob->services, s->service_index, sizeof(*service));
 	*ret_pool = blob_at(r->blob, &r->blob->pools, service->pool, sizeof(**ret_pool));
 	return lb_pick(r->lb, &view, service->pool, s->tried, s->tried_count);
 }

@@ -88,7 +88,6 @@ void probe_start(struct relay *r, const struct ctl_msg *msg)
 		.request_id = msg->request_id,
 		.leg_state = LEG_S_CONNECTING,
 		.leg_since_ms = env_now_ms(r->env),
-		.service_index = UINT32_MAX,
 	};
 	times_of(s)->mark_us = relay_now_us(r);
 	times_of(s)->timeout_ms = time_or(want->timeout_ms, 30000);

@@ -28,7 +28,8 @@ struct relay *relay_new(const struct relay_config *config)
 	r->session = calloc(config->max_sessions + 1, sizeof(struct session));
 	ids = calloc(config->max_sessions + 1, sizeof(uint32_t));
 	r->lb = lb_new(config->shm.backend_slots, &config->env->rng);
-	if (r->session == NULL || ids == NULL || r->lb == NULL) {
+	r->service_index = calloc(config->shm.service_slots, sizeof(uint32_t));
+	if (r->session == NULL || ids == NULL || r->lb == NULL || r->service_index == NULL) {
 		free(ids);
 		relay_free(r);
 		errno = ENOMEM;
@@ -44,6 +45,7 @@ void relay_free(struct relay *r)
 	if (r == NULL)
 		return;
 	free(r->session);
+	free(r->service_index);
 	free(r->ids.next);
 	lb_free(r->lb);
 	free(r);
@@ -93,8 +95,22 @@ bool relay_is_local(const struct relay *r, const struct ip_addr *addr)
 
 void relay_generation(struct relay *r, const struct blob_header *blob)
 {
+	const struct blob_service *service = blob_at(blob, &blob->services, 0, sizeof(*service));
+
 	r->blob = blob;
 	lb_generation(r->lb, blob);
+	memset(r->service_index, 0xff, r->config.shm.service_slots * sizeof(uint32_t));
+	for (uint32_t i = 0; i < blob->services.count; i++)
+		r->service_index[service[i].slot] = i;
+}
+
+const struct blob_service *service_at(const struct relay *r, uint32_t slot)
+{
+	uint32_t i = slot < r->config.shm.service_slots ? r->service_index[slot] : UINT32_MAX;
+
+	return i != UINT32_MAX
+		       ? blob_at(r->blob, &r->blob->services, i, sizeof(struct blob_service))
+		       : NULL;
 }
 
 enum line_result relay_line(
@@ -151,14 +167,12 @@ void session_touch(struct relay *r, struct session *s)
 
 static uint32_t pool_timeout(const struct relay *r, const struct session *s)
 {
-	const struct blob_service *service = NULL;
+	const struct blob_service *service = service_at(r, s->service_slot);
 	const struct blob_pool *pool;
 	bool body;
 
-	if (s->service_index < r->blob->services.count)
-		service = blob_at(r->blob, &r->blob->services, s->service_index, sizeof(*service));
-	if (service == NULL || service->slot != s->service_slot)
-		return 660000;
+	if (service == NULL)
+		return 660000; // the service is gone, its session stays
 	pool = blob_at(r->blob, &r->blob->pools, service->pool, sizeof(*pool));
 	if (s->leg_state == LEG_S_CONNECTING)
 		return pool->connect_timeout_ms + 1000; // TCP's own limit comes first
@@ -170,11 +184,10 @@ static uint32_t pool_timeout(const struct relay *r, const struct session *s)
 
 static uint32_t client_timeout(const struct relay *r, const struct session *s)
 {
-	const struct blob_service *service;
+	const struct blob_service *service = service_at(r, s->service_slot);
 
-	if (s->service_index >= r->blob->services.count)
+	if (service == NULL)
 		return 300000;
-	service = blob_at(r->blob, &r->blob->services, s->service_index, sizeof(*service));
 	if (s->state == RELAY_S_DATA || s->state == RELAY_S_BDAT)
 		return service->data_idle_ms;
 	return service->client_idle_ms;

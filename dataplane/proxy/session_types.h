@@ -82,7 +82,6 @@ struct session {
 	uint8_t tried_count;
 	uint8_t bare_lf;
 	uint32_t tried[LB_MAX_TRIED];
-	uint32_t service_index; // into the generation at accept; re-found by slot after a reload
 	uint32_t service_slot, backend_slot;
 	uint32_t caps; // the leg's
 	uint32_t started_ms, touched_ms, leg_since_ms;
@@ -113,6 +112,7 @@ struct relay {
 	struct relay_config config;
 	const struct blob_header *blob;
 	struct lb *lb;
+	uint32_t *service_index; // [service_slots]: of the generation in force, UINT32_MAX: gone
 	struct session *session;
 	struct idpool ids;
 	struct wheel wheel;
@@ -157,6 +157,8 @@ enum line_result { LINE_MORE, LINE_OK, LINE_LONG };
 const void *
 blob_at(const struct blob_header *blob, const struct blob_array *array, uint32_t index, size_t size
 );
+// The service in this slot now, NULL when the configuration has it no more.
+const struct blob_service *service_at(const struct relay *r, uint32_t slot);
 enum line_result relay_line(
 	struct relay *r,
 	struct tcp_conn_id conn,

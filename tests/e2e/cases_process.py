@@ -11,8 +11,47 @@ import signal
 import subprocess
 import time
 
-from lab import HOST4, Lab, Sink, wait_for
+from lab import HOST4, VIP4, Lab, Sink, wait_for
 from mail import Raw, body_of, quiet, send
+
+
+def case_reload_moves_services_and_sessions_stay_with_theirs():
+    """A session whose leg was lost takes its next one from its own service's pool, wherever that stands in the file."""
+    two = """pools = { one = { backends = ( { name = "b"; address = "%s:2525"; } ); }; two = { backends = ( { name = "b"; address = "%s:2526"; } ); }; };
+virtual_services = { %s };
+"""
+    one_service = 'first = { listen = [ "%s:26" ]; pool = "one"; };' % VIP4
+    own_service = 'own = { listen = [ "%s:25" ]; pool = "two"; };' % VIP4
+    lab = Lab()
+    head = lab.config[:lab.config.index("pools =")]
+    lab.write_config(head + two % (HOST4, HOST4, one_service + own_service))
+    lose = [True]
+
+    def behave(verb, sink):
+        if verb == "CUT" and lose:
+            lose.clear()
+            raise ConnectionError
+        return "354 go on" if verb == "DATA" and lose else None
+    with lab:
+        wrong, right = Sink(2525), Sink(2526, behave=behave)
+        for services in (own_service + one_service, one_service + own_service, own_service):
+            c = Raw()
+            lose.append(True)
+            before = lab.stats.current_generation()
+            assert c.ask("EHLO me.example").startswith("250")
+            for line, code in (("MAIL FROM:<a@b>", "250"), ("RCPT TO:<c@d>", "250"), ("DATA", "354")):
+                assert c.ask(line).startswith(code), line
+            c.say("CUT")
+            wait_for("the leg to be lost", lambda: not lose and lab.stats["session_body_bytes"] > 0)
+            time.sleep(0.1)
+            assert c.ask(".").startswith("451")
+            lab.write_config(head + two % (HOST4, HOST4, services))
+            lab.reload()
+            wait_for("the generation", lambda: lab.stats.current_generation() > before)
+            for line in ("MAIL FROM:<a@b>", "RCPT TO:<c@d>", "DATA", b"x: y\r\n.\r\n", "QUIT"):
+                assert c.ask(line)[0] in "23", line
+            c.close()
+        assert len(right.bodies) == 3 and not wrong.transcripts, (right.bodies, wrong.transcripts)
 
 
 def start_fails(config_change, words, status):
