@@ -19,6 +19,7 @@ struct lb_slot {
 	int64_t current; // smooth round robin's running weight
 	uint64_t avoid_until_ns;
 	uint32_t failures; // in a row
+	uint8_t health;    // as control told last
 };
 
 struct lb {
@@ -159,11 +160,28 @@ static uint32_t pick_least(struct lb *lb, const struct lb_view *view, const stru
 		return UINT32_MAX;
 	a = draw(lb, view, c, total);
 	b = draw(lb, view, c, total);
+	if (a == UINT32_MAX || b == UINT32_MAX) // control has changed something meanwhile
+		return a != UINT32_MAX ? a : b;
 	// (load + 1) / weight, compared crosswise
 	if ((load_of(view, &c->first[b]) + 1) * weight_of(view, &c->first[a]) <
 	    (load_of(view, &c->first[a]) + 1) * weight_of(view, &c->first[b]))
 		return b;
 	return a;
+}
+
+// A probe that found a backend up again ends the avoidance by our own failures.
+static void health_follow(struct lb *lb, const struct lb_view *view, const struct candidates *c)
+{
+	for (uint32_t i = 0; i < c->count; i++) {
+		uint32_t slot = c->first[i].slot;
+		uint8_t health = view->ctl[slot].health;
+
+		if (health == lb->slot[slot].health)
+			continue;
+		lb->slot[slot].health = health;
+		if (health == SHM_HEALTH_UP)
+			lb_report_success(lb, slot);
+	}
 }
 
 uint32_t
@@ -184,6 +202,7 @@ lb_pick(struct lb *lb,
 		.avoid = true,
 	};
 
+	health_follow(lb, view, &c);
 	for (unsigned pass = 0; pass < 2; pass++) {
 		uint32_t i = p->scheduler == BLOB_SCHED_WRR ? pick_round_robin(lb, view, &c)
 							    : pick_least(lb, view, &c);

@@ -46,6 +46,6 @@ lb_pick(struct lb *lb,
 
 // Passive signals the relay reports (only those smtp.md lists): connect refused, time-out, 421
 // or 4.3.x at banner. After LB_FAIL_LIMIT in a row the slot is avoided for a growing time (1 s
-// doubling to 30 s) while any other is usable.
+// doubling to 30 s) while any other is usable; a probe that finds it up again ends that.
 void lb_report_failure(struct lb *lb, uint32_t slot, uint64_t now_ns);
 void lb_report_success(struct lb *lb, uint32_t slot);

@@ -103,6 +103,27 @@ static void one_that_keeps_failing_is_avoided_for_a_while(void **state)
 	lb_free(lb);
 }
 
+static void a_probe_that_finds_it_up_ends_the_avoidance(void **state)
+{
+	struct lb_view view = view_make(BLOB_SCHED_WRR);
+	struct lb *lb = lb_new(8, &rng);
+	unsigned hits[3] = {0};
+
+	ctl[3].health = SHM_HEALTH_UP;
+	lb_pick(lb, &view, 0, NULL, 0);
+	for (unsigned i = 0; i < 8; i++)
+		lb_report_failure(lb, 3, view.now_ns);
+	ctl[3].health = SHM_HEALTH_DOWN;
+	for (unsigned i = 0; i < 60; i++)
+		hits[lb_pick(lb, &view, 0, NULL, 0)]++;
+	assert_int_equal(hits[2], 0);
+	ctl[3].health = SHM_HEALTH_UP;
+	for (unsigned i = 0; i < 60; i++)
+		hits[lb_pick(lb, &view, 0, NULL, 0)]++;
+	assert_int_equal(hits[2], 30);
+	lb_free(lb);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -110,6 +131,7 @@ int main(void)
 		cmocka_unit_test(least_connections_follow_load_by_weight),
 		cmocka_unit_test(down_draining_full_and_tried_ones_are_left_out),
 		cmocka_unit_test(one_that_keeps_failing_is_avoided_for_a_while),
+		cmocka_unit_test(a_probe_that_finds_it_up_ends_the_avoidance),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
