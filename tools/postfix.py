@@ -34,6 +34,7 @@ smtpd_relay_restrictions = permit_mynetworks, reject_unauth_destination
 virtual_mailbox_domains = {o}
 virtual_mailbox_base = {d}/mail
 virtual_mailbox_maps = static:box
+virtual_mailbox_lock = fcntl
 virtual_uid_maps = static:65534
 virtual_gid_maps = static:65534
 maillog_file = {d}/log
