@@ -88,6 +88,7 @@ static bool services_fill(const struct cfg *cfg, struct cfg_slots *slots, struct
 		service->policy = policy_of(cfg, &from->policy);
 		service->rules = rules;
 		service->rule_count = from->rule_count;
+		service->sessions_per_client = from->sessions_per_client;
 		service->max_message_bytes = from->max_message_bytes;
 		service->max_recipients = from->max_recipients;
 		service->client_idle_ms = from->client_idle_ms;

@@ -374,13 +374,14 @@ static void rule_read(
 	if (!found)
 		cfg_fail(r, s, "from = \"%s\" is not among networks", from);
 	policy_read(r, s, &rule->policy);
+	rule->policy.source = source_find(r, s);
 }
 
 static void
 limits_read(struct cfg_reader *r, const config_setting_t *s, struct cfg_service *service)
 {
 	const config_setting_t *g = cfg_group(r, s, "limits");
-	uint64_t size = 0, recipients = 0;
+	uint64_t size = 0, recipients = 0, sessions = 0;
 
 	if (g == NULL)
 		return;
@@ -389,6 +390,8 @@ limits_read(struct cfg_reader *r, const config_setting_t *s, struct cfg_service 
 	if (size > UINT32_MAX)
 		cfg_fail(r, config_setting_get_member(g, "message_size"), "at most 4G less one");
 	cfg_uint(r, g, "recipients", (uint64_t[2]){100, 65535}, &recipients);
+	cfg_uint(r, g, "sessions_per_client", (uint64_t[2]){1, 1000000}, &sessions);
+	service->sessions_per_client = (uint32_t)sessions;
 	service->max_message_bytes = (uint32_t)size;
 	service->max_recipients = (uint32_t)recipients;
 }

@@ -60,6 +60,7 @@ static bool layers_new(struct worker *w, const struct worker_config *config)
 		.env = &w->env,
 		.shm = config->shm,
 		.max_sessions = config->max_sessions,
+		.client_key = config->client_key,
 		.event = config->event,
 		.up = config->up,
 	};

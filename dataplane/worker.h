@@ -49,6 +49,7 @@ struct worker_config {
 	uint32_t max_conns;    // PCBs: two a session, and room for those that only finish
 	uint32_t max_minis, max_slices;
 	struct hash_key flow_key, isn_key;
+	struct hash_key client_key; // the same for all workers
 	struct relay_shm shm;
 	bool (*event)(void *up, const struct ctl_msg *msg);
 	void *up;

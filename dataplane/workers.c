@@ -71,7 +71,7 @@ static uint32_t common_flags(const struct dataplane *dp)
 	return flags;
 }
 
-static int worker_make(struct dataplane *dp, unsigned i)
+static int worker_make(struct dataplane *dp, unsigned i, const struct hash_key *client_key)
 {
 	unsigned n = dp->cfg->dataplane.workers;
 	uint32_t sessions = dp->cfg->dataplane.max_sessions / n + 1;
@@ -91,7 +91,8 @@ static int worker_make(struct dataplane *dp, unsigned i)
 		.port_flags = common_flags(dp),
 		.max_sessions = sessions,
 		.max_conns = 2 * sessions + sessions / 8 + 64,
-		.max_minis = sessions / 4 + 8192, // a second's worth of handshakes at least
+		.client_key = *client_key,
+		.max_minis = sessions / 5 + 8192, // a second's worth of handshakes at least
 		.max_slices = (dp->cfg->dataplane.buffers - port_buffers_reserved(dp->cfg)) / n,
 		.shm =
 			{
@@ -135,7 +136,11 @@ static int worker_make(struct dataplane *dp, unsigned i)
 
 int workers_init(struct dataplane *dp)
 {
+	struct hash_key client_key;
 	int err = net_make(dp);
+
+	if (err == 0 && getrandom(&client_key, sizeof(client_key), 0) != sizeof(client_key))
+		err = -EIO;
 
 	if (err == 0)
 		err = rings_make(dp);
@@ -144,7 +149,10 @@ int workers_init(struct dataplane *dp)
 		err = -ENOMEM;
 	dp->shm.header->max_sessions = dp->cfg->dataplane.max_sessions;
 	for (unsigned i = 0; i < dp->cfg->dataplane.workers && err == 0; i++)
-		err = worker_make(dp, i);
+		err = worker_make(dp, i, &client_key);
+	for (unsigned i = 0; i < dp->cfg->dataplane.workers && err == 0; i++)
+		for (uint16_t k = 0; k < dp->cfg->dataplane.workers; k++)
+			relay_neighbor_set(dp->lcore[i].worker.relay, k, dp->lcore[k].worker.relay);
 	return err;
 }
 

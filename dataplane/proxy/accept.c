@@ -32,8 +32,7 @@ bool accept_syn(
 	return false;
 }
 
-// The policy for this client: the service's, or that of the first rule whose network holds it.
-static const struct blob_policy *
+const struct blob_policy *
 policy_for(const struct relay *r, const struct blob_service *service, const struct ip_addr *client)
 {
 	for (uint32_t i = 0; i < service->rule_count; i++) {
@@ -103,6 +102,12 @@ uint32_t accept_session(void *app, struct tcp_conn_id conn, uint32_t cookie)
 	r->config.shm.services[s->service_slot].sessions++;
 	if (r->draining) {
 		session_close(r, s, SMTP_OWN_DRAIN);
+		return idx;
+	}
+	if (service->sessions_per_client != 0 &&
+	    !client_admit(r, s, service->sessions_per_client, &info.remote.addr)) {
+		r->config.shm.services[s->service_slot].refused++;
+		session_close(r, s, SMTP_OWN_CLIENT_LIMIT);
 		return idx;
 	}
 	session_greet(r, s, policy);

@@ -154,7 +154,7 @@ static bool client_left(struct relay *r, struct session *s)
 
 	if ((s->flags & SESSION_F_CLIENT_FIN) == 0 || client.v == 0)
 		return false;
-	s->client.v = 0;
+	client_forget(r, s);
 	tcp_release(r->tcp, client, true);
 	client_gone(r, s); // the body can never be complete
 	return true;

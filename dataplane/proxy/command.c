@@ -9,6 +9,8 @@
 #include <string.h>
 #include <strings.h>
 
+#define EHLO_FRAME 7 // "EHLO ", CRLF
+
 // No more to read: has the client gone?
 static bool input_over(struct relay *r, struct session *s)
 {
@@ -16,7 +18,7 @@ static bool input_over(struct relay *r, struct session *s)
 
 	if ((s->flags & SESSION_F_CLIENT_FIN) == 0 || s->pending_count > 0)
 		return false;
-	s->client.v = 0;
+	client_forget(r, s);
 	tcp_release(r->tcp, client, true);
 	client_gone(r, s);
 	return false;
@@ -140,10 +142,11 @@ static bool bdat_command(
 static void ehlo_keep(struct session *s, const char *line, uint32_t len)
 {
 	s->flags &= (uint16_t)~SESSION_F_EHLO_KEPT;
-	if (len > SESSION_EHLO_MAX)
-		return;
-	memcpy(s->ehlo, line, len);
-	s->ehlo_len = (uint8_t)len;
+	if (len < EHLO_FRAME || line[4] != ' ' || len - EHLO_FRAME > SESSION_EHLO_MAX)
+		return; // a fresh leg will not be had: 421 then
+	s->ehlo.len = (uint8_t)(len - EHLO_FRAME);
+	s->ehlo.helo = line[0] == 'h' || line[0] == 'H';
+	memcpy(s->ehlo.name, line + 5, s->ehlo.len);
 	s->flags |= SESSION_F_EHLO_KEPT;
 }
 

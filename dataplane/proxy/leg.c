@@ -29,21 +29,36 @@ backend_choose(struct relay *r, const struct session *s, const struct blob_pool 
 	return lb_pick(r->lb, &view, service->pool, s->tried, s->tried_count);
 }
 
-static struct ip_addr
-source_choose(struct relay *r, const struct blob_pool *pool, const struct ip_addr *backend)
+// Which addresses the leg may come from: those of the client's rule, else the pool's.
+static struct ip_addr source_choose(
+	struct relay *r,
+	const struct session *s,
+	const struct blob_pool *pool,
+	const struct ip_addr *backend
+)
 {
 	static const struct ip_addr any;
-	uint32_t start;
+	const struct blob_service *service = service_at(r, s->service_slot);
+	uint32_t first = pool->sources, count = pool->source_count, start;
 
-	if (pool->source_count == 0)
+	if (service != NULL && service->rule_count > 0) {
+		const struct blob_policy *policy;
+		struct tcp_info info;
+
+		tcp_info_get(r->tcp, s->client, &info);
+		policy = policy_for(r, service, &info.remote.addr);
+		if (policy->sources != UINT32_MAX) {
+			first = policy->sources;
+			count = policy->source_count;
+		}
+	}
+	if (count == 0)
 		return any;
-	start = rng_below(&r->env->rng, pool->source_count);
-	for (uint32_t i = 0; i < pool->source_count; i++) {
-		const struct blob_source *src =
-			blob_at(r->blob,
-				&r->blob->sources,
-				pool->sources + (start + i) % pool->source_count,
-				sizeof(*src));
+	start = rng_below(&r->env->rng, count);
+	for (uint32_t i = 0; i < count; i++) {
+		const struct blob_source *src = blob_at(
+			r->blob, &r->blob->sources, first + (start + i) % count, sizeof(*src)
+		);
 
 		if (ip_addr_is_v4(&src->addr) == ip_addr_is_v4(backend))
 			return src->addr;
@@ -59,7 +74,7 @@ static bool leg_connect(
 )
 {
 	struct tcp_connect_args args = {
-		.local = source_choose(r, pool, &b->addr),
+		.local = source_choose(r, s, pool, &b->addr),
 		.remote = {b->addr, b->port},
 		.user = session_index(r, s) | TCP_USER_LEG,
 		.rcv_window = SESSION_WINDOW_COMMAND,

@@ -7,6 +7,12 @@
 
 #include "dataplane/proxy/session_types.h"
 
+void client_forget(struct relay *r, struct session *s)
+{
+	client_leave(r, s);
+	s->client.v = 0;
+}
+
 void client_gone(struct relay *r, struct session *s)
 {
 	if ((s->flags & (SESSION_F_SAID_QUIT | SESSION_F_CLOSING)) == 0)
@@ -16,4 +22,36 @@ void client_gone(struct relay *r, struct session *s)
 	leg_leave(r, s);
 	if (s->leg.v == 0)
 		session_free(r, s);
+}
+
+bool leg_abandon(struct relay *r, struct session *s)
+{
+	uint32_t idx = idpool_get(&r->ids);
+	struct session *o = session_of(r, idx);
+
+	if (idx == 0)
+		return false;
+	*o = (struct session){
+		.id = session_id_new(r),
+		.state = RELAY_S_GONE,
+		.flags = SESSION_F_LEG_ONLY | (s->flags & SESSION_F_LEG_FIN),
+		.leg = s->leg,
+		.leg_state = s->leg_state,
+		.leg_since_ms = env_now_ms(r->env),
+		.leg_since_us = s->leg_since_us,
+		.service_slot = s->service_slot,
+		.backend_slot = s->backend_slot,
+		.started_ms = env_now_ms(r->env),
+		.touched_ms = env_now_ms(r->env),
+	};
+	tcp_peer_set(r->tcp, s->client, (struct tcp_conn_id){0});
+	tcp_user_set(r->tcp, o->leg, idx | TCP_USER_LEG);
+	stat_inc(r->env, STAT_LEG_ORPHANS);
+	session_timer(r, o);
+	s->leg.v = 0;
+	s->leg_state = LEG_S_NONE;
+	s->pending_count = 0;
+	s->reply_bytes = 0;
+	s->flags &= (uint16_t)~(SESSION_F_LEG_FIN | SESSION_F_WAIT);
+	return true;
 }

@@ -14,11 +14,6 @@
 #define SESSIONS_A_LIST 256
 #define SLOTS_A_LIST 4096 // looked at for one command
 
-static struct probe_times *times_of(struct session *s)
-{
-	return (struct probe_times *)s->ehlo;
-}
-
 static void event_send(struct relay *r, struct ctl_msg *msg)
 {
 	msg->generation = r->blob != NULL ? r->blob->generation : 0;
@@ -44,15 +39,15 @@ static void result_send(
 	msg.probe_result.backend_slot = slot;
 	msg.probe_result.code = (uint16_t)code;
 	if (s != NULL) {
-		const struct probe_times *t = (const struct probe_times *)s->ehlo;
+		const struct probe *t = &s->probe;
 
-		msg.probe_result.stage = s->probe_stage;
+		msg.probe_result.stage = s->probe.stage;
 		msg.probe_result.reply = s->reply_code;
 		memcpy(msg.probe_result.text, r->probe_text, sizeof(msg.probe_result.text));
 		msg.probe_result.connect_us = t->connect_us;
 		msg.probe_result.banner_us = t->banner_us;
 		msg.probe_result.ehlo_us = t->ehlo_us;
-		if (s->probe_stage == CTL_STAGE_QUIT)
+		if (s->probe.stage == CTL_STAGE_QUIT)
 			msg.probe_result.quit_us = relay_now_us(r) - t->mark_us;
 	}
 	event_send(r, &msg);
@@ -85,12 +80,12 @@ void probe_start(struct relay *r, const struct ctl_msg *msg)
 		.id = session_id_new(r),
 		.state = RELAY_S_PROBE,
 		.backend_slot = b->slot,
-		.request_id = msg->request_id,
+		.probe = {.request_id = msg->request_id},
 		.leg_state = LEG_S_CONNECTING,
 		.leg_since_ms = env_now_ms(r->env),
 	};
-	times_of(s)->mark_us = relay_now_us(r);
-	times_of(s)->timeout_ms = time_or(want->timeout_ms, 30000);
+	s->probe.mark_us = relay_now_us(r);
+	s->probe.timeout_ms = time_or(want->timeout_ms, 30000);
 	args.local = want->source;
 	args.remote = (struct ip_endpoint){b->addr, b->port};
 	args.user = idx | TCP_USER_LEG;
@@ -113,7 +108,7 @@ void probe_end(struct relay *r, struct session *s, enum ctl_probe_result_code co
 
 	if (leg.v != 0)
 		tcp_info_get(r->tcp, leg, &info);
-	result_send(r, s->request_id, s->backend_slot, code, s);
+	result_send(r, s->probe.request_id, s->backend_slot, code, s);
 	s->leg.v = 0;
 	if (leg.v != 0 && strcmp(info.state, "closed") != 0)
 		tcp_release(r->tcp, leg, true);
@@ -125,9 +120,9 @@ stage_next(struct relay *r, struct session *s, uint32_t *took, enum ctl_probe_st
 {
 	uint32_t now = relay_now_us(r);
 
-	*took = now - times_of(s)->mark_us;
-	times_of(s)->mark_us = now;
-	s->probe_stage = (uint8_t)stage;
+	*took = now - s->probe.mark_us;
+	s->probe.mark_us = now;
+	s->probe.stage = (uint8_t)stage;
 	s->leg_since_ms = env_now_ms(r->env);
 }
 
@@ -137,13 +132,13 @@ static bool stage_reply(struct relay *r, struct session *s)
 	char cmd[300];
 	int n = 0;
 
-	switch (s->probe_stage) {
+	switch (s->probe.stage) {
 	case CTL_STAGE_BANNER:
 		if (s->reply_code != 220) {
 			probe_end(r, s, CTL_PROBE_BANNER);
 			return false;
 		}
-		stage_next(r, s, &times_of(s)->banner_us, CTL_STAGE_EHLO);
+		stage_next(r, s, &s->probe.banner_us, CTL_STAGE_EHLO);
 		n = snprintf(cmd, sizeof(cmd), "EHLO %s\r\n", r->blob->hostname);
 		break;
 	case CTL_STAGE_EHLO:
@@ -151,7 +146,7 @@ static bool stage_reply(struct relay *r, struct session *s)
 			probe_end(r, s, CTL_PROBE_EHLO);
 			return false;
 		}
-		stage_next(r, s, &times_of(s)->ehlo_us, CTL_STAGE_QUIT);
+		stage_next(r, s, &s->probe.ehlo_us, CTL_STAGE_QUIT);
 		n = snprintf(cmd, sizeof(cmd), "QUIT\r\n");
 		break;
 	default:
@@ -187,8 +182,8 @@ bool probe_step(struct relay *r, struct session *s)
 
 	if (s->leg_state == LEG_S_CONNECTING)
 		return false;
-	if (s->probe_stage == CTL_STAGE_CONNECT)
-		stage_next(r, s, &times_of(s)->connect_us, CTL_STAGE_BANNER);
+	if (s->probe.stage == CTL_STAGE_CONNECT)
+		stage_next(r, s, &s->probe.connect_us, CTL_STAGE_BANNER);
 	result = relay_line(r, s->leg, SMTP_REPLY_LINE_MAX, &line, &len);
 	if (result == LINE_MORE) {
 		if ((s->flags & SESSION_F_LEG_FIN) != 0)

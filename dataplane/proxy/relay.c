@@ -28,13 +28,17 @@ struct relay *relay_new(const struct relay_config *config)
 	r->session = calloc(config->max_sessions + 1, sizeof(struct session));
 	ids = calloc(config->max_sessions + 1, sizeof(uint32_t));
 	r->lb = lb_new(config->shm.backend_slots, &config->env->rng);
+	r->clients = client_table_new(config->max_sessions);
+	r->clients_of = calloc(config->env->count, sizeof(*r->clients_of));
 	r->service_index = calloc(config->shm.service_slots, sizeof(uint32_t));
-	if (r->session == NULL || ids == NULL || r->lb == NULL || r->service_index == NULL) {
+	if (r->session == NULL || ids == NULL || r->lb == NULL || r->service_index == NULL ||
+	    r->clients == NULL || r->clients_of == NULL) {
 		free(ids);
 		relay_free(r);
 		errno = ENOMEM;
 		return NULL;
 	}
+	r->clients_of[config->env->id] = r->clients;
 	idpool_init(&r->ids, ids, config->max_sessions + 1);
 	wheel_init(&r->wheel, env_now_ms(r->env), r, timer_entry, timer_fire);
 	return r;
@@ -46,9 +50,16 @@ void relay_free(struct relay *r)
 		return;
 	free(r->session);
 	free(r->service_index);
+	client_table_free(r->clients);
+	free(r->clients_of);
 	free(r->ids.next);
 	lb_free(r->lb);
 	free(r);
+}
+
+void relay_neighbor_set(struct relay *r, uint16_t worker, const struct relay *other)
+{
+	r->clients_of[worker] = other->clients;
 }
 
 void relay_attach(struct relay *r, struct tcp_stack *tcp)
@@ -58,7 +69,8 @@ void relay_attach(struct relay *r, struct tcp_stack *tcp)
 
 size_t relay_bytes(const struct relay *r)
 {
-	return ((size_t)r->config.max_sessions + 1) * (sizeof(struct session) + sizeof(uint32_t));
+	return ((size_t)r->config.max_sessions + 1) * (sizeof(struct session) + sizeof(uint32_t)) +
+	       client_table_bytes(r->config.max_sessions);
 }
 
 uint32_t relay_sessions(const struct relay *r)
@@ -152,7 +164,7 @@ void session_free(struct relay *r, struct session *s)
 
 	BUG_ON_HOT(s->client.v != 0 || s->leg.v != 0);
 	wheel_stop(&r->wheel, idx);
-	if (s->state != RELAY_S_PROBE) {
+	if (s->state != RELAY_S_PROBE && (s->flags & SESSION_F_LEG_ONLY) == 0) {
 		stat_inc(r->env, STAT_SESSION_ENDED);
 		r->config.shm.services[s->service_slot].active--;
 	}
@@ -208,7 +220,7 @@ void session_timer(struct relay *r, struct session *s)
 	if ((s->flags & SESSION_F_RETRY) != 0)
 		at = env_now_ms(r->env) + SESSION_RETRY_MS;
 	else if (s->state == RELAY_S_PROBE)
-		at = s->leg_since_ms + ((struct probe_times *)s->ehlo)->timeout_ms;
+		at = s->leg_since_ms + s->probe.timeout_ms;
 	else if (s->leg_state == LEG_S_QUITTING)
 		at = s->leg_since_ms + SESSION_QUIT_MS;
 	else if (s->leg_state == LEG_S_CLOSING)
@@ -237,7 +249,8 @@ static void leg_timed_out(struct relay *r, struct session *s)
 	}
 	if (s->leg_state == LEG_S_CONNECTING || s->leg_state == LEG_S_BANNER) {
 		session_backend(r, s)->connect_timeouts++;
-		leg_leave(r, s);
+		if (s->leg_state != LEG_S_BANNER || !leg_abandon(r, s))
+			leg_leave(r, s);
 		leg_failed(r, s, false);
 		return;
 	}
@@ -370,7 +383,7 @@ on_close(void *app, struct tcp_conn_id conn, uint32_t user, enum tcp_close_reaso
 	struct shm_backend_local *backend = session_backend(r, s);
 
 	if ((user & TCP_USER_LEG) == 0) {
-		s->client.v = 0;
+		client_forget(r, s);
 		client_gone(r, s);
 		return;
 	}

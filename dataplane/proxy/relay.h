@@ -15,6 +15,7 @@
 #include "common/abi/ctl_msg.h"
 #include "common/abi/shm_layout.h"
 #include "common/env.h"
+#include "common/hash.h"
 #include "dataplane/lb/lb.h"
 #include "dataplane/tcp/tcp.h"
 
@@ -33,7 +34,8 @@ struct relay_shm {
 struct relay_config {
 	struct worker_env *env;
 	struct relay_shm shm;
-	uint32_t max_sessions; // of this worker
+	uint32_t max_sessions;      // of this worker
+	struct hash_key client_key; // the same for all workers
 	// Answers and events for control: returns false when the ring is full (counted,
 	// level-triggered).
 	bool (*event)(void *up, const struct ctl_msg *msg);
@@ -44,6 +46,8 @@ struct relay *relay_new(const struct relay_config *config); // NULL + errno
 void relay_free(struct relay *relay);
 // Once, after both exist (TCP's app is the relay).
 void relay_attach(struct relay *relay, struct tcp_stack *tcp);
+// Once for each other worker: its sessions count for sessions_per_client too.
+void relay_neighbor_set(struct relay *relay, uint16_t worker, const struct relay *other);
 size_t relay_bytes(const struct relay *relay); // reserved for sessions (T7)
 extern const struct tcp_ops relay_tcp_ops;
 

@@ -8,6 +8,7 @@
 
 #include "common/abi/hist.h"
 
+#include <stdio.h>
 #include <string.h>
 
 static void leg_release(struct relay *r, struct session *s)
@@ -89,7 +90,7 @@ static void clients_release(struct relay *r, struct session *s)
 {
 	struct tcp_conn_id client = s->client;
 
-	s->client.v = 0;
+	client_forget(r, s);
 	if (client.v != 0)
 		tcp_release(r->tcp, client, true);
 }
@@ -144,6 +145,8 @@ static void protocol_error(struct relay *r, struct session *s)
 static void banner_take(struct relay *r, struct session *s, unsigned code)
 {
 	struct shm_backend_local *backend = session_backend(r, s);
+	char line[SESSION_EHLO_MAX + 8];
+	int n;
 
 	hist_add(&backend->latency[SHM_VERB_BANNER], relay_now_us(r) - s->leg_since_us);
 	if (code != 220) {
@@ -170,7 +173,15 @@ static void banner_take(struct relay *r, struct session *s, unsigned code)
 		return;
 	s->leg_state = LEG_S_REEHLO; // a fresh leg for a later mail
 	s->leg_since_ms = env_now_ms(r->env);
-	if (!tcp_tx_write(r->tcp, s->leg, s->ehlo, s->ehlo_len)) {
+	n = snprintf(
+		line,
+		sizeof(line),
+		"%s %.*s\r\n",
+		s->ehlo.helo ? "HELO" : "EHLO",
+		(int)s->ehlo.len,
+		s->ehlo.name
+	);
+	if (!tcp_tx_write(r->tcp, s->leg, line, (uint32_t)n)) {
 		leg_drop(r, s);
 		session_close(r, s, SMTP_OWN_NO_LEG);
 	}

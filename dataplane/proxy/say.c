@@ -59,7 +59,7 @@ void session_close(struct relay *r, struct session *s, enum smtp_own own)
 		struct tcp_conn_id client = s->client;
 
 		session_say(r, s, own);
-		s->client.v = 0;
+		client_forget(r, s);
 		tcp_release(r->tcp, client, true);
 	}
 	s->flags |= SESSION_F_CLOSING;

@@ -17,7 +17,7 @@
 #include "dataplane/smtp/verb.h"
 
 #define SESSION_PENDING_MAX 14       // commands awaiting replies; more wait unread (back-pressure)
-#define SESSION_EHLO_MAX 40          // EHLO line kept for a fresh leg
+#define SESSION_EHLO_MAX 50          // octets of EHLO's argument kept for a fresh leg
 #define SESSION_WINDOW_COMMAND 16384 // receive window in the command phase
 #define SESSION_WINDOW_BODY (256U << 10)
 #define SESSION_RETRY_MS 10           // no buffer: once more
@@ -58,13 +58,22 @@ enum {
 	SESSION_F_MAIL = 1 << 6,    // a transaction is open
 	SESSION_F_EHLO_KEPT = 1 << 7,
 	SESSION_F_SAID_QUIT = 1 << 8,
-	SESSION_F_RETRY = 1 << 9, // waits for a buffer
+	SESSION_F_RETRY = 1 << 9,     // waits for a buffer
+	SESSION_F_LEG_ONLY = 1 << 10, // an abandoned leg: never was a session of a client
 };
 
 struct pending {
 	uint32_t since_us;
 	uint8_t verb; // enum smtp_verb; SMTP_V_COUNT + enum smtp_own for a reply of ours in its
 		      // turn
+};
+
+struct probe {
+	uint32_t request_id;
+	uint32_t connect_us, banner_us, ehlo_us;
+	uint32_t mark_us;
+	uint32_t timeout_ms;
+	uint8_t stage; // enum ctl_probe_stage
 };
 
 struct session {
@@ -92,19 +101,17 @@ struct session {
 	uint16_t reply_code;
 	uint16_t messages;
 	uint16_t recipients, max_recipients;
-	uint32_t request_id; // probes
-	uint8_t ehlo_len, probe_stage, reserved[2];
-	char ehlo[SESSION_EHLO_MAX];
-	uint32_t reserved2;
+	uint32_t client_entry; // of clients.c, 0: not counted
+	union {
+		struct {
+			uint8_t len;
+			bool helo;
+			char name[SESSION_EHLO_MAX];
+		} ehlo;             // what the client said, for a fresh leg
+		struct probe probe; // RELAY_S_PROBE
+	};
 };
 static_assert(sizeof(struct session) <= 256, "part of the 768 bytes an idle session (T7)");
-
-struct probe_times { // of sessions in RELAY_S_PROBE, kept in ehlo[]
-	uint32_t connect_us, banner_us, ehlo_us;
-	uint32_t mark_us;
-	uint32_t timeout_ms;
-};
-static_assert(sizeof(struct probe_times) <= SESSION_EHLO_MAX, "shares the room");
 
 struct relay {
 	struct worker_env *env;
@@ -116,6 +123,8 @@ struct relay {
 	struct session *session;
 	struct idpool ids;
 	struct wheel wheel;
+	struct client_table *clients;
+	const struct client_table **clients_of; // [workers]
 	uint64_t id_count;
 	bool draining;
 	char probe_text[64]; // reply under judgement, else empty
@@ -152,6 +161,25 @@ static inline struct shm_backend_local *session_backend(struct relay *r, const s
 
 // What a line read gave.
 enum line_result { LINE_MORE, LINE_OK, LINE_LONG };
+
+// clients.c
+struct client_table *client_table_new(uint32_t sessions);
+void client_table_free(struct client_table *t);
+size_t client_table_bytes(uint32_t sessions);
+// False when the client has as many sessions open as the limit allows; counts this one otherwise.
+bool client_admit(struct relay *r, struct session *s, uint32_t limit, const struct ip_addr *addr);
+void client_leave(struct relay *r, struct session *s);
+
+// orphan.c
+// The client's connection is no longer the session's.
+void client_forget(struct relay *r, struct session *s);
+// Leaves a leg that is in its greet pause to itself, so that it can end politely. False: no slot.
+bool leg_abandon(struct relay *r, struct session *s);
+
+// accept.c
+// The policy for a client: the service's, or that of the first rule whose network holds it.
+const struct blob_policy *
+policy_for(const struct relay *r, const struct blob_service *service, const struct ip_addr *client);
 
 // relay.c
 const void *

@@ -23,7 +23,7 @@ bool splice_step(struct relay *r, struct session *s)
 	if (s->leg.v == 0) { // the backend's connection ended
 		struct tcp_conn_id client = s->client;
 
-		s->client.v = 0;
+		client_forget(r, s);
 		if (client.v != 0)
 			tcp_abort(r->tcp, client);
 		session_free(r, s);
@@ -46,7 +46,7 @@ bool splice_step(struct relay *r, struct session *s)
 	    tcp_rx_bytes(r->tcp, s->client) == 0 && tcp_rx_bytes(r->tcp, s->leg) == 0) {
 		struct tcp_conn_id client = s->client, leg = s->leg;
 
-		s->client.v = 0;
+		client_forget(r, s);
 		leg_forget(r, s);
 		tcp_release(r->tcp, client, true);
 		tcp_release(r->tcp, leg, true);

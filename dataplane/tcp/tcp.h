@@ -153,6 +153,8 @@ void tcp_rx_drop(struct tcp_stack *stack, struct tcp_conn_id conn, uint32_t n);
 // Bytes this connection may hold (also those moved to its peer's transmit queue); never shrinks the
 // offered window.
 void tcp_rx_window_set(struct tcp_stack *stack, struct tcp_conn_id conn, uint32_t cap);
+// Another user word for later events.
+void tcp_user_set(struct tcp_stack *stack, struct tcp_conn_id conn, uint32_t user);
 // Cap of a's window counts bytes waiting in b's transmit queue and the other way round. b.v = 0
 // unlinks a.
 void tcp_peer_set(struct tcp_stack *stack, struct tcp_conn_id a, struct tcp_conn_id b);

@@ -316,6 +316,11 @@ void tcp_rx_window_set(struct tcp_stack *s, struct tcp_conn_id conn, uint32_t ca
 		window_update(s, p);
 }
 
+void tcp_user_set(struct tcp_stack *s, struct tcp_conn_id conn, uint32_t user)
+{
+	pcb_of(s, conn.v)->user = user;
+}
+
 void tcp_peer_set(struct tcp_stack *s, struct tcp_conn_id a, struct tcp_conn_id b)
 {
 	struct tcp_pcb *pa = pcb_of(s, a.v);

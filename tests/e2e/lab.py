@@ -88,6 +88,7 @@ class Sink:
     def __init__(self, port, addr=HOST4, behave=None, keywords=("PIPELINING", "CHUNKING", "8BITMIME", "SIZE 100000000")):
         sink = self
         self.transcripts, self.bodies, self.lock = [], [], threading.Lock()
+        self.peers = []
         self.born = time.monotonic()
 
         class Handler(socketserver.StreamRequestHandler):
@@ -112,6 +113,7 @@ class Sink:
         verbs, chunks = [], b""
         with self.lock:
             self.transcripts.append(verbs)
+            self.peers.append(h.client_address[0])
         reply = behave("BANNER", self) if behave else None
         say(reply or "220 sink ESMTP")
         while True:

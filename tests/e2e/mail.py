@@ -27,8 +27,8 @@ def send(body, host=VIP4, recipients=("r@example.com",), timeout=60):
 class Raw:
     """A client by hand."""
 
-    def __init__(self, host=VIP4, banner=True):
-        self.s = socket.create_connection((host, 25), timeout=20)
+    def __init__(self, host=VIP4, banner=True, source=None):
+        self.s = socket.create_connection((host, 25), timeout=20, source_address=source and (source, 0))
         self.f = self.s.makefile("rb")
         if banner:
             assert self.reply().startswith("220"), "banner"
