@@ -260,6 +260,11 @@ static void verdict(struct link *link, struct health_backend *b, bool good, uint
 	b->streak = 0;
 	b->changed_ns = now_ns;
 	health_write(link, b);
+	__atomic_store_n(
+		&link->backend_ctl[b->slot].changes,
+		(uint16_t)(link->backend_ctl[b->slot].changes + 1),
+		__ATOMIC_RELEASE
+	);
 	if (good)
 		log_line(LOG_NOTICE, "backend %s/%s is up", b->pool, b->name);
 	else

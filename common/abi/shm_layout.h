@@ -161,10 +161,10 @@ enum shm_health {
 	SHM_HEALTH_MAINTENANCE = 3
 };
 
-struct shm_backend_ctl { // control: rw, dp: ro. Unknown counts as up (control not there yet).
-	uint8_t health;  // enum shm_health
-	uint8_t admin;   // enum blob_admin, by the API; the stricter of this and the blob's holds
-	uint16_t reserved;
+struct shm_backend_ctl {  // control: rw, dp: ro. Unknown counts as up (control not there yet).
+	uint8_t health;   // enum shm_health
+	uint8_t admin;    // enum blob_admin, by the API; the stricter of this and the blob's holds
+	uint16_t changes; // of health, so that none is missed by a worker without traffic
 	uint32_t weight_permille; // of the configured weight: slow start and the like; 0 is read as
 				  // 1000
 };

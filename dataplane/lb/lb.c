@@ -19,7 +19,7 @@ struct lb_slot {
 	int64_t current; // smooth round robin's running weight
 	uint64_t avoid_until_ns;
 	uint32_t failures; // in a row
-	uint8_t health;    // as control told last
+	uint16_t changes;  // of health, as control told last
 };
 
 struct lb {
@@ -174,12 +174,12 @@ static void health_follow(struct lb *lb, const struct lb_view *view, const struc
 {
 	for (uint32_t i = 0; i < c->count; i++) {
 		uint32_t slot = c->first[i].slot;
-		uint8_t health = view->ctl[slot].health;
+		uint16_t changes = view->ctl[slot].changes;
 
-		if (health == lb->slot[slot].health)
+		if (changes == lb->slot[slot].changes)
 			continue;
-		lb->slot[slot].health = health;
-		if (health == SHM_HEALTH_UP)
+		lb->slot[slot].changes = changes;
+		if (view->ctl[slot].health == SHM_HEALTH_UP)
 			lb_report_success(lb, slot);
 	}
 }
