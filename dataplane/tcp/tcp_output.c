@@ -120,11 +120,15 @@ void tcp_output(struct tcp_stack *s, struct tcp_pcb *p)
 void tcp_retransmit_first(struct tcp_stack *s, struct tcp_pcb *p)
 {
 	uint32_t left = pcb_data_end(p) - p->snd_una;
+	uint32_t once =
+		p->snd_max - p->snd_una; // never more than was sent: the window may end there
 	struct tcp_out out = {.seq = p->snd_una, .flags = RTE_TCP_ACK_FLAG | RTE_TCP_PSH_FLAG};
 
 	out.len = segment_limit(s, p);
 	if (out.len > left)
 		out.len = (uint16_t)left;
+	if (out.len > once)
+		out.len = (uint16_t)once;
 	if (out.len == left && (p->flags & TCP_F_FIN_SENT) != 0)
 		out.flags |= RTE_TCP_FIN_FLAG;
 	p->flags &= (uint16_t)~TCP_F_RTT; // Karn
