@@ -10,15 +10,20 @@
 #include <errno.h>
 
 #define PORT_TRIES_PER_WORKER 64
+// Toeplitz is linear: for some keys all ports that differ in their low bits only belong to the same
+// workers. A prime stride changes high and low bits from one try to the next.
+#define PORT_STRIDE 24593U
 
 static bool port_choose(struct tcp_stack *s, struct flow_key *key)
 {
 	uint32_t span = (uint32_t)s->config.local_port_max - s->config.local_port_min + 1;
 	uint32_t start = rng_below(&s->env->rng, span);
 	uint32_t tries = (uint32_t)PORT_TRIES_PER_WORKER * s->env->count;
+	uint32_t stride = span % PORT_STRIDE != 0 ? PORT_STRIDE : 1;
 
 	for (uint32_t i = 0; i < tries && i < span; i++) {
-		key->local_port = (uint16_t)(s->config.local_port_min + (start + i) % span);
+		key->local_port =
+			(uint16_t)(s->config.local_port_min + (start + i * stride) % span);
 		if (net_owner(
 			    s->config.net_shared,
 			    &key->remote,
