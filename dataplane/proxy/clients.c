@@ -56,6 +56,15 @@ size_t client_table_bytes(uint32_t sessions)
 	return entries_for(sessions) * sizeof(struct client_count);
 }
 
+uint32_t client_table_sum(const struct client_table *t)
+{
+	uint32_t sum = 0;
+
+	for (uint32_t i = 0; i < (t->mask + 1) * WAYS; i++)
+		sum += t->entry[i].count;
+	return sum;
+}
+
 // One client: an IPv4 address or an IPv6 /64, at one service.
 static uint64_t key_of(const struct relay *r, uint32_t slot, const struct ip_addr *addr)
 {

@@ -444,7 +444,7 @@ void relay_stop(struct relay *r)
 
 void relay_check(const struct relay *r)
 {
-	uint32_t used = 0, armed = 0;
+	uint32_t used = 0, armed = 0, counted = 0;
 
 	for (uint32_t i = 1; i < r->ids.count; i++) {
 		const struct session *s = &r->session[i];
@@ -453,9 +453,11 @@ void relay_check(const struct relay *r)
 			continue;
 		used++;
 		armed += wheel_is_armed(&s->timer);
+		counted += s->client_entry != 0;
 		BUG_ON(s->id == 0 || (s->client.v == 0 && s->leg.v == 0));
 		BUG_ON(!wheel_is_armed(&s->timer)); // no state without a timer
 		BUG_ON(s->pending_count > SESSION_PENDING_MAX);
 	}
 	BUG_ON(used != r->ids.used || armed != r->wheel.armed);
+	BUG_ON(counted != client_table_sum(r->clients));
 }

@@ -166,12 +166,12 @@ enum line_result { LINE_MORE, LINE_OK, LINE_LONG };
 struct client_table *client_table_new(uint32_t sessions);
 void client_table_free(struct client_table *t);
 size_t client_table_bytes(uint32_t sessions);
+uint32_t client_table_sum(const struct client_table *t); // sessions counted
 // False when the client has as many sessions open as the limit allows; counts this one otherwise.
 bool client_admit(struct relay *r, struct session *s, uint32_t limit, const struct ip_addr *addr);
 void client_leave(struct relay *r, struct session *s);
 
-// orphan.c
-// The client's connection is no longer the session's.
+// orphan.c: the client's connection is no longer the session's.
 void client_forget(struct relay *r, struct session *s);
 // Leaves a leg that is in its greet pause to itself, so that it can end politely. False: no slot.
 bool leg_abandon(struct relay *r, struct session *s);

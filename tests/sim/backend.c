@@ -30,6 +30,7 @@ struct leg {
 	// a delayed reply: while it waits nothing more is read (a tarpit)
 	char reply[512];
 	uint64_t reply_at_ns; // 0: none
+	uint64_t read_at_ns;  // a slow reader goes on then
 	bool close_after;
 };
 
@@ -253,6 +254,7 @@ static void leg_read(struct backend_app *app, struct leg *leg)
 	uint32_t len;
 
 	while (leg->state != L_FREE && leg->reply_at_ns == 0 &&
+	       app->sim->now_ns >= leg->read_at_ns &&
 	       tcp_rx_peek(app->host->tcp, leg->conn, 0, &p, &len)) {
 		uint8_t copy[2048];
 		uint32_t n = len < sizeof(copy) ? len : sizeof(copy);
@@ -277,6 +279,8 @@ static void leg_read(struct backend_app *app, struct leg *leg)
 		}
 		if (leg->state != L_FREE)
 			tcp_rx_drop(app->host->tcp, leg->conn, i);
+		if (leg->state == L_DATA || leg->state == L_BDAT)
+			leg->read_at_ns = app->sim->now_ns + app->plan.read_pause_ms * SIM_MS;
 	}
 }
 
@@ -307,7 +311,8 @@ static void leg_turn(struct backend_app *app, struct leg *leg)
 		return;
 	}
 	leg_read(app, leg);
-	if (leg->state != L_FREE && leg->fin && leg->reply_at_ns == 0)
+	if (leg->state != L_FREE && leg->fin && leg->reply_at_ns == 0 &&
+	    tcp_rx_bytes(app->host->tcp, leg->conn) == 0)
 		leg_finish(app, leg);
 }
 
@@ -327,6 +332,8 @@ static uint32_t backend_next_ms(struct sim_host *host, uint32_t limit_ms)
 	for (unsigned i = 0; i < LEGS_MAX && app->open > 0; i++) {
 		uint64_t at = app->leg[i].reply_at_ns;
 
+		if (at == 0 && app->leg[i].read_at_ns > app->sim->now_ns)
+			at = app->leg[i].read_at_ns;
 		if (app->leg[i].state != L_FREE && at != 0) {
 			uint64_t left =
 				at > app->sim->now_ns ? (at - app->sim->now_ns) / SIM_MS : 0;

@@ -21,11 +21,29 @@ struct box {
 	struct shm_backend_local backend[SIM_WORKERS_MAX][BOX_SLOTS];
 	struct shm_service_local service[SIM_WORKERS_MAX][BOX_SLOTS];
 	struct shm_backend_ctl ctl[BOX_SLOTS];
+	bool (*event)(void *up, const struct ctl_msg *msg);
+	void *event_up;
 };
 
-static bool event_ignore(void *up, const struct ctl_msg *msg)
+static bool event_pass(void *up, const struct ctl_msg *msg)
 {
-	return true;
+	struct box *box = up;
+
+	return box->event != NULL && box->event(box->event_up, msg);
+}
+
+void box_event_set(struct box *box, bool (*event)(void *up, const struct ctl_msg *msg), void *up)
+{
+	box->event = event;
+	box->event_up = up;
+}
+
+void box_command(struct box *box, unsigned worker, const struct ctl_msg *msg)
+{
+	struct worker *w = &box->worker[worker % box->workers];
+
+	w->env.now_ns = box->sim->now_ns;
+	relay_command(w->relay, msg);
 }
 
 static unsigned box_turn(struct sim_host *host)
@@ -33,6 +51,8 @@ static unsigned box_turn(struct sim_host *host)
 	struct box *box = host->app;
 	unsigned work = 0;
 
+	if (host->app_turn != NULL)
+		host->app_turn(host);
 	for (unsigned i = 0; i < box->workers; i++) {
 		box->worker[i].env.now_ns = box->sim->now_ns;
 		work += worker_turn(&box->worker[i]);
@@ -44,6 +64,8 @@ static uint32_t box_next_ms(struct sim_host *host, uint32_t limit_ms)
 {
 	struct box *box = host->app;
 
+	if (host->app_next_ms != NULL)
+		limit_ms = host->app_next_ms(host, limit_ms);
 	for (unsigned i = 0; i < box->workers; i++)
 		limit_ms = worker_next_timer_ms(&box->worker[i], limit_ms);
 	return limit_ms;
@@ -57,6 +79,13 @@ static void box_check(struct sim_host *host)
 		tcp_check(box->worker[i].tcp);
 		relay_check(box->worker[i].relay);
 	}
+}
+
+static void rings_make(struct box *box)
+{
+	for (unsigned from = 0; from < box->workers; from++)
+		for (unsigned to = 0; to < box->workers; to++)
+			box->ring[from][to] = box->in[to][from] = steer_ring_new();
 }
 
 struct box *box_new(struct sim *sim, struct sim_host *host, const struct box_limits *limits)
@@ -78,9 +107,7 @@ struct box *box_new(struct sim *sim, struct sim_host *host, const struct box_lim
 	host->shared = net_shared_new(&shared);
 	box->sim = sim;
 	box->workers = host->queues;
-	for (unsigned from = 0; from < box->workers; from++)
-		for (unsigned to = 0; to < box->workers; to++)
-			box->ring[from][to] = box->in[to][from] = steer_ring_new();
+	rings_make(box);
 	for (unsigned i = 0; i < box->workers; i++) {
 		box->port[i] = (struct sim_port){host, (uint16_t)i};
 		const struct worker_config config = {
@@ -112,13 +139,18 @@ struct box *box_new(struct sim *sim, struct sim_host *host, const struct box_lim
 					.backend_slots = BOX_SLOTS,
 					.service_slots = BOX_SLOTS,
 				},
-			.event = event_ignore,
+			.event = event_pass,
+			.up = box,
+			.client_key = {7, 9},
 			.steer_out = box->ring[i],
 			.steer_in = box->in[i],
 		};
 		if (worker_init(&box->worker[i], &config) != 0)
 			abort();
 	}
+	for (unsigned i = 0; i < box->workers; i++)
+		for (uint16_t k = 0; k < box->workers; k++)
+			relay_neighbor_set(box->worker[i].relay, k, box->worker[k].relay);
 	host->app = box;
 	host->turn = box_turn;
 	host->next_ms = box_next_ms;

@@ -19,6 +19,10 @@ struct box_limits {
 struct box;
 struct box *box_new(struct sim *sim, struct sim_host *host, const struct box_limits *limits);
 void box_free(struct box *box);
+// A command of control to a worker (worker modulo the number of workers).
+void box_command(struct box *box, unsigned worker, const struct ctl_msg *msg);
+// Where the workers' events go; until then they are lost.
+void box_event_set(struct box *box, bool (*event)(void *up, const struct ctl_msg *msg), void *up);
 void box_generation(struct box *box, const struct blob_header *blob);
 void box_dump(const struct box *box);
 bool box_idle(const struct box *box); // no session, connection, slice

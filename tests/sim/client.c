@@ -9,7 +9,9 @@
 #include <stdlib.h>
 
 #define CLIENT_PATIENCE_NS (1800ULL * 1000 * SIM_MS)
+#define CLIENT_BANNER_NS (300ULL * 1000 * SIM_MS)
 #define CLIENT_WINDOW 65536U
+#define EHLO "EHLO client.sim.example\r\n"
 
 enum client_step { C_START, C_BANNER, C_EHLO, C_MAIL, C_RCPT, C_DATA, C_BODY, C_QUIT, C_DONE };
 
@@ -210,7 +212,8 @@ static void client_reply(struct client_app *app, struct client *c, int code)
 			break;
 		}
 		c->step = C_EHLO;
-		client_say(app, c, "EHLO client.sim.example\r\n");
+		if (!c->plan.early)
+			client_say(app, c, EHLO);
 		break;
 	case C_EHLO:
 		if (code == 250)
@@ -317,6 +320,10 @@ static void on_data(void *a, struct tcp_conn_id conn, uint32_t user)
 
 static void on_connect(void *a, struct tcp_conn_id conn, uint32_t user)
 {
+	struct client_app *app = a;
+
+	if (app->client[user].plan.early)
+		client_say(app, &app->client[user], EHLO);
 }
 
 static void on_sent(void *a, struct tcp_conn_id conn, uint32_t user)
@@ -382,9 +389,15 @@ static void clients_turn(struct sim_host *host)
 
 		if (c->step == C_START && app->sim->now_ns >= c->plan.start_ns) {
 			c->step = C_BANNER;
-			c->deadline_ns = app->sim->now_ns + CLIENT_PATIENCE_NS;
+			c->deadline_ns = app->sim->now_ns + CLIENT_BANNER_NS;
 			if (tcp_connect(host->tcp, &args, &c->conn) != 0)
 				sim_fail(app->sim, "client cannot connect", i, 0);
+		} else if (c->step != C_START && c->step != C_DONE &&
+			   app->sim->now_ns > c->deadline_ns && c->step == C_BANNER) {
+			// the box was full and its RST was lost: a client gives up (RFC
+			// 5321 4.5.3.2.1)
+			tcp_abort(host->tcp, c->conn);
+			client_end(app, c, false);
 		} else if (c->step != C_START && c->step != C_DONE &&
 			   app->sim->now_ns > c->deadline_ns) {
 			sim_fail(app->sim, "client waits without end", i, c->step);

@@ -26,6 +26,7 @@ struct client_plan {
 	uint64_t start_ns;
 	unsigned messages, rcpts;
 	bool pipelining, bdat, ipv6;
+	bool early; // says EHLO before the banner
 	enum vanish vanish;
 	unsigned vanish_step; // after so many replies
 };
@@ -44,6 +45,7 @@ void clients_free(struct client_app *app);
 struct backend_plan {
 	bool refuse, silent, banner_421;
 	uint32_t reply_delay_ms, banner_delay_ms;
+	uint32_t read_pause_ms;                      // after 2 KiB of a body: a slow reader
 	uint32_t die_in_body_ppm, die_after_dot_ppm; // per message
 	uint32_t reject_eod_ppm;
 	bool pipelining, chunking;

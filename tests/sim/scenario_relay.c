@@ -7,12 +7,13 @@
 // base.
 
 #include "tests/sim/box.h"
+#include "tests/sim/control.h"
 #include "tests/sim/mail.h"
 #include "tests/sim/scenario.h"
 
 #include <stdlib.h>
 
-#define BACKENDS_MAX 4
+#define BACKENDS_MAX CONTROL_BACKENDS_MAX
 
 struct plot {
 	struct client_app *clients;
@@ -21,13 +22,8 @@ struct plot {
 	struct sim_host *host[BACKENDS_MAX + 1];
 	struct box *box;
 	struct ledger ledger;
-	struct {
-		struct blob_header head;
-		struct blob_listener listener[2];
-		struct blob_service service;
-		struct blob_pool pool;
-		struct blob_backend backend[BACKENDS_MAX];
-	} blob;
+	struct control_blob blob;
+	struct control *control;
 	unsigned mails;
 	bool benign;
 };
@@ -37,7 +33,11 @@ static bool plot_done(void *arg)
 	struct plot *d = arg;
 	struct tcp_usage usage;
 
-	if (!clients_done(d->clients) || !box_idle(d->box))
+	if (!clients_done(d->clients))
+		return false;
+	if (d->control != NULL)
+		control_stop(d->control);
+	if ((d->control != NULL && !control_idle(d->control)) || !box_idle(d->box))
 		return false;
 	for (unsigned i = 0; i <= d->backends; i++) {
 		tcp_usage_get(d->host[i]->tcp, &usage);
@@ -48,38 +48,46 @@ static bool plot_done(void *arg)
 	return true;
 }
 
+static struct blob_policy policy_draw(const struct plot *d, struct rng *rng)
+{
+	return (struct blob_policy){
+		.tls_mode =
+			d->benign && rng_below(rng, 8) == 0 ? BLOB_TLS_PASSTHROUGH : BLOB_TLS_OFF,
+		.bare_lf = (uint8_t)rng_below(rng, 3),
+		.early_talker = d->benign ? BLOB_EARLY_COUNT : (uint8_t)rng_below(rng, 2),
+		.sources = UINT32_MAX,
+	};
+}
+
 static void blob_make(struct plot *d, const struct sim_host *box, struct rng *rng)
 {
-	struct blob_header *h = &d->blob.head;
-	const uint8_t *base = (const uint8_t *)&d->blob;
-
-	*h = (struct blob_header){.magic = BLOB_MAGIC,
-				  .generation = 1,
-				  .length = sizeof(d->blob),
-				  .hostname = "mx.sim.example"};
-	h->listeners = (struct blob_array){(uint32_t)((const uint8_t *)d->blob.listener - base), 2};
-	h->services = (struct blob_array){(uint32_t)((const uint8_t *)&d->blob.service - base), 1};
-	h->pools = (struct blob_array){(uint32_t)((const uint8_t *)&d->blob.pool - base), 1};
-	h->backends = (struct blob_array){(uint32_t)((const uint8_t *)d->blob.backend - base),
-					  d->backends};
-	d->blob.listener[0] = (struct blob_listener){.addr = box->addr4.addr, .port = 25};
-	d->blob.listener[1] = (struct blob_listener){.addr = box->addr6.addr, .port = 25};
-	d->blob.service = (struct blob_service){
+	const struct blob_service service = {
 		.slot = 1,
 		.client_idle_ms = 300000,
 		.data_idle_ms = 180000,
-		.policy =
-			{.tls_mode = d->benign && rng_below(rng, 8) == 0 ? BLOB_TLS_PASSTHROUGH
-									 : BLOB_TLS_OFF},
+		.sessions_per_client =
+			d->benign || rng_below(rng, 4) != 0 ? 0 : 1 + rng_below(rng, 6),
+		.policy = policy_draw(d, rng),
 	};
-	d->blob.pool = (struct blob_pool){
+	const struct blob_pool pool = {
 		.backend_count = d->backends,
 		.scheduler = (uint8_t)rng_below(rng, 2),
 		.connect_timeout_ms = 3000,
-		.banner_timeout_ms = 30000,
+		.banner_timeout_ms = d->benign || rng_below(rng, 2) ? 30000 : 2000,
 		.reply_timeout_ms = 660000,
 		.end_of_data_timeout_ms = 720000,
 	};
+
+	d->blob.head = (struct blob_header){
+		.magic = BLOB_MAGIC,
+		.generation = 1,
+		.length = sizeof(d->blob),
+		.hostname = "mx.sim.example",
+		.backends = {.count = d->backends},
+	};
+	d->blob.listener[0] = (struct blob_listener){.addr = box->addr4.addr, .port = 25};
+	d->blob.listener[1] = (struct blob_listener){.addr = box->addr6.addr, .port = 25};
+	control_blob_fill(&d->blob, &service, &pool);
 }
 
 static struct backend_plan backend_draw(const struct plot *d, struct rng *rng)
@@ -91,6 +99,7 @@ static struct backend_plan backend_draw(const struct plot *d, struct rng *rng)
 			rng_below(rng, 4) == 0 ? rng_below(rng, 6000) : rng_below(rng, 20),
 		.banner_delay_ms = rng_below(rng, 4) == 0 ? rng_below(rng, 8000) : 0,
 		.accept_on_fin = rng_below(rng, 2),
+		.read_pause_ms = rng_below(rng, 4) == 0 ? 1 + rng_below(rng, 200) : 0,
 	};
 
 	if (d->benign)
@@ -152,6 +161,7 @@ static void clients_make(struct sim *sim, struct plot *d, const struct sim_host 
 			.pipelining = rng_below(rng, 2),
 			.bdat = rng_below(rng, 2),
 			.ipv6 = rng_below(rng, 2),
+			.early = rng_below(rng, 8) == 0,
 			.vanish = !d->benign && rng_below(rng, 4) == 0
 					  ? (enum vanish)(1 + rng_below(rng, 3))
 					  : VANISH_NEVER,
@@ -215,6 +225,10 @@ void scenario_relay(struct sim *sim)
 		abort();
 	d->benign = rng_below(rng, 3) == 0;
 	d->backends = 1 + rng_below(rng, BACKENDS_MAX);
+	if (!d->benign && rng_below(rng, 6) == 0)
+		limits.max_sessions = 1 + rng_below(rng, 6);
+	if (!d->benign && rng_below(rng, 6) == 0)
+		limits.max_slices = 96 + rng_below(rng, 200);
 	sim->wire = (struct sim_wire){
 		.loss_ppm = rng_below(rng, 3) * rng_below(rng, 30000),
 		.dup_ppm = rng_below(rng, 2) * rng_below(rng, 20000),
@@ -230,7 +244,10 @@ void scenario_relay(struct sim *sim)
 	backends_make(sim, d);
 	d->box = box_new(sim, box, &limits);
 	blob_make(d, box, rng);
-	box_generation(d->box, &d->blob.head);
+	if (rng_below(rng, 2))
+		d->control = control_new(sim, box, d->box, &d->blob, d->benign);
+	else
+		box_generation(d->box, &d->blob.head);
 	clients_make(sim, d, box);
 	sim_run(sim, plot_done, d);
 	if (sim->failed == NULL)
@@ -247,6 +264,7 @@ void scenario_relay(struct sim *sim)
 	clients_free(d->clients);
 	for (unsigned i = 0; i < d->backends; i++)
 		backend_free(d->backend[i]);
+	control_free(d->control);
 	box_free(d->box);
 	free(d);
 }

@@ -63,6 +63,7 @@ struct sim_host {
 	void (*check)(struct sim_host *host);
 	void (*app_turn)(struct sim_host *host);
 	uint32_t (*app_next_ms)(struct sim_host *host, uint32_t limit_ms);
+	void *app_arg; // of these two, where app is another's
 };
 
 struct sim {

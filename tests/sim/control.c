@@ -1,0 +1,244 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Copyright (c) 2026, the Mailrace authors
+
+// What a control process does to the workers while mail runs: generations that move services, pools
+// and backends about, drains, session lists, probes. Judged: every probe is answered exactly once,
+// with its own id, by the end of its time.
+
+#include "tests/sim/control.h"
+
+#include <stdlib.h>
+
+#define PROBES_MAX 16
+#define PROBE_STAGE_MS 30000
+#define PROBE_LIMIT_NS (100ULL * 1000 * SIM_MS) // connect and three stages
+#define SESSION_LIMIT 200
+
+struct probe_out {
+	uint32_t id; // 0: free
+	uint32_t slot;
+	uint64_t deadline_ns;
+};
+
+struct control {
+	struct sim *sim;
+	struct box *box;
+	struct control_blob blob[2]; // in force and the one before
+	unsigned current, backends;
+	uint64_t next_ns;
+	uint32_t next_id;
+	bool stopped, benign;
+	struct probe_out probe[PROBES_MAX];
+	uint32_t lists_out;
+};
+
+static void arrays_place(struct control_blob *b)
+{
+	const uint8_t *base = (const uint8_t *)b;
+
+	b->head.listeners = (struct blob_array){(uint32_t)((const uint8_t *)b->listener - base), 2};
+	b->head.services = (struct blob_array){(uint32_t)((const uint8_t *)b->service - base), 2};
+	b->head.pools = (struct blob_array){(uint32_t)((const uint8_t *)b->pool - base), 2};
+	b->head.backends.off = (uint32_t)((const uint8_t *)b->backend - base);
+}
+
+// The service, and beside it one without backends that no listener leads to.
+void control_blob_fill(
+	struct control_blob *b,
+	const struct blob_service *service,
+	const struct blob_pool *pool
+)
+{
+	arrays_place(b);
+	b->service[0] = *service;
+	b->pool[0] = *pool;
+	b->service[1] = *service;
+	b->service[1].slot = service->slot + 1;
+	b->service[1].pool = 1;
+	b->pool[1] = *pool;
+	b->pool[1].backend_count = 0;
+}
+
+static void on_probe(struct control *c, const struct ctl_msg *msg)
+{
+	const struct ctl_probe_result *r = &msg->probe_result;
+
+	for (unsigned i = 0; i < PROBES_MAX; i++) {
+		struct probe_out *p = &c->probe[i];
+
+		if (p->id != msg->request_id || p->id == 0)
+			continue;
+		if (p->slot != r->backend_slot || r->code > CTL_PROBE_UNREACHABLE)
+			sim_fail(c->sim, "probe answered for another", p->slot, r->code);
+		if (c->benign && r->code != CTL_PROBE_OK && r->code != CTL_PROBE_TIMEOUT &&
+		    r->code != CTL_PROBE_NO_RESOURCE)
+			sim_fail(c->sim, "probe found a fault that is none", r->code, r->stage);
+		p->id = 0;
+		return;
+	}
+	sim_fail(c->sim, "probe answered that was not asked", msg->request_id, 0);
+}
+
+static bool on_event(void *up, const struct ctl_msg *msg)
+{
+	struct control *c = up;
+
+	if (msg->type == CTL_EVT_PROBE)
+		on_probe(c, msg);
+	else if (msg->type == CTL_EVT_SESSION && msg->session.id == 0)
+		sim_fail(c->sim, "session without an id", 0, 0);
+	else if (msg->type == CTL_EVT_SESSION_END)
+		c->lists_out--;
+	return true;
+}
+
+// Moves everything that has an index; slots stay.
+static void generation_swap(struct control *c)
+{
+	struct rng *rng = &c->sim->rng;
+	const struct control_blob *old = &c->blob[c->current];
+	struct control_blob *b = &c->blob[1 - c->current];
+	unsigned n = c->backends;
+
+	*b = *old;
+	b->head.generation++;
+	b->service[0] = old->service[1];
+	b->service[1] = old->service[0];
+	b->pool[0] = old->pool[1];
+	b->pool[1] = old->pool[0];
+	for (unsigned i = 0; i < 2; i++) {
+		b->service[i].pool = 1 - b->service[i].pool;
+		b->listener[i].service = 1 - old->listener[i].service;
+	}
+	for (unsigned i = 0; i < n; i++) {
+		b->backend[i] = old->backend[(i + 1) % n];
+		b->backend[i].weight = 1 + rng_below(rng, 5);
+		b->backend[i].pool = 1 - b->backend[i].pool;
+	}
+	c->current = 1 - c->current;
+	box_generation(c->box, &b->head);
+	memset(&c->blob[1 - c->current], 0xa5, sizeof(*b)); // nobody may look at it any more
+}
+
+static void drain_flip(struct control *c)
+{
+	struct shm_backend_ctl *ctl = box_backend_ctl(c->box);
+	uint32_t kept = 1 + rng_below(&c->sim->rng, c->backends);
+
+	for (uint32_t slot = 1; slot <= c->backends; slot++)
+		ctl[slot].admin = slot != kept && rng_below(&c->sim->rng, 2) ? BLOB_ADMIN_DRAIN
+									     : BLOB_ADMIN_ENABLED;
+}
+
+static void probe_order(struct control *c)
+{
+	const struct control_blob *b = &c->blob[c->current];
+	uint32_t index = rng_below(&c->sim->rng, c->backends);
+	struct ctl_msg msg = {.type = CTL_CMD_PROBE};
+
+	for (unsigned i = 0; i < PROBES_MAX; i++) {
+		if (c->probe[i].id != 0)
+			continue;
+		msg.request_id = ++c->next_id;
+		msg.probe = (struct ctl_probe){
+			.backend_slot = b->backend[index].slot,
+			.backend_index = index,
+			.generation = b->head.generation - (rng_below(&c->sim->rng, 16) == 0),
+			.timeout_ms = PROBE_STAGE_MS,
+			.connect_timeout_ms = 3000,
+		};
+		c->probe[i] = (struct probe_out
+		){msg.request_id, msg.probe.backend_slot, c->sim->now_ns + PROBE_LIMIT_NS};
+		box_command(c->box, rng_below(&c->sim->rng, SIM_WORKERS_MAX), &msg);
+		return;
+	}
+}
+
+static void list_order(struct control *c)
+{
+	struct ctl_msg msg = {.type = CTL_CMD_SESSION_LIST, .request_id = ++c->next_id};
+
+	msg.session_list.cursor = rng_below(&c->sim->rng, SESSION_LIMIT);
+	msg.session_list.limit = rng_below(&c->sim->rng, SESSION_LIMIT);
+	c->lists_out++;
+	box_command(c->box, rng_below(&c->sim->rng, SIM_WORKERS_MAX), &msg);
+	if (c->lists_out != 0)
+		sim_fail(c->sim, "session list without an end", c->lists_out, 0);
+}
+
+static void control_turn(struct sim_host *host)
+{
+	struct control *c = host->app_arg;
+
+	for (unsigned i = 0; i < PROBES_MAX; i++)
+		if (c->probe[i].id != 0 && c->sim->now_ns > c->probe[i].deadline_ns)
+			sim_fail(c->sim, "probe never answered", c->probe[i].id, 0);
+	if (c->stopped || c->sim->now_ns < c->next_ns)
+		return;
+	c->next_ns = c->sim->now_ns + (1 + rng_below(&c->sim->rng, 400)) * SIM_MS;
+	switch (rng_below(&c->sim->rng, 4)) {
+	case 0:
+		generation_swap(c);
+		break;
+	case 1:
+		drain_flip(c);
+		break;
+	case 2:
+		probe_order(c);
+		break;
+	default:
+		list_order(c);
+		break;
+	}
+}
+
+static uint32_t control_next_ms(struct sim_host *host, uint32_t limit_ms)
+{
+	const struct control *c = host->app_arg;
+	uint64_t left = c->next_ns > c->sim->now_ns ? (c->next_ns - c->sim->now_ns) / SIM_MS : 0;
+
+	return !c->stopped && left < limit_ms ? (uint32_t)left : limit_ms;
+}
+
+struct control *control_new(
+	struct sim *sim,
+	struct sim_host *host,
+	struct box *box,
+	const struct control_blob *first,
+	bool benign
+)
+{
+	struct control *c = calloc(1, sizeof(*c));
+
+	if (c == NULL)
+		abort();
+	c->sim = sim;
+	c->box = box;
+	c->benign = benign;
+	c->blob[0] = *first;
+	c->backends = first->head.backends.count;
+	host->app_arg = c;
+	host->app_turn = control_turn;
+	host->app_next_ms = control_next_ms;
+	box_event_set(box, on_event, c);
+	box_generation(box, &c->blob[0].head);
+	return c;
+}
+
+void control_stop(struct control *c)
+{
+	c->stopped = true;
+}
+
+bool control_idle(const struct control *c)
+{
+	for (unsigned i = 0; i < PROBES_MAX; i++)
+		if (c->probe[i].id != 0)
+			return false;
+	return true;
+}
+
+void control_free(struct control *c)
+{
+	free(c);
+}
