@@ -41,6 +41,8 @@ static json_t *status_dataplane(const struct control *c)
 	set_uint(o, "sessions", sessions);
 	set_uint(o, "max_sessions", h->max_sessions);
 	set_uint(o, "session_bytes", h->session_bytes);
+	set_uint(o, "buffers_total", h->buffers_total);
+	set_uint(o, "buffers_in_use", h->buffers_in_use);
 	return o;
 }
 

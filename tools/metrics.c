@@ -186,6 +186,13 @@ void metrics_write(const struct shm_view *view, FILE *out)
 		"# HELP mailrace_generation Configuration in force.\n# TYPE mailrace_generation "
 		"gauge\n");
 	fprintf(out, "mailrace_generation %" PRIu64 "\n", view->header->generation);
+	fprintf(out,
+		"# HELP mailrace_buffers Packet buffers.\n# TYPE mailrace_buffers gauge\n"
+		"mailrace_buffers %" PRIu32 "\n"
+		"# HELP mailrace_buffers_in_use Packet buffers in use, receive rings included.\n"
+		"# TYPE mailrace_buffers_in_use gauge\nmailrace_buffers_in_use %" PRIu32 "\n",
+		view->header->buffers_total,
+		view->header->buffers_in_use);
 	control_age_write(view, out);
 	metrics_backends_write(view, out);
 }

@@ -60,6 +60,8 @@ struct shm_header {
 	uint64_t session_bytes; // reserved for sessions: tables, lists and slabs included (T7)
 	uint64_t control_heartbeat_ns; // CLOCK_MONOTONIC of control's last turn, 0: never attached;
 				       // the age of the health view, dp: rw, others: ro
+	uint32_t buffers_total, buffers_in_use; // of all pools; those in receive rings count as in
+						// use, dp: rw (main thread), others: ro
 	struct shm_dir_entry dir[SHM_DIR_ENTRIES];
 };
 
@@ -77,7 +79,6 @@ struct shm_worker { // dp: rw (its worker), others: ro
 	uint64_t seen_generation;
 	uint64_t events_lost;
 	uint32_t sessions, connections, half_open, time_wait;
-	uint32_t mbufs_in_use, mbufs_total, slabs_in_use, slabs_total;
 	uint32_t longest_turn_us;
 	uint32_t reserved[3];
 };

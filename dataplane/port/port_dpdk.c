@@ -199,6 +199,17 @@ int port_pools_init(const struct cfg *cfg, struct port_pools *ret, const char **
 	return 0;
 }
 
+void port_pools_count(const struct port_pools *pools, uint32_t *ret_total, uint32_t *ret_in_use)
+{
+	const struct rte_mempool *const all[] = {pools->pool, pools->small_pool, pools->ref_pool};
+
+	*ret_total = *ret_in_use = 0;
+	for (unsigned i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
+		*ret_total += all[i]->size;
+		*ret_in_use += rte_mempool_in_use_count(all[i]);
+	}
+}
+
 static uint16_t id_of(const char *device)
 {
 	char name[128];

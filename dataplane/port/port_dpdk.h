@@ -26,6 +26,8 @@ int port_eal_init(const struct cfg *cfg, const char **ret_reason);
 uint32_t port_buffers_reserved(const struct cfg *cfg);
 // Pools for all workers.
 int port_pools_init(const struct cfg *cfg, struct port_pools *ret, const char **ret_reason);
+// Buffers of all pools: all, and those in use now (main thread, costs microseconds).
+void port_pools_count(const struct port_pools *pools, uint32_t *ret_total, uint32_t *ret_in_use);
 // Configures and starts every port of the configuration: info[] in their order.
 int port_start(
 	const struct cfg *cfg,

@@ -12,7 +12,7 @@ import struct
 import subprocess
 import time
 
-from lab import HOST4, NET4, VIP4, Control, Lab, Sink, attach, wait_for
+from lab import DIRECTORY, HOST4, NET4, VIP4, Control, Lab, Sink, attach, wait_for
 from mail import Raw, body_of, quiet, send
 
 MAIL = b"a: b\r\n\r\nc\r\n"
@@ -254,7 +254,7 @@ def case_a_hostile_control_process_stops_no_mail():
                         pass
                 memory = mmap.mmap(fds[1], 0)
                 for i in range(5):  # whole again for each one that attaches
-                    kind, _, off, _ = struct.unpack_from("<IIQQ", memory, 128 + 24 * i)
+                    kind, _, off, _ = struct.unpack_from("<IIQQ", memory, DIRECTORY + 24 * i)
                     sections[kind] = off
                 health, state, arena = sections[16], sections[20], sections[19]
                 blob = bytearray(memory[arena:arena + 4096])

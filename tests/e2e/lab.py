@@ -19,6 +19,7 @@ NET4, NET6 = "10.77.0.", "fd77::"
 VIP4, VIP6 = NET4 + "25", NET6 + "25"
 HOST4, HOST6 = NET4 + "1", NET6 + "1"
 BUILD = "build/gcc"
+DIRECTORY = 136  # of a segment, after the header's fields
 
 
 def sh(*cmd):
@@ -57,7 +58,7 @@ class Stats:
         self.max_sessions, self.session_bytes = struct.unpack_from("<QQ", self.map, 104)
         self.dir = {}
         for i in range(32):
-            kind, count, off, stride = struct.unpack_from("<IIQQ", self.map, 128 + 24 * i)
+            kind, count, off, stride = struct.unpack_from("<IIQQ", self.map, DIRECTORY + 24 * i)
             self.dir[kind] = (count, off, stride)
         _, off, stride = self.dir[1]
         self.names = []
@@ -72,6 +73,9 @@ class Stats:
 
     def current_generation(self):
         return struct.unpack_from("<Q", self.map, 80)[0]
+
+    def buffers_in_use(self):
+        return struct.unpack_from("<I", self.map, DIRECTORY - 4)[0]
 
     def sessions(self):
         _, off, stride = self.dir[2]
