@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Copyright (c) 2026, the Mailrace authors
+
+// Rise and fall, one probe at a time, what restarts keep; the workers' side is played here.
+
+#include "controlplane/health.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define SECOND 1000000000ULL
+
+static struct {
+	struct blob_header head;
+	struct blob_backend backend[2];
+} blob;
+static struct cfg_backend backends[2] = {{.name = "a"}, {.name = "b"}};
+static struct cfg_pool pool = {
+	.name = "p",
+	.probe = {.enabled = true, .interval_ms = 5000, .timeout_ms = 1000, .rise = 2, .fall = 3},
+	.connect_timeout_ms = 3000,
+	.backends = backends,
+	.backend_count = 2,
+};
+static struct cfg cfg = {.pools = &pool, .pool_count = 1};
+static struct shm_backend_ctl ctl[8];
+static struct ctl_ring *ring;
+static struct link dataplane;
+
+static int setup(void **state)
+{
+	ring = aligned_alloc(64, sizeof(*ring));
+	if (ring == NULL)
+		return -1;
+	memset(ring, 0, sizeof(*ring));
+	memset(ctl, 0, sizeof(ctl));
+	blob.head.generation = 5;
+	blob.head.backends = (struct blob_array){offsetof(typeof(blob), backend), 2};
+	for (unsigned i = 0; i < 2; i++) {
+		blob.backend[i].slot = i + 3;
+		memcpy(blob.backend[i].name, backends[i].name, sizeof(blob.backend[i].name));
+	}
+	dataplane = (struct link){
+		.at = {.fd = 0, .boot_id = 77},
+		.workers = 1,
+		.backend_slots = 8,
+		.commands = {ring},
+		.backend_ctl = ctl,
+		.blob = &blob.head,
+	};
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	free(ring);
+	return 0;
+}
+
+// The next order on the ring, answered with code.
+static bool answer(struct health *h, enum ctl_probe_result_code code, uint64_t now)
+{
+	struct ctl_msg order, msg = {.type = CTL_EVT_PROBE};
+
+	if (ctl_ring_get(ring, &order) != CTL_RING_MSG)
+		return false;
+	assert_int_equal(order.type, CTL_CMD_PROBE);
+	assert_int_equal(order.probe.generation, 5);
+	assert_int_equal(blob.backend[order.probe.backend_index].slot, order.probe.backend_slot);
+	msg.request_id = order.request_id;
+	msg.probe_result.backend_slot = order.probe.backend_slot;
+	msg.probe_result.code = (uint16_t)code;
+	health_result(h, &dataplane, &msg, now);
+	return true;
+}
+
+static void rise_and_fall(void **state)
+{
+	struct health *h = health_new();
+	static const struct {
+		enum ctl_probe_result_code code;
+		enum shm_health then;
+	} steps[] = {
+		{CTL_PROBE_OK, SHM_HEALTH_UP}, // it counted as up already: the first one is enough
+		{CTL_PROBE_REFUSED, SHM_HEALTH_UP},
+		{CTL_PROBE_REFUSED, SHM_HEALTH_UP},
+		{CTL_PROBE_OK, SHM_HEALTH_UP}, // breaks the row
+		{CTL_PROBE_TIMEOUT, SHM_HEALTH_UP},
+		{CTL_PROBE_CLOSED, SHM_HEALTH_UP},
+		{CTL_PROBE_NO_RESOURCE, SHM_HEALTH_UP}, // says nothing
+		{CTL_PROBE_BANNER, SHM_HEALTH_DOWN},
+		{CTL_PROBE_OK, SHM_HEALTH_DOWN},
+		{CTL_PROBE_EHLO, SHM_HEALTH_DOWN},
+		{CTL_PROBE_OK, SHM_HEALTH_DOWN},
+		{CTL_PROBE_OK, SHM_HEALTH_UP},
+	};
+	uint64_t now = 100 * SECOND;
+
+	backends[1].weight = 0;
+	blob.head.backends.count = pool.backend_count = 1;
+	assert_int_equal(health_configure(h, &cfg, &dataplane, now), 0);
+	for (unsigned i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
+		health_run(h, &dataplane, now);
+		assert_true(health_is_waiting(h));
+		health_run(h, &dataplane, now + 4 * SECOND); // one at a time
+		assert_true(answer(h, steps[i].code, now));
+		assert_false(health_is_waiting(h));
+		health_run(h, &dataplane, now + 4 * SECOND); // and one an interval
+		assert_false(answer(h, CTL_PROBE_REFUSED, now));
+		assert_int_equal(ctl[3].health, steps[i].then);
+		now += 5 * SECOND;
+	}
+	assert_int_equal(ctl[3].changes, 3);
+	assert_int_equal(health_at(h, 0)->ok, 5);
+	assert_int_equal(health_at(h, 0)->failed, 6);
+	blob.head.backends.count = pool.backend_count = 2;
+	health_free(h);
+}
+
+static void what_is_late_or_foreign_counts_for_nothing(void **state)
+{
+	struct health *h = health_new();
+	struct ctl_msg msg = {.type = CTL_EVT_PROBE, .request_id = 0};
+	uint64_t now = 100 * SECOND;
+
+	assert_int_equal(health_configure(h, &cfg, &dataplane, now), 0);
+	health_result(h, &dataplane, &msg, now); // nobody asked
+	health_run(h, &dataplane, now);
+	now += 60 * SECOND; // lost on the way
+	health_run(h, &dataplane, now);
+	assert_true(answer(h, CTL_PROBE_REFUSED, now)); // the lost one's answer
+	assert_int_equal(health_at(h, 0)->failed, 0);
+	assert_true(answer(h, CTL_PROBE_OK, now));
+	assert_true(answer(h, CTL_PROBE_OK, now));
+	assert_int_equal(health_at(h, 0)->ok + health_at(h, 1)->ok, 2);
+	health_free(h);
+}
+
+static void restarts_keep_what_is_known(void **state)
+{
+	struct health *h = health_new();
+	uint64_t now = 100 * SECOND;
+
+	ctl[3].health = SHM_HEALTH_DOWN; // told by a control process before us
+	ctl[3].admin = BLOB_ADMIN_DRAIN;
+	ctl[4].health = 200; // no value at all
+	ctl[4].admin = 200;
+	assert_int_equal(health_configure(h, &cfg, &dataplane, now), 0);
+	assert_int_equal(health_find(h, "p", "a")->health, SHM_HEALTH_DOWN);
+	assert_int_equal(health_find(h, "p", "a")->admin, BLOB_ADMIN_DRAIN);
+	assert_int_equal(health_find(h, "p", "b")->health, SHM_HEALTH_UNKNOWN);
+	assert_int_equal(ctl[4].admin, BLOB_ADMIN_ENABLED);
+	assert_null(health_find(h, "q", "a"));
+	// another dataplane: new segment, other slots
+	memset(ctl, 0, sizeof(ctl));
+	dataplane.at.boot_id = 78;
+	blob.backend[0].slot = 6;
+	assert_int_equal(health_configure(h, &cfg, &dataplane, now), 0);
+	assert_int_equal(ctl[6].health, SHM_HEALTH_DOWN);
+	assert_int_equal(ctl[6].admin, BLOB_ADMIN_DRAIN);
+	health_admin_set(&dataplane, health_at(h, 0), BLOB_ADMIN_ENABLED);
+	assert_int_equal(ctl[6].admin, BLOB_ADMIN_ENABLED);
+	// the probe is taken out of the file: counts as up
+	pool.probe.enabled = false;
+	assert_int_equal(health_configure(h, &cfg, &dataplane, now), 0);
+	assert_int_equal(ctl[6].health, SHM_HEALTH_UNKNOWN);
+	pool.probe.enabled = true;
+	health_free(h);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(rise_and_fall, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			what_is_late_or_foreign_counts_for_nothing, setup, teardown
+		),
+		cmocka_unit_test_setup_teardown(restarts_keep_what_is_known, setup, teardown),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
