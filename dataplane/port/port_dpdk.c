@@ -96,12 +96,61 @@ static bool is_vdev(const char *device)
 	return strncmp(device, "net_", 4) == 0;
 }
 
+// Of all page sizes together.
+static uint64_t hugepages_free_bytes(void)
+{
+	static const char *const sizes[] = {"2048", "1048576"}; // KiB, of x86-64
+	uint64_t sum = 0;
+
+	for (unsigned i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+		unsigned long long pages = 0;
+		char path[96];
+		FILE *f;
+
+		snprintf(
+			path,
+			sizeof(path),
+			"/sys/kernel/mm/hugepages/hugepages-%skB/free_hugepages",
+			sizes[i]
+		);
+		f = fopen(path, "re");
+		if (f == NULL)
+			continue;
+		if (fscanf(f, "%llu", &pages) == 1)
+			sum += pages * strtoull(sizes[i], NULL, 10) << 10;
+		fclose(f);
+	}
+	return sum;
+}
+
+// EAL's own text would not say what to do.
+static int hugepages_check(const struct cfg *cfg, const char **ret_reason)
+{
+	uint64_t free_bytes = hugepages_free_bytes();
+
+	if (cfg->dataplane.hugepages_bytes <= free_bytes)
+		return 0;
+	snprintf(
+		fail_text,
+		sizeof(fail_text),
+		"dataplane.hugepages wants %llu MiB, %llu MiB are free: raise vm.nr_hugepages "
+		"(sysctl), or use dataplane.memory instead",
+		(unsigned long long)(cfg->dataplane.hugepages_bytes >> 20),
+		(unsigned long long)(free_bytes >> 20)
+	);
+	*ret_reason = fail_text;
+	return -ENOMEM;
+}
+
 int port_eal_init(const struct cfg *cfg, const char **ret_reason)
 {
 	char text[256];
 	bool pci = false;
 	int err;
 
+	err = hugepages_check(cfg, ret_reason);
+	if (err < 0)
+		return err;
 	arg_add("mailrace-dataplane");
 	arg_add("--no-telemetry");
 	arg_add("--iova-mode=va");

@@ -81,6 +81,45 @@ def case_wrong_starts_are_refused_with_reasons():
         assert lab.proc.poll() is None
 
 
+def case_hugepages():
+    """Mail on hugepages where the kernel gives some to this test; a clear refusal where it does not."""
+    start_fails(lambda c: c.replace('memory = "384M"', 'hugepages = "900G"'),
+                ["dataplane.hugepages wants 921600 MiB", "are free", "vm.nr_hugepages"], 71)
+    knob = "/proc/sys/vm/nr_hugepages"
+    with open(knob, encoding="ascii") as f:
+        before = int(f.read())
+
+    def pages(name):
+        with open("/proc/meminfo", encoding="ascii") as f:
+            return int(re.search(r"HugePages_%s:\s+(\d+)" % name, f.read()).group(1))
+    wanted = 128
+    try:
+        try:
+            with open(knob, "w", encoding="ascii") as f:
+                f.write("%d" % (before + wanted))
+        except OSError as e:
+            print("no hugepages to be had here (%s): the refusal alone was tested" % e)
+            return
+        free = pages("Free")
+        if free < wanted:
+            print("no hugepages to be had here (%d free): the refusal alone was tested" % free)
+            return
+        lab = Lab("af_packet", workers=2)
+        lab.write_config(lab.config.replace('memory = "384M"', 'hugepages = "%dM"' % (2 * wanted)))
+        with lab:
+            sink = Sink(2525)
+            assert pages("Free") < free, "the memory comes from hugepages"
+            for _ in range(20):
+                send(b"a: b\r\n\r\n" + b"c" * 70 + b"\r\n")
+            assert len(sink.bodies) == 20
+            quiet(lab)
+        assert pages("Free") == free, "and is given back"
+    finally:
+        if pages("Total") != before:
+            with open(knob, "w", encoding="ascii") as f:
+                f.write("%d" % before)
+
+
 def case_readers_cannot_write_the_statistics():
     with Lab() as lab:
         again = os.open("/proc/self/fd/%d" % lab.stats.fd, os.O_RDWR)  # as the owner; others are kept out by the mode
