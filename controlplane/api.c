@@ -13,10 +13,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
+#include "common/unix_listen.h"
 #include "common/user.h"
 #include "controlplane/sessions.h"
 #include "controlplane/show.h"
@@ -268,38 +267,6 @@ static void completed(
 	*state = NULL;
 }
 
-static int socket_open(struct api *api, bool groups)
-{
-	struct sockaddr_un addr = {.sun_family = AF_UNIX};
-	struct stat st;
-	int fd, probe;
-
-	if (strlen(api->path) >= sizeof(addr.sun_path))
-		return -ENAMETOOLONG;
-	memcpy(addr.sun_path, api->path, strlen(api->path) + 1);
-	if (lstat(api->path, &st) == 0) {
-		if (!S_ISSOCK(st.st_mode))
-			return -ENOTSOCK;
-		probe = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-		fd = connect(probe, (const struct sockaddr *)&addr, sizeof(addr));
-		close(probe);
-		if (fd == 0)
-			return -EADDRINUSE;
-		unlink(api->path); // nobody listens any more
-	}
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd < 0)
-		return -errno;
-	if (bind(fd, (const struct sockaddr *)&addr, sizeof(addr)) < 0 ||
-	    chmod(api->path, groups ? 0666 : 0600) < 0 || listen(fd, 32) < 0) {
-		int err = -errno;
-
-		close(fd);
-		return err;
-	}
-	return fd;
-}
-
 static bool daemon_start(struct api *api)
 {
 	const union MHD_DaemonInfo *info;
@@ -345,9 +312,9 @@ struct api *api_open(struct control *c, const char **ret_reason)
 	} else if (!group_find(c->cfg->control.admin_group, &api->admin_group)) {
 		*ret_reason = "control.admin_group: no such group";
 	} else {
-		api->listen_fd = socket_open(
-			api, api->read_group != USER_NO_ID || api->admin_group != USER_NO_ID
-		);
+		bool groups = api->read_group != USER_NO_ID || api->admin_group != USER_NO_ID;
+
+		api->listen_fd = unix_listen(api->path, SOCK_STREAM, groups ? 0666 : 0600);
 		if (api->listen_fd == -EADDRINUSE)
 			*ret_reason = "another control process is running on this socket";
 		else if (api->listen_fd == -ENOTSOCK)

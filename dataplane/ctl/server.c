@@ -12,75 +12,26 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "common/abi/sock.h"
 #include "common/log.h"
+#include "common/unix_listen.h"
 #include "common/user.h"
 
 #define REQUESTS_A_RUN 8
 #define REQUEST_WAIT_MS 20
 
-static int address_of(const char *path, struct sockaddr_un *ret)
-{
-	*ret = (struct sockaddr_un){.sun_family = AF_UNIX};
-	if (strlen(path) >= sizeof(ret->sun_path))
-		return -ENAMETOOLONG;
-	memcpy(ret->sun_path, path, strlen(path) + 1);
-	return 0;
-}
-
-// Nobody answers there any more: take it away. Anything but a socket stays (connect() to a plain
-// file is refused too).
-static int stale_remove(const struct sockaddr_un *addr)
-{
-	struct stat st;
-	int err = 0;
-	int fd;
-
-	if (lstat(addr->sun_path, &st) < 0)
-		return errno == ENOENT ? 0 : -errno;
-	if (!S_ISSOCK(st.st_mode))
-		return -ENOTSOCK;
-	fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-	if (fd < 0)
-		return -errno;
-	if (connect(fd, (const struct sockaddr *)addr, sizeof(*addr)) == 0)
-		err = -EADDRINUSE;
-	else if (errno == ECONNREFUSED)
-		unlink(addr->sun_path);
-	close(fd);
-	return err;
-}
-
 int server_open(struct server *server, const char *path)
 {
-	struct sockaddr_un addr;
-	int fd, err = address_of(path, &addr);
+	int fd = unix_listen(path, SOCK_SEQPACKET, 0666);
 
 	*server = (struct server){
-		.listen_fd = -1,
+		.listen_fd = fd,
 		.control_fd = -1,
 		.users = {USER_NO_ID, USER_NO_ID, USER_NO_ID, USER_NO_ID},
 	};
-
-	if (err == 0)
-		err = stale_remove(&addr);
-	if (err < 0)
-		return err;
-	fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd < 0)
-		return -errno;
-	if (bind(fd, (const struct sockaddr *)&addr, sizeof(addr)) < 0 || chmod(path, 0666) < 0 ||
-	    listen(fd, 16) < 0) {
-		err = -errno;
-		close(fd);
-		return err;
-	}
-	server->listen_fd = fd;
-	return 0;
+	return fd < 0 ? fd : 0;
 }
 
 static bool is_allowed(const struct server *server, int fd, uint32_t role)

@@ -37,7 +37,7 @@ SYSTEM = [
                  "dataplane/main.c", "tests/", "tools/bench/"]),
     (r"mbedtls/.*", ["tls/", "tests/"]),
     (r"libconfig\.h", ["config/cfg_read.h"]),
-    (r"sys/(socket|un)\.h|netinet/.*", ["controlplane/", "tools/", "dataplane/ctl/", "common/abi/attach.c", "common/user.c",
+    (r"sys/(socket|un)\.h|netinet/.*", ["controlplane/", "tools/", "dataplane/ctl/", "common/abi/attach.c", "common/unix_listen.c", "common/user.c",
                                            "tests/"]),
 ]
 PURE = ("dataplane/net/", "dataplane/tcp/", "dataplane/smtp/", "dataplane/lb/", "dataplane/proxy/", "dataplane/turn.c")
