@@ -9,6 +9,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/abi/hist.h"
+
+#define BANNERS_LEARNED 20
+#define BANNER_PATIENCE_MS 270000 // a client waits five minutes (RFC 5321 4.5.3.2.2)
+
 static struct wheel_entry *timer_entry(void *owner, uint32_t idx)
 {
 	return &((struct relay *)owner)->session[idx].timer;
@@ -177,6 +182,21 @@ void session_touch(struct relay *r, struct session *s)
 	s->touched_ms = env_now_ms(r->env);
 }
 
+// A backend that is known to greet late is waited for: leaving early is what servers hold against
+// an address ("Waiting").
+static uint32_t banner_timeout(const struct relay *r, const struct session *s, uint32_t configured)
+{
+	const struct shm_hist *h =
+		&r->config.shm.backends[s->backend_slot].latency[SHM_VERB_BANNER];
+	uint64_t learned = 0;
+
+	if (h->count >= BANNERS_LEARNED)
+		learned = hist_quantile_us(h, 0.99) / 1000;
+	if (learned > BANNER_PATIENCE_MS)
+		learned = BANNER_PATIENCE_MS;
+	return learned > configured ? (uint32_t)learned : configured;
+}
+
 static uint32_t pool_timeout(const struct relay *r, const struct session *s)
 {
 	const struct blob_service *service = service_at(r, s->service_slot);
@@ -189,7 +209,7 @@ static uint32_t pool_timeout(const struct relay *r, const struct session *s)
 	if (s->leg_state == LEG_S_CONNECTING)
 		return pool->connect_timeout_ms + 1000; // TCP's own limit comes first
 	if (s->leg_state == LEG_S_BANNER)
-		return pool->banner_timeout_ms;
+		return banner_timeout(r, s, pool->banner_timeout_ms);
 	body = s->pending_count > 0 && s->pending_verb[s->pending_head] == SMTP_V_BODY;
 	return body ? pool->end_of_data_timeout_ms : pool->reply_timeout_ms;
 }

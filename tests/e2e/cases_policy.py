@@ -135,6 +135,21 @@ def case_a_greet_pause_is_never_cut_short():
         quiet(lab)
 
 
+def case_a_late_greeting_is_learned():
+    """What a backend's greetings take is learned from the legs that were given up, and waited for from then on."""
+    with Lab(extra='banner_timeout = "1s";') as lab:
+        sink = Sink(2525, behave=lambda verb, s: time.sleep(2) if verb == "BANNER" else None)
+        clients = [Raw() for _ in range(25)]
+        for c in clients:
+            assert c.ask("EHLO me.example").startswith("421"), "given up after a second"
+            c.close()
+        wait_for("the greetings", lambda: len(sink.transcripts) == 25 and all(t == ["QUIT"] for t in sink.transcripts), 10)
+        send(b"a: b\r\n\r\nc\r\n")
+        assert len(sink.bodies) == 1
+        quiet(lab)
+        sink.close()
+
+
 def case_bare_line_ends_by_policy():
     body = b"a: b\r\n\r\none\ntwo\rthree\r\n..dots\r\n"
     for policy, stored in (("restuff", b"a: b\r\n\r\none\r\ntwo\r\nthree\r\n.dots\r\n"), ("pass", b"a: b\r\n\r\none\ntwo\rthree\r\n.dots\r\n")):

@@ -5,13 +5,16 @@
 import concurrent.futures
 import mmap
 import os
+import pwd
 import random
 import re
 import signal
+import struct
+import socket
 import subprocess
 import time
 
-from lab import HOST4, VIP4, Lab, Sink, wait_for
+from lab import HOST4, VIP4, Control, Lab, Sink, Stats, attach, wait_for
 from mail import Raw, body_of, quiet, send
 
 
@@ -79,6 +82,66 @@ def case_wrong_starts_are_refused_with_reasons():
         assert run.returncode == 69 and "another dataplane" in run.stderr, run.stderr
         Lab.stop.__get__(lab)
         assert lab.proc.poll() is None
+
+
+def status_of(proc, key):
+    with open("/proc/%d/status" % proc.pid, encoding="ascii") as f:
+        return re.search(r"(?m)^%s:\s+(.*)$" % key, f.read()).group(1).split()
+
+
+def case_own_users_without_privileges():
+    for port in ("tap", "af_packet"):
+        lab = Lab(port)
+        lab.config = lab.config.replace("socket = \"%s\"" % lab.socket, 'user = "daemon"; socket = "%s"' % lab.socket, 1)
+        lab.config = lab.config.replace("control = {", 'control = { user = "nobody";', 1)
+        lab.write_config(lab.config)
+        os.chmod(lab.dir, 0o777)
+        with lab, Control(lab) as control:
+            sink = Sink(2525)
+            send(b"a: b\r\n\r\nc\r\n")
+            assert len(sink.bodies) == 1 and control.backends()["b0"]["messages_total"] == 1
+            for proc, uid in ((lab.proc, pwd.getpwnam("daemon").pw_uid), (control.proc, pwd.getpwnam("nobody").pw_uid)):
+                assert status_of(proc, "Uid") == [str(uid)] * 4 and status_of(proc, "NoNewPrivs") == ["1"]
+                assert int(status_of(proc, "CapEff")[0], 16) == 0 and int(status_of(proc, "CapPrm")[0], 16) == 0
+            lab.write_config(lab.config.replace("weight = 1", "weight = 2"))
+            assert control.run("reload")[0] == 0
+            seen = control.read_log().count("attached to")
+            lab.proc.terminate()  # and again, as these users
+            lab.proc.wait(10)
+            lab.restart()
+            wait_for("control to attach again", lambda: control.read_log().count("attached to") > seen, 10)
+            stranger = subprocess.run([lab.build + "/controlplane/mailrace-controlplane", "-c", control.config], capture_output=True,
+                                      text=True, timeout=20, check=False, user="games", group="games", extra_groups=[])
+            assert stranger.returncode == 69, stranger.stderr
+            sink.close()
+    start_fails(lambda c: c.replace("dataplane = {", 'dataplane = { user = "nobody-of-this-name";', 1), ["user", "no such user"], 77)
+
+
+def case_another_version_of_the_shared_memory_is_refused():
+    with Lab() as lab:
+        for role in (1, 2):
+            s, code, fds = attach(lab.socket, role, major=2)
+            assert code == 2 and not fds, "neither side takes the other for its own"
+            s.close()
+        for garbage in (b"", b"x", b"\0" * 16, b"\xff" * 400):
+            s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            s.connect(lab.socket)
+            s.send(garbage)
+            assert struct.unpack_from("<I", s.recv(64), 8)[0] == 1, garbage
+            s.close()
+        lab.stats = Stats(lab.socket)
+    # and the other way round: a dataplane of tomorrow
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as fake:
+        path = lab.dir + "/tomorrow.sock"
+        fake.bind(path)
+        fake.listen()
+        viewer = subprocess.Popen([lab.build + "/tools/mailrace-stats", path], stderr=subprocess.PIPE, text=True)
+        client, _ = fake.accept()
+        client.recv(64)
+        client.send(struct.pack("<IHHIIQ", 0x4B53524D, 2, 0, 0, 0, 1))
+        _, err = viewer.communicate(timeout=10)
+        assert viewer.returncode == 69 and err, err
+        client.close()
 
 
 def case_hugepages():

@@ -34,12 +34,12 @@ def wait_for(what, check, seconds=10.0):
         time.sleep(0.02)
 
 
-def attach(path, role):
+def attach(path, role, major=1):
     """Asks the dataplane's socket as a reader (1) or as control (2): (connection, answer code, descriptors)."""
     s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     s.settimeout(5)
     s.connect(path)
-    s.send(struct.pack("<IHHII", 0x4B53524D, 1, 0, role, 0))
+    s.send(struct.pack("<IHHII", 0x4B53524D, major, 0, role, 0))
     answer, fds, _, _ = socket.recv_fds(s, 64, 2)
     return s, struct.unpack_from("<I", answer, 8)[0], fds
 
