@@ -70,6 +70,28 @@ static struct blob_policy policy_of(const struct cfg *cfg, const struct cfg_poli
 	};
 }
 
+static void
+backend_name(const struct cfg_pool *pool, const struct cfg_backend *b, char buf[2 * MR_NAME_LEN])
+{
+	snprintf(buf, 2 * MR_NAME_LEN, "%s/%s", pool->name, b->name);
+}
+
+// No new name may take the slot of one that comes later.
+static void slots_keep(const struct cfg *cfg, struct cfg_slots *slots)
+{
+	char name[2 * MR_NAME_LEN];
+
+	cfg_slots_begin(slots);
+	for (unsigned i = 0; i < cfg->service_count; i++)
+		cfg_slots_keep(slots, CFG_SLOT_SERVICE, cfg->services[i].name);
+	for (unsigned i = 0; i < cfg->pool_count; i++) {
+		for (unsigned k = 0; k < cfg->pools[i].backend_count; k++) {
+			backend_name(&cfg->pools[i], &cfg->pools[i].backends[k], name);
+			cfg_slots_keep(slots, CFG_SLOT_BACKEND, name);
+		}
+	}
+}
+
 static bool services_fill(const struct cfg *cfg, struct cfg_slots *slots, struct blob_header *h)
 {
 	struct blob_service *service = (struct blob_service *)((uint8_t *)h + h->services.off);
@@ -132,7 +154,7 @@ static bool pools_fill(const struct cfg *cfg, struct cfg_slots *slots, struct bl
 			const struct cfg_backend *b = &from->backends[k];
 			char name[2 * MR_NAME_LEN];
 
-			snprintf(name, sizeof(name), "%s/%s", from->name, b->name);
+			backend_name(from, b, name);
 			snprintf(backend[n].name, sizeof(backend[n].name), "%s", b->name);
 			backend[n].addr = b->address.addr;
 			backend[n].port = b->address.port;
@@ -196,7 +218,7 @@ int cfg_blob_build(
 	if (h == NULL)
 		return -ENOMEM;
 	*h = head;
-	cfg_slots_begin(slots);
+	slots_keep(cfg, slots);
 	if (length > BLOB_MAX_BYTES || !services_fill(cfg, slots, h) ||
 	    !pools_fill(cfg, slots, h)) {
 		free(h);

@@ -17,11 +17,28 @@ struct slot_table {
 	bool *used;     // in the generation being built
 	bool *held;     // by sessions of a name that may be gone
 	char (*name)[SLOT_NAME_LEN];
+	uint32_t *index; // slots by the hash of their names, open addressing; an entry whose slot
+			 // has another name now is passed over
+	uint32_t mask;
 };
 
 struct cfg_slots {
 	struct slot_table table[2];
 };
+
+static bool table_init(struct slot_table *t, unsigned count)
+{
+	uint32_t size = 16;
+
+	while (size < 4 * count)
+		size *= 2;
+	*t = (struct slot_table){.count = count, .next = 1, .mask = size - 1};
+	t->used = calloc(count + 1, sizeof(bool));
+	t->held = calloc(count + 1, sizeof(bool));
+	t->name = calloc(count + 1, SLOT_NAME_LEN);
+	t->index = calloc(size, sizeof(uint32_t));
+	return t->used != NULL && t->held != NULL && t->name != NULL && t->index != NULL;
+}
 
 struct cfg_slots *cfg_slots_new(unsigned backend_slots, unsigned service_slots)
 {
@@ -29,13 +46,7 @@ struct cfg_slots *cfg_slots_new(unsigned backend_slots, unsigned service_slots)
 	const unsigned counts[2] = {backend_slots, service_slots};
 
 	for (unsigned i = 0; slots != NULL && i < 2; i++) {
-		slots->table[i].count = counts[i];
-		slots->table[i].next = 1;
-		slots->table[i].used = calloc(counts[i] + 1, sizeof(bool));
-		slots->table[i].held = calloc(counts[i] + 1, sizeof(bool));
-		slots->table[i].name = calloc(counts[i] + 1, SLOT_NAME_LEN);
-		if (slots->table[i].used == NULL || slots->table[i].held == NULL ||
-		    slots->table[i].name == NULL) {
+		if (!table_init(&slots->table[i], counts[i])) {
 			cfg_slots_free(slots);
 			return NULL;
 		}
@@ -49,25 +60,67 @@ void cfg_slots_free(struct cfg_slots *slots)
 		free(slots->table[i].used);
 		free(slots->table[i].held);
 		free(slots->table[i].name);
+		free(slots->table[i].index);
 	}
 	free(slots);
 }
 
+static uint32_t hash_of(const char *name)
+{
+	uint32_t h = 2166136261U; // FNV-1a: the names are the operator's own
+
+	for (; *name != '\0'; name++)
+		h = (h ^ (uint8_t)*name) * 16777619U;
+	return h;
+}
+
+static void index_add(struct slot_table *t, uint32_t slot)
+{
+	uint32_t i = hash_of(t->name[slot]) & t->mask;
+
+	while (t->index[i] != 0)
+		i = (i + 1) & t->mask;
+	t->index[i] = slot;
+}
+
+// Without what names of old have left behind.
+static void index_build(struct slot_table *t)
+{
+	memset(t->index, 0, (t->mask + 1ULL) * sizeof(uint32_t));
+	for (unsigned i = 1; i < t->count; i++)
+		if (t->name[i][0] != '\0')
+			index_add(t, i);
+}
+
+static uint32_t slot_of(const struct slot_table *t, const char *name)
+{
+	for (uint32_t i = hash_of(name) & t->mask; t->index[i] != 0; i = (i + 1) & t->mask)
+		if (strcmp(t->name[t->index[i]], name) == 0)
+			return t->index[i];
+	return 0;
+}
+
 void cfg_slots_begin(struct cfg_slots *slots)
 {
-	for (unsigned i = 0; i < 2; i++)
+	for (unsigned i = 0; i < 2; i++) {
 		memset(slots->table[i].used, 0, slots->table[i].count * sizeof(bool));
+		index_build(&slots->table[i]);
+	}
+}
+
+void cfg_slots_keep(struct cfg_slots *slots, enum cfg_slot_kind kind, const char *name)
+{
+	slots->table[kind].used[slot_of(&slots->table[kind], name)] = true;
 }
 
 uint32_t cfg_slots_get(struct cfg_slots *slots, enum cfg_slot_kind kind, const char *name)
 {
 	struct slot_table *t = &slots->table[kind];
+	uint32_t known = slot_of(t, name);
 
-	for (unsigned i = 1; i < t->count; i++) {
-		if (strcmp(t->name[i], name) == 0) {
-			t->used[i] = true;
-			return i;
-		}
+	if (known != 0) {
+		t->used[known] = true;
+		return known;
 	}
 	// one never named before; only then one whose name is gone
 	for (unsigned pass = 0; pass < 2; pass++) {
@@ -77,6 +130,7 @@ uint32_t cfg_slots_get(struct cfg_slots *slots, enum cfg_slot_kind kind, const c
 			if (t->used[i] || t->held[i] || (pass == 0 && t->name[i][0] != '\0'))
 				continue;
 			snprintf(t->name[i], SLOT_NAME_LEN, "%s", name);
+			index_add(t, i);
 			t->used[i] = true;
 			t->next = i + 1 < t->count ? i + 1 : 1;
 			return i;
@@ -87,10 +141,14 @@ uint32_t cfg_slots_get(struct cfg_slots *slots, enum cfg_slot_kind kind, const c
 
 static void name_set(struct slot_table *t, uint32_t slot, const char *name)
 {
-	for (unsigned i = 1; i < t->count; i++)
-		if (i != slot && strcmp(t->name[i], name) == 0)
-			t->name[i][0] = '\0'; // it has moved
+	uint32_t old = slot_of(t, name);
+
+	if (old == slot)
+		return;
+	if (old != 0)
+		t->name[old][0] = '\0'; // it has moved
 	snprintf(t->name[slot], SLOT_NAME_LEN, "%s", name);
+	index_add(t, slot);
 }
 
 void cfg_slots_adopt(struct cfg_slots *slots, const struct blob_header *blob)
@@ -102,6 +160,7 @@ void cfg_slots_adopt(struct cfg_slots *slots, const struct blob_header *blob)
 		(const struct blob_backend *)(base + blob->backends.off);
 	const struct blob_pool *pool = (const struct blob_pool *)(base + blob->pools.off);
 
+	cfg_slots_begin(slots);
 	for (uint32_t i = 0; i < blob->services.count; i++)
 		name_set(&slots->table[CFG_SLOT_SERVICE], service[i].slot, service[i].name);
 	for (uint32_t i = 0; i < blob->backends.count; i++) {

@@ -8,5 +8,7 @@
 #include "config/cfg.h"
 
 void cfg_slots_begin(struct cfg_slots *slots);
+// Before the first cfg_slots_get: a name of the generation to come keeps its slot, if it has one.
+void cfg_slots_keep(struct cfg_slots *slots, enum cfg_slot_kind kind, const char *name);
 // The slot of a name, its old one where it had one; 0: none is left.
 uint32_t cfg_slots_get(struct cfg_slots *slots, enum cfg_slot_kind kind, const char *name);

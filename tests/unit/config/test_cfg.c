@@ -215,6 +215,40 @@ static void a_new_table_adopts_slots_and_leaves_those_in_use(void **state)
 	cfg_free(other);
 }
 
+// The table is full: the slot of the name that left is the one to give away, whatever the order.
+static void a_new_name_takes_only_the_slot_of_one_that_is_gone(void **state)
+{
+	struct cfg *a = cfg_load(sample, &errs);
+	struct cfg *b = load_with(
+		"backends = ( { name = \"mx1\"; address = \"198.51.100.51:25\"; weight = 100; },",
+		"backends = ( { name = \"new\"; address = \"198.51.100.59:25\"; weight = 100; },"
+	);
+	struct cfg_slots *slots = cfg_slots_new(3, 3);
+	const struct blob_backend *be;
+	uint32_t mx1, mx2;
+	void *blob;
+	size_t len;
+
+	for (unsigned round = 0; round < 4; round++) { // the search begins elsewhere each time
+		assert_int_equal(cfg_blob_build(a, slots, 1, &blob, &len, &errs), 0);
+		be = (const struct blob_backend *)((uint8_t *)blob +
+						   ((struct blob_header *)blob)->backends.off);
+		mx1 = be[0].slot;
+		mx2 = be[1].slot;
+		free(blob);
+		assert_int_equal(cfg_blob_build(b, slots, 2, &blob, &len, &errs), 0);
+		be = (const struct blob_backend *)((uint8_t *)blob +
+						   ((struct blob_header *)blob)->backends.off);
+		assert_string_equal(be[0].name, "new");
+		assert_int_equal(be[0].slot, mx1);
+		assert_int_equal(be[1].slot, mx2);
+		free(blob);
+	}
+	cfg_slots_free(slots);
+	cfg_free(a);
+	cfg_free(b);
+}
+
 static void a_reload_names_what_it_cannot_change(void **state)
 {
 	const char *keys[CFG_START_ONLY_MAX];
@@ -247,6 +281,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(blobs_pass_their_check_and_no_flipped_bit_does),
 		cmocka_unit_test(slots_stay_with_their_names),
 		cmocka_unit_test(a_new_table_adopts_slots_and_leaves_those_in_use),
+		cmocka_unit_test(a_new_name_takes_only_the_slot_of_one_that_is_gone),
 		cmocka_unit_test(a_reload_names_what_it_cannot_change),
 	};
 
