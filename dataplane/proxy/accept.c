@@ -4,7 +4,7 @@
 // A new client: which listener and policy are its, our banner (or passthrough), and its backend leg
 // opened at once. Worker thread.
 
-#include "dataplane/proxy/session_types.h"
+#include "dataplane/proxy/relay_inner_types.h"
 
 bool accept_syn(
 	void *app,
@@ -14,22 +14,16 @@ bool accept_syn(
 )
 {
 	const struct relay *r = app;
+	const struct blob_listener *l = listener_at(r, local);
+	const struct blob_service *service;
 
-	for (uint32_t i = 0; r->blob != NULL && i < r->blob->listeners.count; i++) {
-		const struct blob_listener *l =
-			blob_at(r->blob, &r->blob->listeners, i, sizeof(*l));
-
-		if (l->port == local->port && ip_addr_eq(&l->addr, &local->addr)) {
-			// the slot: the service's index may be another one when the handshake ends
-			const struct blob_service *service =
-				blob_at(r->blob, &r->blob->services, l->service, sizeof(*service));
-
-			*ret = (struct tcp_listen_info){.cookie = service->slot,
-							.rcv_window = SESSION_WINDOW_COMMAND};
-			return true;
-		}
-	}
-	return false;
+	if (l == NULL)
+		return false;
+	service = blob_at(r->blob, &r->blob->services, l->service, sizeof(*service));
+	// the slot: the service's index may be another one when the handshake ends
+	*ret = (struct tcp_listen_info){.cookie = service->slot,
+					.rcv_window = SESSION_WINDOW_COMMAND};
+	return true;
 }
 
 const struct blob_policy *

@@ -5,7 +5,7 @@
 // line ends (G1-G4, P7-P9), or swallowed to their true end when they may not go on (C16). Worker
 // thread.
 
-#include "dataplane/proxy/session_types.h"
+#include "dataplane/proxy/relay_inner_types.h"
 
 // The body may not go on: the backend's connection is reset so that it stores nothing, the client
 // is answered at its end.

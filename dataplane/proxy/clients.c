@@ -10,7 +10,7 @@
 #include <string.h>
 
 #include "common/hash.h"
-#include "dataplane/proxy/session_types.h"
+#include "dataplane/proxy/relay_inner_types.h"
 
 #define WAYS 8 // entries of a bucket: two cache lines
 #define SESSIONS_AN_ENTRY 8

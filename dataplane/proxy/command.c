@@ -4,7 +4,7 @@
 // Commands of the client: read one line at a time as far as the backend may take them, checked, and
 // handed on byte-exact (C1-C3, C14, C15, P1, P3, P9, P10, C13). Worker thread.
 
-#include "dataplane/proxy/session_types.h"
+#include "dataplane/proxy/relay_inner_types.h"
 
 #include <string.h>
 #include <strings.h>

@@ -5,7 +5,7 @@
 // has reached it (C9, "Who is refused"), left politely (Z5) or reset inside a body (C16). Worker
 // thread.
 
-#include "dataplane/proxy/session_types.h"
+#include "dataplane/proxy/relay_inner_types.h"
 
 #include <string.h>
 

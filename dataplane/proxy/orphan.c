@@ -5,7 +5,7 @@
 // what it owes has been read, then left with QUIT, so that no backend ever sees us leave under a
 // tarpit (Z5). Worker thread.
 
-#include "dataplane/proxy/session_types.h"
+#include "dataplane/proxy/relay_inner_types.h"
 
 void client_forget(struct relay *r, struct session *s)
 {

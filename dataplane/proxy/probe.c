@@ -5,7 +5,7 @@
 // through the traffic's own path, ordered and judged by control (Z8). Uses a session slot without a
 // client. Worker thread.
 
-#include "dataplane/proxy/session_types.h"
+#include "dataplane/proxy/relay_inner_types.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -3,7 +3,7 @@
 
 // The relay's life, its sessions' table, and TCP's events. Worker thread.
 
-#include "dataplane/proxy/session_types.h"
+#include "dataplane/proxy/relay_inner_types.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -89,27 +89,6 @@ blob_at(const struct blob_header *blob, const struct blob_array *array, uint32_t
 	return (const uint8_t *)blob + array->off + index * size;
 }
 
-bool relay_is_local(const struct relay *r, const struct ip_addr *addr)
-{
-	if (r->blob == NULL)
-		return false;
-	for (uint32_t i = 0; i < r->blob->listeners.count; i++) {
-		const struct blob_listener *l =
-			blob_at(r->blob, &r->blob->listeners, i, sizeof(*l));
-
-		if (ip_addr_eq(&l->addr, addr))
-			return true;
-	}
-	for (uint32_t i = 0; i < r->blob->sources.count; i++) {
-		const struct blob_source *src =
-			blob_at(r->blob, &r->blob->sources, i, sizeof(*src));
-
-		if (ip_addr_eq(&src->addr, addr))
-			return true;
-	}
-	return false;
-}
-
 void relay_generation(struct relay *r, const struct blob_header *blob)
 {
 	const struct blob_service *service = blob_at(blob, &blob->services, 0, sizeof(*service));
@@ -119,6 +98,7 @@ void relay_generation(struct relay *r, const struct blob_header *blob)
 	memset(r->service_index, 0xff, r->config.shm.service_slots * sizeof(uint32_t));
 	for (uint32_t i = 0; i < blob->services.count; i++)
 		r->service_index[service[i].slot] = i;
+	locals_build(r);
 }
 
 const struct blob_service *service_at(const struct relay *r, uint32_t slot)

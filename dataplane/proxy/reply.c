@@ -4,7 +4,7 @@
 // Replies of the backend: each belongs to the oldest command that awaits one, is timed, and goes to
 // the client complete and in order (C4, C8, P2, G5). Worker thread.
 
-#include "dataplane/proxy/session_types.h"
+#include "dataplane/proxy/relay_inner_types.h"
 
 #include "common/abi/hist.h"
 

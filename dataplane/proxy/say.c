@@ -4,7 +4,7 @@
 // Replies of ours, in their turn among those of the backend, and the list of what awaits one.
 // Worker thread.
 
-#include "dataplane/proxy/session_types.h"
+#include "dataplane/proxy/relay_inner_types.h"
 
 bool session_say(struct relay *r, struct session *s, enum smtp_own own)
 {

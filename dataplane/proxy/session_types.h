@@ -113,12 +113,17 @@ struct session {
 };
 static_assert(sizeof(struct session) <= 256, "part of the 768 bytes an idle session (T7)");
 
+#define LOCALS_SIZE 16384
+
 struct relay {
 	struct worker_env *env;
 	struct tcp_stack *tcp;
 	struct relay_config config;
 	const struct blob_header *blob;
 	struct lb *lb;
+	struct {
+		uint32_t addr[LOCALS_SIZE], listener[LOCALS_SIZE];
+	} locals;
 	uint32_t *service_index; // [service_slots]: of the generation in force, UINT32_MAX: gone
 	struct session *session;
 	struct idpool ids;
@@ -158,93 +163,3 @@ static inline struct shm_backend_local *session_backend(struct relay *r, const s
 {
 	return &r->config.shm.backends[s->backend_slot];
 }
-
-// What a line read gave.
-enum line_result { LINE_MORE, LINE_OK, LINE_LONG };
-
-// clients.c
-struct client_table *client_table_new(uint32_t sessions);
-void client_table_free(struct client_table *t);
-size_t client_table_bytes(uint32_t sessions);
-uint32_t client_table_sum(const struct client_table *t); // sessions counted
-// False when the client has as many sessions open as the limit allows; counts this one otherwise.
-bool client_admit(struct relay *r, struct session *s, uint32_t limit, const struct ip_addr *addr);
-void client_leave(struct relay *r, struct session *s);
-
-// orphan.c: the client's connection is no longer the session's.
-void client_forget(struct relay *r, struct session *s);
-// Leaves a leg that is in its greet pause to itself, so that it can end politely. False: no slot.
-bool leg_abandon(struct relay *r, struct session *s);
-
-// accept.c
-// The policy for a client: the service's, or that of the first rule whose network holds it.
-const struct blob_policy *
-policy_for(const struct relay *r, const struct blob_service *service, const struct ip_addr *client);
-
-// relay.c
-const void *
-blob_at(const struct blob_header *blob, const struct blob_array *array, uint32_t index, size_t size
-);
-// The service in this slot now, NULL when the configuration has it no more.
-const struct blob_service *service_at(const struct relay *r, uint32_t slot);
-enum line_result relay_line(
-	struct relay *r,
-	struct tcp_conn_id conn,
-	uint32_t max,
-	const char **ret,
-	uint32_t *ret_len
-);
-void session_timer(struct relay *r, struct session *s);
-void session_touch(struct relay *r, struct session *s);
-// Everything that can go on now: commands, body, replies. After each event.
-void session_run(struct relay *r, struct session *s);
-void session_free(struct relay *r, struct session *s);
-
-// accept.c: two of TCP's events
-bool accept_syn(
-	void *app,
-	const struct ip_endpoint *local,
-	const struct ip_endpoint *remote,
-	struct tcp_listen_info *ret
-);
-uint32_t accept_session(void *app, struct tcp_conn_id conn, uint32_t cookie);
-
-// say.c: replies of ours
-bool session_say(struct relay *r, struct session *s, enum smtp_own own); // now
-void session_say_in_turn(
-	struct relay *r,
-	struct session *s,
-	enum smtp_own own
-); // after those awaited
-// Says 221/421 and closes the client; the leg leaves as its state asks.
-void session_close(struct relay *r, struct session *s, enum smtp_own own);
-bool pending_push(struct relay *r, struct session *s, unsigned verb);
-void pending_flush_own(struct relay *r, struct session *s);
-
-// leg.c
-void leg_open(struct relay *r, struct session *s);
-void leg_failed(struct relay *r, struct session *s, bool refused_by_reply);
-void leg_lost(struct relay *r, struct session *s);
-void leg_drop(struct relay *r, struct session *s);   // RST, counts
-void leg_forget(struct relay *r, struct session *s); // gone already
-void leg_leave(struct relay *r, struct session *s);  // politely, as far as the state lets
-void leg_reopen(struct relay *r, struct session *s);
-
-// The dialogue is over: waits for the backend's FIN, then the session ends.
-void leg_finish(struct relay *r, struct session *s);
-
-// command.c, body.c, reply.c: each returns true when it made progress
-bool command_step(struct relay *r, struct session *s);
-bool body_step(struct relay *r, struct session *s);
-bool swallow_step(struct relay *r, struct session *s);
-void body_refuse(struct relay *r, struct session *s, enum smtp_own own);
-bool reply_step(struct relay *r, struct session *s);
-bool splice_step(struct relay *r, struct session *s);
-
-// orphan.c
-void client_gone(struct relay *r, struct session *s);
-
-// probe.c
-void probe_start(struct relay *r, const struct ctl_msg *msg);
-bool probe_step(struct relay *r, struct session *s);
-void probe_end(struct relay *r, struct session *s, enum ctl_probe_result_code code);

@@ -4,7 +4,7 @@
 // Passthrough: bytes both ways, unread; FIN is handed on behind the bytes before it, a reset as a
 // reset. Worker thread.
 
-#include "dataplane/proxy/session_types.h"
+#include "dataplane/proxy/relay_inner_types.h"
 
 static bool half(struct relay *r, struct tcp_conn_id from, struct tcp_conn_id to, bool fin)
 {
