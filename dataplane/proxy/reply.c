@@ -224,14 +224,12 @@ static bool ehlo_reply(struct relay *r, struct session *s)
 {
 	bool ok;
 	uint32_t len = ehlo_collect(r, s, &ok);
+	const struct smtp_limits limits = {s->max_message_bytes, s->max_recipients};
 	uint32_t out;
 
 	if (len == 0)
 		return false;
-	out = ok ? smtp_ehlo_filter(
-			   r->scratch, len, s->max_message_bytes, r->out, RELAY_SCRATCH, &s->caps
-		   )
-		 : 0;
+	out = ok ? smtp_ehlo_filter(r->scratch, len, &limits, r->out, RELAY_SCRATCH, &s->caps) : 0;
 	if (out == 0) {
 		protocol_error(r, s);
 		return false;

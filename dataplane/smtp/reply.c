@@ -107,11 +107,53 @@ static bool keyword_take(const char *text, uint32_t len, uint32_t *caps)
 	return true;
 }
 
-// Writes a line with continuation mark; SIZE lowered to max.
-static uint32_t line_put(const char *line, uint32_t len, uint32_t max, char *out)
+static bool keyword_is(const char *line, uint32_t len, const char *keyword)
 {
-	if (max != 0 && len >= 8 && strncasecmp(line + 4, "SIZE", 4) == 0 &&
-	    (len == 8 || line[8] == ' ')) {
+	uint32_t n = (uint32_t)strlen(keyword);
+
+	return len >= 4 + n && strncasecmp(line + 4, keyword, n) == 0 &&
+	       (len == 4 + n || line[4 + n] == ' ');
+}
+
+// LIMITS with the smaller RCPTMAX, ours added where they name none; grows by at most 16 octets.
+static uint32_t limits_put(const char *line, uint32_t len, uint32_t max, char *out)
+{
+	uint32_t used = 10, at = 10; // "250-LIMITS"
+	bool named = false;
+
+	memcpy(out, line, used);
+	out[3] = '-';
+	while (at < len) {
+		uint32_t end = at + 1;
+
+		while (end < len && line[end] != ' ')
+			end++;
+		if (end - at > 9 && strncasecmp(line + at, " RCPTMAX=", 9) == 0 &&
+		    number_get(line + at + 9, end - at - 9) > max) {
+			named = true;
+			used += (uint32_t)snprintf(out + used, 24, " RCPTMAX=%u", max);
+		} else {
+			named = named || strncasecmp(line + at, " RCPTMAX=", 9) == 0;
+			memcpy(out + used, line + at, end - at);
+			used += end - at;
+		}
+		at = end;
+	}
+	if (!named)
+		used += (uint32_t)snprintf(out + used, 24, " RCPTMAX=%u", max);
+	memcpy(out + used, "\r\n", 2);
+	return used + 2;
+}
+
+// Writes a line with continuation mark, our own limits applied.
+static uint32_t
+line_put(const char *line, uint32_t len, const struct smtp_limits *limits, char *out)
+{
+	uint32_t max = limits->message_bytes;
+
+	if (limits->recipients != 0 && keyword_is(line, len, "LIMITS"))
+		return limits_put(line, len, limits->recipients, out);
+	if (max != 0 && keyword_is(line, len, "SIZE")) {
 		uint64_t theirs = len > 9 ? number_get(line + 9, len - 9) : 0;
 		uint64_t size = theirs == 0 || theirs > max
 					? max
@@ -129,12 +171,13 @@ static uint32_t line_put(const char *line, uint32_t len, uint32_t max, char *out
 uint32_t smtp_ehlo_filter(
 	const char *in,
 	uint32_t len,
-	uint32_t max_message_bytes,
+	const struct smtp_limits *limits,
 	char *out,
 	uint32_t out_len,
 	uint32_t *ret_caps
 )
 {
+	static const struct smtp_limits none;
 	uint32_t used = 0, last = 0, caps = 0;
 	bool first = true;
 
@@ -153,9 +196,7 @@ uint32_t smtp_ehlo_filter(
 				memcpy(out + used, "250-\r\n", 6);
 				used += 6;
 			} else {
-				used += line_put(
-					in, text, first ? 0 : max_message_bytes, out + used
-				);
+				used += line_put(in, text, first ? &none : limits, out + used);
 			}
 		}
 		first = false;

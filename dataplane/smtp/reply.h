@@ -33,14 +33,19 @@ enum smtp_cap {
 // line.
 unsigned smtp_reply_code(const char *line, uint32_t len, bool *ret_more);
 
+// Limits of ours; 0: none.
+struct smtp_limits {
+	uint32_t message_bytes, recipients;
+};
+
 // Rewrites a whole EHLO reply (lines with CRLF) into out: keywords that cannot be relayed are left
-// out (STARTTLS in this mode; XCLIENT, XFORWARD and Microsoft's private verbs: C15), SIZE is
-// lowered to max_message_bytes when that is not 0 (P9). *ret_caps: what the leg advertised. Returns
-// the length, 0 when it does not fit.
+// out (STARTTLS in this mode; XCLIENT, XFORWARD and Microsoft's private verbs: C15), SIZE (P9) and
+// the RCPTMAX of LIMITS (RFC 9422, P14) are lowered to our own limits. *ret_caps: what the leg
+// advertised. Returns the length, 0 when it does not fit.
 uint32_t smtp_ehlo_filter(
 	const char *in,
 	uint32_t len,
-	uint32_t max_message_bytes,
+	const struct smtp_limits *limits,
 	char *out,
 	uint32_t out_len,
 	uint32_t *ret_caps

@@ -40,9 +40,11 @@ static void codes_are_three_digits_and_a_mark(void **state)
 
 static void filtered(const char *in, uint32_t max, const char *want, uint32_t want_caps)
 {
+	const struct smtp_limits limits = {max, max};
 	char out[512];
-	uint32_t caps,
-		n = smtp_ehlo_filter(in, (uint32_t)strlen(in), max, out, sizeof(out) - 1, &caps);
+	uint32_t caps, n = smtp_ehlo_filter(
+			       in, (uint32_t)strlen(in), &limits, out, sizeof(out) - 1, &caps
+		       );
 
 	out[n] = '\0';
 	assert_string_equal(out, want);
@@ -67,6 +69,36 @@ static void ehlo_replies_lose_what_cannot_be_relayed(void **state)
 	);
 	filtered("250-mx\r\n250 SIZE\r\n", 500, "250-mx\r\n250 SIZE 500\r\n", SMTP_CAP_SIZE);
 	filtered("250-mx\r\n250 SIZE 100\r\n", 500, "250-mx\r\n250 SIZE 100\r\n", SMTP_CAP_SIZE);
+}
+
+// RFC 9422: the smaller one holds.
+static void limits_are_lowered_to_ours(void **state)
+{
+	static const struct {
+		const char *in, *out;
+		uint32_t max;
+	} cases[] = {
+		{"250-mx\r\n250 LIMITS RCPTMAX=1000 MAILMAX=5\r\n",
+		 "250-mx\r\n250 LIMITS RCPTMAX=200 MAILMAX=5\r\n",
+		 200},
+		{"250-mx\r\n250 LIMITS MAILMAX=5 rcptmax=100\r\n",
+		 "250-mx\r\n250 LIMITS MAILMAX=5 rcptmax=100\r\n",
+		 200},
+		{"250-mx\r\n250 LIMITS MAILMAX=5\r\n",
+		 "250-mx\r\n250 LIMITS MAILMAX=5 RCPTMAX=200\r\n",
+		 200},
+		{"250-mx\r\n250 limits\r\n", "250-mx\r\n250 limits RCPTMAX=200\r\n", 200},
+		{"250-mx\r\n250 LIMITS RCPTMAX=1000\r\n", "250-mx\r\n250 LIMITS RCPTMAX=1000\r\n", 0
+		},
+		{"250-mx\r\n250 LIMITSX RCPTMAX=1000\r\n",
+		 "250-mx\r\n250 LIMITSX RCPTMAX=1000\r\n",
+		 200},
+		{"250 LIMITS RCPTMAX=1000\r\n", "250 LIMITS RCPTMAX=1000\r\n", 200
+		}, // a host's name
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+		filtered(cases[i].in, cases[i].max, cases[i].out, 0);
 }
 
 static bool params(const char *args, uint32_t caps, uint64_t *size)
@@ -121,6 +153,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(codes_are_three_digits_and_a_mark),
 		cmocka_unit_test(ehlo_replies_lose_what_cannot_be_relayed),
+		cmocka_unit_test(limits_are_lowered_to_ours),
 		cmocka_unit_test(parameters_need_their_extension),
 		cmocka_unit_test(commands_are_recognised),
 	};
