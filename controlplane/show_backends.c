@@ -24,6 +24,7 @@ struct shm_backend_local backend_sum(const struct link *l, uint32_t slot)
 			continue;
 		sum.active += b->active;
 		sum.connecting += b->connecting;
+		sum.orphans += b->orphans;
 		sum.connects += b->connects;
 		sum.connect_refused += b->connect_refused;
 		sum.connect_timeouts += b->connect_timeouts;
@@ -68,6 +69,7 @@ static void backend_counters(json_t *o, const struct shm_backend_local *sum)
 {
 	set_uint(o, "connections", sum->active);
 	set_uint(o, "connecting", sum->connecting);
+	set_uint(o, "orphans", sum->orphans);
 	set_uint(o, "connects_total", sum->connects);
 	set_uint(o, "connect_refused_total", sum->connect_refused);
 	set_uint(o, "connect_timeouts_total", sum->connect_timeouts);

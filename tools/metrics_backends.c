@@ -57,6 +57,10 @@ struct family {
 static const struct family backend_families[] = {
 	GAUGE(B, "backend_connections", active, "Connections open to a backend."),
 	GAUGE(B, "backend_connecting", connecting, "Of these not greeted yet."),
+	GAUGE(B,
+	      "backend_orphans",
+	      orphans,
+	      "Of these without a client, until they can be left politely."),
 	COUNTER(B, "backend_connects_total", connects, "Connections begun."),
 	COUNTER(B, "backend_connect_refused_total", connect_refused, "Connections refused."),
 	COUNTER(B,

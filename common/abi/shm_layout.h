@@ -108,6 +108,8 @@ struct shm_hist {
 struct shm_backend_local {   // dp: rw (its worker), others: ro
 	uint32_t active;     // legs open, whatever their state
 	uint32_t connecting; // of these not greeted yet
+	uint32_t orphans;    // of these without a client, until they can be left politely
+	uint32_t reserved;
 	uint64_t connects, connect_refused, connect_timeouts, resets;
 	uint64_t sessions, messages, recipients, bytes;
 	uint64_t replies_4xx, replies_5xx, replies_421;

@@ -120,13 +120,14 @@ void leg_forget(struct relay *r, struct session *s)
 	struct shm_backend_local *backend = session_backend(r, s);
 
 	backend->active--;
+	backend->orphans -= (s->flags & SESSION_F_ORPHAN) != 0;
 	if (s->leg_state == LEG_S_CONNECTING || s->leg_state == LEG_S_BANNER)
 		backend->connecting--;
 	s->leg.v = 0;
 	s->leg_state = LEG_S_NONE;
 	s->pending_count = 0;
 	s->reply_bytes = 0;
-	s->flags &= (uint16_t)~(SESSION_F_LEG_FIN | SESSION_F_WAIT);
+	s->flags &= (uint16_t)~(SESSION_F_LEG_FIN | SESSION_F_WAIT | SESSION_F_ORPHAN);
 }
 
 void leg_drop(struct relay *r, struct session *s)
@@ -246,7 +247,7 @@ void leg_leave(struct relay *r, struct session *s)
 	if (s->state != RELAY_S_GONE) {
 		s->state = RELAY_S_GONE;
 		s->leg_since_ms = env_now_ms(r->env);
-		stat_inc(r->env, STAT_LEG_ORPHANS);
+		orphan_count(r, s);
 	}
 	if (s->leg_state == LEG_S_READY && s->pending_count == 0)
 		leg_quit(r, s);

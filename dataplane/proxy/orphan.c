@@ -24,9 +24,32 @@ void client_gone(struct relay *r, struct session *s)
 		session_free(r, s);
 }
 
+void orphan_count(struct relay *r, struct session *s)
+{
+	stat_inc(r->env, STAT_LEG_ORPHANS);
+	s->flags |= SESSION_F_ORPHAN;
+	session_backend(r, s)->orphans++;
+}
+
+// Never more of a backend's connections than a quarter of its limit.
+static bool may_abandon(const struct relay *r, uint32_t slot)
+{
+	const struct blob_backend *b = blob_at(r->blob, &r->blob->backends, 0, sizeof(*b));
+	uint32_t share, n = r->blob->backends.count;
+
+	while (n > 0 && b->slot != slot) {
+		b++;
+		n--;
+	}
+	if (n == 0 || b->max_connections == 0)
+		return true;
+	share = (b->max_connections / 4 + r->env->count - 1) / r->env->count;
+	return r->config.shm.backends[slot].orphans < share;
+}
+
 bool leg_abandon(struct relay *r, struct session *s)
 {
-	uint32_t idx = idpool_get(&r->ids);
+	uint32_t idx = may_abandon(r, s->backend_slot) ? idpool_get(&r->ids) : 0;
 	struct session *o = session_of(r, idx);
 
 	if (idx == 0)
@@ -46,7 +69,7 @@ bool leg_abandon(struct relay *r, struct session *s)
 	};
 	tcp_peer_set(r->tcp, s->client, (struct tcp_conn_id){0});
 	tcp_user_set(r->tcp, o->leg, idx | TCP_USER_LEG);
-	stat_inc(r->env, STAT_LEG_ORPHANS);
+	orphan_count(r, o);
 	session_timer(r, o);
 	s->leg.v = 0;
 	s->leg_state = LEG_S_NONE;

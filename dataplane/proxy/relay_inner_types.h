@@ -22,6 +22,8 @@ void client_leave(struct relay *r, struct session *s);
 
 // orphan.c: the client's connection is no longer the session's.
 void client_forget(struct relay *r, struct session *s);
+// The session is a leg without a client from here on, until its leg ends.
+void orphan_count(struct relay *r, struct session *s);
 // Leaves a leg that is in its greet pause to itself, so that it can end politely. False: no slot.
 bool leg_abandon(struct relay *r, struct session *s);
 

@@ -60,6 +60,7 @@ enum {
 	SESSION_F_SAID_QUIT = 1 << 8,
 	SESSION_F_RETRY = 1 << 9,     // waits for a buffer
 	SESSION_F_LEG_ONLY = 1 << 10, // an abandoned leg: never was a session of a client
+	SESSION_F_ORPHAN = 1 << 11,   // counted as such at its backend
 };
 
 struct pending {

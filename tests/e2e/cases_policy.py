@@ -135,6 +135,21 @@ def case_a_greet_pause_is_never_cut_short():
         quiet(lab)
 
 
+def case_given_up_legs_are_at_most_a_quarter_of_a_backends_limit():
+    lab = Lab(extra='banner_timeout = "1s";')
+    lab.write_config(lab.config.replace(':2525"; }', ':2525"; max_connections = 4; }'))
+    with lab:
+        sink = Sink(2525, behave=lambda verb, s: time.sleep(3) if verb == "BANNER" else None)
+        clients = [Raw() for _ in range(3)]
+        for c in clients:
+            assert c.ask("EHLO me.example").startswith("421")
+            c.close()
+        wait_for("the one that was kept", lambda: [t for t in sink.transcripts if t] == [["QUIT"]], 10)
+        assert lab.stats["leg_orphans"] == 1 and lab.stats["tcp_resets_out"] >= 2
+        quiet(lab)
+        sink.close()
+
+
 def case_a_late_greeting_is_learned():
     """What a backend's greetings take is learned from the legs that were given up, and waited for from then on."""
     with Lab(extra='banner_timeout = "1s";') as lab:

@@ -214,6 +214,17 @@ void box_dump(const struct box *box)
 	}
 }
 
+uint64_t box_load(const struct box *box)
+{
+	uint64_t sum = 0;
+
+	for (unsigned i = 0; i < box->workers; i++)
+		for (unsigned slot = 0; slot < BOX_SLOTS; slot++)
+			sum += box->service[i][slot].active + box->backend[i][slot].active +
+			       box->backend[i][slot].connecting + box->backend[i][slot].orphans;
+	return sum;
+}
+
 uint64_t box_stat(const struct box *box, enum stat_id stat)
 {
 	uint64_t sum = 0;

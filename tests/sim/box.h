@@ -26,5 +26,7 @@ void box_event_set(struct box *box, bool (*event)(void *up, const struct ctl_msg
 void box_generation(struct box *box, const struct blob_header *blob);
 void box_dump(const struct box *box);
 bool box_idle(const struct box *box); // no session, connection, slice
+// Sessions and legs that the statistics still show open.
+uint64_t box_load(const struct box *box);
 uint64_t box_stat(const struct box *box, enum stat_id stat);
 struct shm_backend_ctl *box_backend_ctl(struct box *box);

@@ -205,6 +205,8 @@ static void plot_judge(struct sim *sim, struct plot *d)
 {
 	if (box_stat(d->box, STAT_LEG_DESYNC) != 0)
 		sim_fail(sim, "a reply without a command", box_stat(d->box, STAT_LEG_DESYNC), 0);
+	if (box_load(d->box) != 0)
+		sim_fail(sim, "the statistics show what is over", box_load(d->box), 0);
 	if (d->benign && (d->ledger.mails_ok != d->mails || d->ledger.sessions_cut > 0))
 		sim_fail(
 			sim,
