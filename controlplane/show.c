@@ -180,6 +180,50 @@ json_t *show_pools(const struct control *c)
 	return list;
 }
 
+json_t *show_ports(const struct control *c)
+{
+	const struct shm_port *p = NULL;
+	json_t *list = json_array();
+
+	for (unsigned i = 0; link_is_open(&c->link); i++) {
+		char mac[18];
+		json_t *o;
+
+		p = shm_view_entry(&c->link.at.stats, SHM_SEC_PORT, 0, (i + 1) * sizeof(*p));
+		if (p == NULL || p[i].name[0] == '\0')
+			break;
+		p += i;
+		o = json_object();
+		snprintf(
+			mac,
+			sizeof(mac),
+			"%02x:%02x:%02x:%02x:%02x:%02x",
+			p->mac[0],
+			p->mac[1],
+			p->mac[2],
+			p->mac[3],
+			p->mac[4],
+			p->mac[5]
+		);
+		set_text(o, "name", p->name);
+		set_text(o, "link", p->link_up ? "up" : "down");
+		set_uint(o, "speed_mbps", p->speed_mbps);
+		set_uint(o, "mtu", p->mtu);
+		set_uint(o, "queues", p->queues);
+		set_text(o, "mac", mac);
+		set_uint(o, "receive_packets_total", p->rx_packets);
+		set_uint(o, "receive_bytes_total", p->rx_bytes);
+		set_uint(o, "receive_missed_total", p->rx_missed);
+		set_uint(o, "receive_errors_total", p->rx_errors);
+		set_uint(o, "receive_no_buffer_total", p->rx_nombuf);
+		set_uint(o, "transmit_packets_total", p->tx_packets);
+		set_uint(o, "transmit_bytes_total", p->tx_bytes);
+		set_uint(o, "transmit_errors_total", p->tx_errors);
+		json_array_append_new(list, o);
+	}
+	return list;
+}
+
 static uint64_t worker_counter(const struct link *l, uint32_t worker, uint32_t stat)
 {
 	const uint64_t *counter = shm_view_entry(

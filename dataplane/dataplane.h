@@ -26,7 +26,7 @@ struct dataplane {
 	struct lcore *lcore;    // [workers]
 	struct blob_header *blob, *old_blob;
 	uint64_t generation;
-	uint64_t buffers_ns; // last counted
+	uint64_t ports_ns; // last looked at
 	_Atomic enum lcore_phase phase;
 	const char *reason; // of a failed start
 };

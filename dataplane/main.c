@@ -25,8 +25,10 @@
 #include "dataplane/ctl/server.h"
 #include "dataplane/dataplane.h"
 
+static_assert(SHM_PORTS > CFG_MAX_PORTS, "the last one has no name");
+
 #define MAIN_TICK_MS 20
-#define BUFFERS_EVERY_NS 200000000ULL
+#define PORTS_EVERY_NS 200000000ULL
 #define STOP_GRACE_NS 5000000000ULL // for mails under way, after the first signal
 
 static int socket_start(struct dataplane *dp)
@@ -260,14 +262,15 @@ static const struct blob_header *blob_now(void *up)
 	return ((struct dataplane *)up)->blob;
 }
 
-static void buffers_publish(struct dataplane *dp, uint64_t now)
+static void port_and_buffers_publish(struct dataplane *dp, uint64_t now)
 {
 	struct shm_header *h = dp->shm.header;
 	uint32_t total, in_use;
 
-	if (now - dp->buffers_ns < BUFFERS_EVERY_NS)
+	if (now - dp->ports_ns < PORTS_EVERY_NS)
 		return;
-	dp->buffers_ns = now;
+	dp->ports_ns = now;
+	port_publish(dp->cfg, shm_ports(&dp->shm));
 	port_pools_count(&dp->pools, &total, &in_use);
 	__atomic_store_n(&h->buffers_total, total, __ATOMIC_RELAXED);
 	__atomic_store_n(&h->buffers_in_use, in_use, __ATOMIC_RELAXED);
@@ -304,7 +307,7 @@ static void run(struct dataplane *dp, int signals)
 		__atomic_store_n(&dp->shm.header->heartbeat_ns, now, __ATOMIC_RELAXED);
 		generation_reap(dp);
 		health_publish(dp);
-		buffers_publish(dp, now);
+		port_and_buffers_publish(dp, now);
 		if (fds[1].revents != 0 || fds[2].revents != 0)
 			sockets_run(dp);
 		if (stop_ns != 0 && (now >= stop_ns || drained(dp)))

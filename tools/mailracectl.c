@@ -63,6 +63,21 @@ static const struct column backend_columns[] = {
 	{"REPLY", "probe.reply"},
 	{NULL, NULL},
 };
+static const struct column port_columns[] = {
+	{"NAME", "name"},
+	{"LINK", "link"},
+	{"MBIT/S", "speed_mbps"},
+	{"MTU", "mtu"},
+	{"QUEUES", "queues"},
+	{"MAC", "mac"},
+	{"RX-PACKETS", "receive_packets_total"},
+	{"RX-MISSED", "receive_missed_total"},
+	{"RX-ERRORS", "receive_errors_total"},
+	{"RX-NO-BUFFER", "receive_no_buffer_total"},
+	{"TX-PACKETS", "transmit_packets_total"},
+	{"TX-ERRORS", "transmit_errors_total"},
+	{NULL, NULL},
+};
 static const struct column worker_columns[] = {
 	{"WORKER", "worker"},
 	{"SESSIONS", "sessions"},
@@ -116,6 +131,7 @@ static const struct view {
 	{"virtual-services", "/v1/virtual-services", NULL, service_columns},
 	{"pools", "/v1/pools", NULL, pool_columns},
 	{"backends", "/v1/backends", NULL, backend_columns},
+	{"ports", "/v1/ports", NULL, port_columns},
 	{"workers", "/v1/workers", NULL, worker_columns},
 	{"sessions", "/v1/sessions", "sessions", session_columns},
 	{"counters", "/v1/counters", NULL, NULL},
@@ -130,7 +146,7 @@ static int usage(int status)
 	fprintf(out,
 		"usage: mailracectl [-j] [-s SOCKET] COMMAND\n"
 		"  status                          the processes, sessions, backends' health\n"
-		"  show virtual-services|pools|backends|workers|latency\n"
+		"  show virtual-services|pools|backends|ports|workers|latency\n"
 		"  show sessions [-n LIMIT]        sessions open now (1000)\n"
 		"  show counters [-a]              those that are not 0, or all\n"
 		"  check [-c FILE]                 reads the file and says what is wrong\n"

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Copyright (c) 2026, the Mailrace authors
 
-// Metrics of virtual services, backends and pools, with the names that the segment carries. A
-// scrape stays small with many backends: of reply times a backend has sum and count, only its pool
-// a histogram, at edges that policies' delays do not straddle.
+// Metrics of ports, virtual services, backends and pools, with the names that the segment carries.
+// A scrape stays small with many backends: of reply times a backend has sum and count, only its
+// pool a histogram, at edges that policies' delays do not straddle.
 
 #include <inttypes.h>
 #include <stdbool.h>
@@ -52,6 +52,7 @@ struct family {
 #define COUNTER(type, name, member, help) {name, help, offsetof(type, member), true, true}
 #define GAUGE(type, name, member, help) {name, help, offsetof(type, member), false, false}
 #define B struct shm_backend_local
+#define P struct shm_port
 #define S struct shm_service_local
 
 static const struct family backend_families[] = {
@@ -92,6 +93,23 @@ static const struct family service_families[] = {
 	COUNTER(S, "virtual_service_messages_total", messages, "Messages accepted."),
 	COUNTER(S, "virtual_service_recipients_total", recipients, "Recipients accepted."),
 	COUNTER(S, "virtual_service_message_bytes_total", bytes, "Bytes of messages."),
+};
+
+static const struct family port_families[] = {
+	COUNTER(P, "port_receive_packets_total", rx_packets, "Packets received."),
+	COUNTER(P, "port_receive_bytes_total", rx_bytes, "Bytes received."),
+	COUNTER(P,
+		"port_receive_missed_total",
+		rx_missed,
+		"Packets dropped by the NIC: its queues were full."),
+	COUNTER(P, "port_receive_errors_total", rx_errors, "Packets received in error."),
+	COUNTER(P,
+		"port_receive_no_buffer_total",
+		rx_nombuf,
+		"Packets dropped for want of a buffer."),
+	COUNTER(P, "port_transmit_packets_total", tx_packets, "Packets sent."),
+	COUNTER(P, "port_transmit_bytes_total", tx_bytes, "Bytes sent."),
+	COUNTER(P, "port_transmit_errors_total", tx_errors, "Packets that could not be sent."),
 };
 
 static void head_write(const struct family *f, FILE *out)
@@ -241,6 +259,38 @@ static void services_write(const struct shm_view *view, FILE *out)
 	}
 }
 
+static const struct shm_port *port_at(const struct shm_view *view, unsigned i)
+{
+	const struct shm_port *p = shm_view_entry(view, SHM_SEC_PORT, 0, (i + 1) * sizeof(*p));
+
+	return p != NULL && p[i].name[0] != '\0' ? &p[i] : NULL;
+}
+
+static void ports_write(const struct shm_view *view, FILE *out)
+{
+	const struct family up = {"port_up", "Whether the link is up.", 0, false, false};
+	const struct shm_port *p;
+	char name[2 * MR_NAME_LEN];
+
+	head_write(&up, out);
+	for (unsigned k = 0; (p = port_at(view, k)) != NULL; k++)
+		fprintf(out,
+			"mailrace_port_up{port=\"%s\"} %d\n",
+			label(p->name, name),
+			p->link_up != 0);
+	for (unsigned i = 0; i < sizeof(port_families) / sizeof(port_families[0]); i++) {
+		const struct family *f = &port_families[i];
+
+		head_write(f, out);
+		for (unsigned k = 0; (p = port_at(view, k)) != NULL; k++)
+			fprintf(out,
+				"mailrace_%s{port=\"%s\"} %" PRIu64 "\n",
+				f->name,
+				label(p->name, name),
+				*(const uint64_t *)((const uint8_t *)p + f->offset));
+	}
+}
+
 static struct shm_hist hist_sum(const struct shm_view *view, uint32_t slot, unsigned verb)
 {
 	struct shm_hist sum = {0};
@@ -372,6 +422,7 @@ static void pools_write(const struct shm_view *view, FILE *out)
 
 void metrics_backends_write(const struct shm_view *view, FILE *out)
 {
+	ports_write(view, out);
 	health_write(view, out);
 	backends_write(view, out);
 	services_write(view, out);

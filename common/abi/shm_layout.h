@@ -27,7 +27,7 @@ enum shm_section {
 	SHM_SEC_COUNTERS = 3,      // uint64_t[stat count] a worker, stride bytes apart
 	SHM_SEC_BACKEND_LOCAL = 4, // shm_backend_local[slots] a worker, stride = one worker's block
 	SHM_SEC_SERVICE_LOCAL = 5, // shm_service_local[slots] a worker, likewise
-	SHM_SEC_PORT = 6,          // shm_port[], one a port
+	SHM_SEC_PORT = 6,          // one entry: shm_port[], one a port, to the first without a name
 	SHM_SEC_BACKEND = 7,       // one entry: shm_backend[slots] (statistics)
 	SHM_SEC_SERVICE = 8,       // one entry: shm_service[slots] (statistics)
 	SHM_SEC_BACKEND_CTL =
@@ -153,6 +153,8 @@ struct shm_port { // dp: rw (main thread), others: ro
 	uint8_t link_up;
 	uint8_t reserved;
 	uint32_t queues;
+	uint32_t speed_mbps; // 0: not known
+	uint32_t mtu;
 	uint64_t rx_packets, rx_bytes, rx_missed, rx_errors, rx_nombuf, tx_packets, tx_bytes,
 		tx_errors;
 };

@@ -115,6 +115,7 @@ int shm_init(struct shm *shm, uint32_t workers, uint32_t backend_slots, uint32_t
 		{SHM_SEC_COUNTERS, workers, STAT_COUNT * sizeof(uint64_t)},
 		{SHM_SEC_BACKEND_LOCAL, workers, backend_slots * sizeof(struct shm_backend_local)},
 		{SHM_SEC_SERVICE_LOCAL, workers, service_slots * sizeof(struct shm_service_local)},
+		{SHM_SEC_PORT, 1, SHM_PORTS * sizeof(struct shm_port)},
 		{SHM_SEC_BACKEND, 1, backend_slots * sizeof(struct shm_backend)},
 		{SHM_SEC_SERVICE, 1, service_slots * sizeof(struct shm_service)},
 	};
@@ -217,6 +218,11 @@ struct shm_backend_local *shm_backends_at(const struct shm *shm, unsigned worker
 struct shm_service_local *shm_services_at(const struct shm *shm, unsigned worker)
 {
 	return stats_at(shm, SHM_SEC_SERVICE_LOCAL, worker);
+}
+
+struct shm_port *shm_ports(const struct shm *shm)
+{
+	return stats_at(shm, SHM_SEC_PORT, 0);
 }
 
 struct shm_backend *shm_backend_names(const struct shm *shm)

@@ -12,6 +12,8 @@
 #include "common/abi/shm_layout.h"
 #include "common/abi/stats.h"
 
+#define SHM_PORTS 17 // CFG_MAX_PORTS and one without a name
+
 struct shm {
 	int stats_fd, stats_ro_fd, control_fd;
 	uint8_t *stats, *control; // mappings
@@ -39,6 +41,7 @@ struct shm_worker *shm_worker_at(const struct shm *shm, unsigned worker);
 uint64_t *shm_counters_at(const struct shm *shm, unsigned worker);
 struct shm_backend_local *shm_backends_at(const struct shm *shm, unsigned worker);
 struct shm_service_local *shm_services_at(const struct shm *shm, unsigned worker);
+struct shm_port *shm_ports(const struct shm *shm);            // [SHM_PORTS]
 struct shm_backend *shm_backend_names(const struct shm *shm); // [backend_slots]
 struct shm_service *shm_service_names(const struct shm *shm); // [service_slots]
 // Written by control: read one field at a time and check it.

@@ -377,3 +377,35 @@ static uint16_t dpdk_tx(void *dev, uint16_t port, struct rte_mbuf **pkts, uint16
 }
 
 const struct port_ops port_dpdk_ops = {.rx_burst = dpdk_rx, .tx_burst = dpdk_tx};
+
+void port_publish(const struct cfg *cfg, struct shm_port *out)
+{
+	for (unsigned i = 0; i < cfg->port_count; i++, out++) {
+		struct rte_eth_stats stats;
+		struct rte_eth_link link;
+		struct rte_ether_addr mac;
+		uint16_t mtu = 0;
+
+		if (rte_eth_stats_get(port_ids[i], &stats) != 0)
+			continue;
+		out->rx_packets = stats.ipackets;
+		out->rx_bytes = stats.ibytes;
+		out->rx_missed = stats.imissed;
+		out->rx_errors = stats.ierrors;
+		out->rx_nombuf = stats.rx_nombuf;
+		out->tx_packets = stats.opackets;
+		out->tx_bytes = stats.obytes;
+		out->tx_errors = stats.oerrors;
+		out->queues = cfg->dataplane.workers;
+		if (rte_eth_link_get_nowait(port_ids[i], &link) == 0) {
+			out->link_up = link.link_status == RTE_ETH_LINK_UP;
+			out->speed_mbps =
+				link.link_speed != RTE_ETH_SPEED_NUM_UNKNOWN ? link.link_speed : 0;
+		}
+		if (rte_eth_macaddr_get(port_ids[i], &mac) == 0)
+			memcpy(out->mac, mac.addr_bytes, sizeof(out->mac));
+		if (rte_eth_dev_get_mtu(port_ids[i], &mtu) == 0)
+			out->mtu = mtu;
+		memcpy(out->name, cfg->ports[i].name, sizeof(out->name));
+	}
+}

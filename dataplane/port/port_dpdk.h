@@ -8,6 +8,7 @@
 
 #include <stdint.h>
 
+#include "common/abi/shm_layout.h"
 #include "config/cfg.h"
 #include "dataplane/port/port.h"
 
@@ -26,6 +27,8 @@ int port_eal_init(const struct cfg *cfg, const char **ret_reason);
 uint32_t port_buffers_reserved(const struct cfg *cfg);
 // Pools for all workers.
 int port_pools_init(const struct cfg *cfg, struct port_pools *ret, const char **ret_reason);
+// Names, links and counters of all ports (main thread).
+void port_publish(const struct cfg *cfg, struct shm_port *out);
 // Buffers of all pools: all, and those in use now (main thread, costs microseconds).
 void port_pools_count(const struct port_pools *pools, uint32_t *ret_total, uint32_t *ret_in_use);
 // Configures and starts every port of the configuration: info[] in their order.

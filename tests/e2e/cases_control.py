@@ -18,7 +18,7 @@ from mail import Raw, body_of, quiet, send
 MAIL = b"a: b\r\n\r\nc\r\n"
 TWO = ((HOST4, 2525), (HOST4, 2526))
 PROBE = 'probe = { interval = "5s"; timeout = "1s"; fall = 2; rise = 1; };'
-VIEWS = ("virtual-services", "pools", "backends", "workers", "sessions", "counters", "latency")
+VIEWS = ("virtual-services", "pools", "backends", "ports", "workers", "sessions", "counters", "latency")
 
 
 def case_control_reloads_under_traffic():
@@ -192,6 +192,11 @@ def case_mailracectl_shows():
         assert len(control.json("show", "sessions", "-n", "270")["sessions"]) == 270
         assert control.json("show", "sessions", "-n", "270")["truncated"]
         assert control.run("show", "sessions", "-n", "0")[0] == 1
+        port = control.json("show", "ports")[0]
+        assert (port["name"], port["link"], port["queues"]) == ("lan", "up", 2), port
+        link = subprocess.run(["ip", "-j", "link", "show", "mrbox"], capture_output=True, check=True, timeout=10).stdout
+        assert port["mac"] == json.loads(link)[0]["address"], port
+        assert port["receive_packets_total"] > 1000 and port["transmit_packets_total"] > 1000 and port["receive_no_buffer_total"] == 0
         latency = control.json("show", "latency")
         eod = [row for row in latency if row["verb"] == "end_of_data"]
         assert sum(row["count"] for row in eod) == 5 and all(0 < row["p50_seconds"] <= row["p99_seconds"] < 1 for row in eod)
