@@ -276,7 +276,7 @@ static void port_and_buffers_publish(struct dataplane *dp, uint64_t now)
 	__atomic_store_n(&h->buffers_in_use, in_use, __ATOMIC_RELAXED);
 }
 
-static void sockets_run(struct dataplane *dp)
+static void sockets_run(struct dataplane *dp, uint64_t now)
 {
 	const struct server_view view = {
 		.shm = &dp->shm,
@@ -285,7 +285,7 @@ static void sockets_run(struct dataplane *dp)
 		.publish = publish,
 	};
 
-	server_run(&dp->server, &view);
+	server_run(&dp->server, &view, now);
 }
 
 // The first SIGTERM or SIGINT drains, the second one ends at once.
@@ -294,22 +294,18 @@ static void run(struct dataplane *dp, int signals)
 	uint64_t stop_ns = 0;
 
 	for (;;) {
-		struct pollfd fds[3] = {
-			{.fd = signals, .events = POLLIN},
-			{.fd = dp->server.listen_fd, .events = POLLIN},
-			{.fd = dp->server.control_fd, .events = POLLIN},
-		};
+		struct pollfd fds[SERVER_FDS_MAX + 1] = {{.fd = signals, .events = POLLIN}};
+		unsigned n = 1 + server_fds(&dp->server, fds + 1);
 		struct signalfd_siginfo info;
 		uint64_t now;
 
-		poll(fds, 3, MAIN_TICK_MS);
+		poll(fds, n, MAIN_TICK_MS);
 		now = lcore_clock_ns();
 		__atomic_store_n(&dp->shm.header->heartbeat_ns, now, __ATOMIC_RELAXED);
 		generation_reap(dp);
 		health_publish(dp);
 		port_and_buffers_publish(dp, now);
-		if (fds[1].revents != 0 || fds[2].revents != 0)
-			sockets_run(dp);
+		sockets_run(dp, now);
 		if (stop_ns != 0 && (now >= stop_ns || drained(dp)))
 			return;
 		if ((fds[0].revents & POLLIN) == 0 ||

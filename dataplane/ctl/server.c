@@ -2,8 +2,7 @@
 // Copyright (c) 2026, the Mailrace authors
 
 // The dataplane's socket: statistics for readers, both segments and publications for control. Who
-// is who is told by the peer's credentials, not by the file's mode. Main thread; never waits longer
-// than REQUEST_WAIT_MS.
+// is who is told by the peer's credentials, not by the file's mode. Main thread; never waits.
 
 #include "dataplane/ctl/server.h"
 
@@ -20,7 +19,7 @@
 #include "common/user.h"
 
 #define REQUESTS_A_RUN 8
-#define REQUEST_WAIT_MS 20
+#define REQUEST_WAIT_NS 2000000000ULL
 
 int server_open(struct server *server, const char *path)
 {
@@ -70,10 +69,7 @@ static void answer(int fd, struct sock_answer *a, const int *fds, unsigned count
 
 static uint32_t request_judge(const struct server *server, int fd, struct sock_request *req)
 {
-	struct pollfd p = {.fd = fd, .events = POLLIN};
-
-	if (poll(&p, 1, REQUEST_WAIT_MS) != 1 ||
-	    recv(fd, req, sizeof(*req), MSG_DONTWAIT) != sizeof(*req) || req->magic != SOCK_MAGIC ||
+	if (recv(fd, req, sizeof(*req), MSG_DONTWAIT) != sizeof(*req) || req->magic != SOCK_MAGIC ||
 	    (req->role != SOCK_ROLE_READER && req->role != SOCK_ROLE_CONTROL))
 		return SOCK_BAD_REQUEST;
 	if (req->abi_major != MR_ABI_MAJOR)
@@ -141,7 +137,54 @@ static void control_run(struct server *server, const struct server_view *view)
 		control_gone(server);
 }
 
-void server_run(struct server *server, const struct server_view *view)
+// The oldest one makes room.
+static void pending_add(struct server *server, int fd, uint64_t now_ns)
+{
+	unsigned at = 0;
+
+	for (unsigned i = 0; i < SERVER_PENDING_MAX; i++) {
+		if (server->pending[i].fd == 0) {
+			at = i;
+			break;
+		}
+		if (server->pending[i].since_ns < server->pending[at].since_ns)
+			at = i;
+	}
+	if (server->pending[at].fd != 0)
+		close(server->pending[at].fd);
+	server->pending[at].fd = fd;
+	server->pending[at].since_ns = now_ns;
+}
+
+static void pending_run(struct server *server, const struct server_view *view, uint64_t now_ns)
+{
+	for (unsigned i = 0; i < SERVER_PENDING_MAX; i++) {
+		int fd = server->pending[i].fd;
+		struct pollfd p = {.fd = fd, .events = POLLIN};
+
+		if (fd == 0)
+			continue;
+		if (poll(&p, 1, 0) == 0 && now_ns - server->pending[i].since_ns < REQUEST_WAIT_NS)
+			continue;
+		server->pending[i].fd = 0;
+		if (!serve(server, fd, view))
+			close(fd);
+	}
+}
+
+unsigned server_fds(const struct server *server, struct pollfd out[SERVER_FDS_MAX])
+{
+	unsigned n = 0;
+
+	out[n++] = (struct pollfd){.fd = server->listen_fd, .events = POLLIN};
+	out[n++] = (struct pollfd){.fd = server->control_fd, .events = POLLIN};
+	for (unsigned i = 0; i < SERVER_PENDING_MAX; i++)
+		if (server->pending[i].fd != 0)
+			out[n++] = (struct pollfd){.fd = server->pending[i].fd, .events = POLLIN};
+	return n;
+}
+
+void server_run(struct server *server, const struct server_view *view, uint64_t now_ns)
 {
 	if (server->control_fd >= 0)
 		control_run(server, view);
@@ -149,10 +192,10 @@ void server_run(struct server *server, const struct server_view *view)
 		int client = accept4(server->listen_fd, NULL, NULL, SOCK_CLOEXEC);
 
 		if (client < 0)
-			return;
-		if (!serve(server, client, view))
-			close(client);
+			break;
+		pending_add(server, client, now_ns);
 	}
+	pending_run(server, view, now_ns);
 }
 
 void server_close(struct server *server, const char *path)
@@ -161,6 +204,9 @@ void server_close(struct server *server, const char *path)
 		return;
 	if (server->control_fd >= 0)
 		close(server->control_fd);
+	for (unsigned i = 0; i < SERVER_PENDING_MAX; i++)
+		if (server->pending[i].fd != 0)
+			close(server->pending[i].fd);
 	close(server->listen_fd);
 	unlink(path);
 }

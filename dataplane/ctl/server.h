@@ -5,6 +5,7 @@
 
 #pragma once
 
+#include <poll.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -18,9 +19,15 @@ struct server_users {
 	gid_t read_group, admin_group; // read
 };
 
+#define SERVER_PENDING_MAX 16
+
 struct server {
 	int listen_fd;
 	int control_fd; // the lease of the one control process, -1: none
+	struct {
+		int fd; // connected, has not asked yet; 0: free
+		uint64_t since_ns;
+	} pending[SERVER_PENDING_MAX];
 	struct server_users users;
 };
 
@@ -37,6 +44,10 @@ struct server_view {
 // living dataplane holds it; -ENOTSOCK when something else is there; else -errno. A socket nobody
 // listens on is replaced.
 int server_open(struct server *server, const char *path);
-// Answers whoever has connected or asks; bounded work, waits at most 20 ms for a request.
-void server_run(struct server *server, const struct server_view *view);
+#define SERVER_FDS_MAX (SERVER_PENDING_MAX + 2)
+// What to poll for. Returns how many.
+unsigned server_fds(const struct server *server, struct pollfd out[SERVER_FDS_MAX]);
+// Answers whoever has connected and asked; bounded work, never waits. Who asks nothing within two
+// seconds is sent away.
+void server_run(struct server *server, const struct server_view *view, uint64_t now_ns);
 void server_close(struct server *server, const char *path);

@@ -129,7 +129,20 @@ def case_another_version_of_the_shared_memory_is_refused():
             s.send(garbage)
             assert struct.unpack_from("<I", s.recv(64), 8)[0] == 1, garbage
             s.close()
-        lab.stats = Stats(lab.socket)
+        silent = [socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in range(20)]
+        for s in silent:  # who asks nothing keeps nobody from it, and is sent away
+            s.connect(lab.socket)
+            lab.stats = Stats(lab.socket)
+        silent[-1].settimeout(5)
+        start = time.monotonic()
+        assert struct.unpack_from("<I", silent[-1].recv(64), 8)[0] == 1 and time.monotonic() - start < 4
+        late = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        late.connect(lab.socket)
+        time.sleep(0.5)  # a process that had to wait for its core
+        late.send(struct.pack("<IHHII", 0x4B53524D, 1, 0, 1, 0))
+        assert struct.unpack_from("<I", late.recv(64), 8)[0] == 0
+        for s in silent + [late]:
+            s.close()
     # and the other way round: a dataplane of tomorrow
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as fake:
         path = lab.dir + "/tomorrow.sock"
