@@ -9,10 +9,6 @@
 #include "controlplane/json_set.h"
 #include "controlplane/show.h"
 
-static const char *const verb_names[SHM_VERB_GROUPS] =
-	{"banner", "ehlo", "mail", "rcpt", "end_of_data", "other"};
-
-// One slot over all workers.
 struct shm_backend_local backend_sum(const struct link *l, uint32_t slot)
 {
 	struct shm_backend_local sum = {0};
@@ -142,7 +138,7 @@ json_t *show_latency(const struct control *c)
 			o = json_object();
 			set_text(o, "pool", b->pool);
 			set_text(o, "backend", b->name);
-			set_text(o, "verb", verb_names[v]);
+			set_text(o, "verb", hist_verb_names[v]);
 			set_uint(o, "count", h->count);
 			set_seconds(o, "mean_seconds", (double)h->sum_us / (double)h->count / 1e6);
 			set_seconds(o, "p50_seconds", (double)hist_quantile_us(h, 0.5) / 1e6);

@@ -16,9 +16,6 @@
 
 #define POOLS_MAX 1024
 
-static const char *const verb_names[SHM_VERB_GROUPS] =
-	{"banner", "ehlo", "mail", "rcpt", "end_of_data", "other"};
-
 // Upper edges shown, each an edge of common/abi/hist.c.
 static const uint64_t shown_us[] = {
 	256,
@@ -331,11 +328,11 @@ static void backend_replies_write(const struct shm_view *view, FILE *out)
 				"%" PRIu64 "\n",
 				pool,
 				name,
-				verb_names[v],
+				hist_verb_names[v],
 				(double)h.sum_us / 1e6,
 				pool,
 				name,
-				verb_names[v],
+				hist_verb_names[v],
 				h.count);
 		}
 	}
@@ -375,10 +372,10 @@ static void hist_write(const struct shm_hist *h, const char *pool, const char *v
 		below);
 }
 
-// One pool, named by its first backend's slot.
-static void pool_write(const struct shm_view *view, uint32_t first, FILE *out)
+// One pool, named by its first backend, which stands in slot first.
+static void
+pool_write(const struct shm_view *view, const struct shm_backend *head, uint32_t first, FILE *out)
 {
-	const struct shm_backend *head = backend_at(view, first);
 	char pool[2 * MR_NAME_LEN];
 
 	for (unsigned v = 0; v < SHM_VERB_GROUPS; v++) {
@@ -394,13 +391,14 @@ static void pool_write(const struct shm_view *view, uint32_t first, FILE *out)
 			hist_merge(&sum, &h);
 		}
 		if (sum.count > 0)
-			hist_write(&sum, label(head->pool, pool), verb_names[v], out);
+			hist_write(&sum, label(head->pool, pool), hist_verb_names[v], out);
 	}
 }
 
+// A reload may take a backend out of force between two looks: what was found once is kept.
 static void pools_write(const struct shm_view *view, FILE *out)
 {
-	uint32_t firsts[POOLS_MAX];
+	const struct shm_backend *heads[POOLS_MAX];
 	unsigned count = 0;
 
 	fprintf(out,
@@ -411,12 +409,11 @@ static void pools_write(const struct shm_view *view, FILE *out)
 		bool seen = b == NULL;
 
 		for (unsigned i = 0; i < count && !seen; i++)
-			seen = strncmp(backend_at(view, firsts[i])->pool, b->pool, MR_NAME_LEN) ==
-			       0;
+			seen = strncmp(heads[i]->pool, b->pool, MR_NAME_LEN) == 0;
 		if (seen || count == POOLS_MAX)
 			continue;
-		firsts[count++] = slot;
-		pool_write(view, slot, out);
+		heads[count++] = b;
+		pool_write(view, b, slot, out);
 	}
 }
 

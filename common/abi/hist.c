@@ -6,6 +6,9 @@
 
 #include "common/abi/hist.h"
 
+const char *const hist_verb_names[SHM_VERB_GROUPS] =
+	{"banner", "ehlo", "mail", "rcpt", "end_of_data", "other"};
+
 static const uint32_t edges[] = {
 	64,        81,        102,       128,       161,       203,       256,       323,
 	406,       512,       645,       813,       1024,      1290,      1625,      2048,

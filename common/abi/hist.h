@@ -11,6 +11,8 @@
 
 #include "common/abi/shm_layout.h"
 
+// Names of the verb groups, as labels.
+extern const char *const hist_verb_names[SHM_VERB_GROUPS];
 // Upper edge of bucket i in microseconds; the last one is UINT64_MAX.
 uint64_t hist_edge_us(unsigned i);
 // Bucket of a time: the first whose edge is above it.

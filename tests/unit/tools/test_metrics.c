@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Copyright (c) 2026, the Mailrace authors
+
+// The exporter's page while the configuration changes under it: the stream that the page is written
+// to lets a reload happen in the middle.
+
+#include "tools/metrics.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "common/abi/hist.h"
+
+#define SLOTS 4
+
+static struct {
+	struct shm_header head;
+	struct shm_worker worker[1];
+	struct shm_backend_local local[SLOTS];
+	struct shm_backend names[SLOTS];
+} segment;
+static const char *reload_at; // when this is written, the first backend leaves the configuration
+static char page[1 << 16];
+static size_t page_len;
+
+static ssize_t on_write(void *arg, const char *data, size_t len)
+{
+	if (reload_at != NULL && memmem(data, len, reload_at, strlen(reload_at)) != NULL)
+		segment.names[2].generation = segment.names[3].generation =
+			++segment.head.generation;
+	assert_true(page_len + len < sizeof(page));
+	memcpy(page + page_len, data, len);
+	page_len += len;
+	return (ssize_t)len;
+}
+
+static void segment_make(void)
+{
+	static const char *const pools[SLOTS] = {"", "a", "b", "a"};
+
+	memset(&segment, 0, sizeof(segment));
+	segment.head.workers = 1;
+	segment.head.backend_slots = SLOTS;
+	segment.head.generation = 7;
+	segment.head.dir[0] = (struct shm_dir_entry
+	){SHM_SEC_WORKER, 1, offsetof(typeof(segment), worker), sizeof(struct shm_worker)};
+	segment.head.dir[1] = (struct shm_dir_entry
+	){SHM_SEC_BACKEND_LOCAL, 1, offsetof(typeof(segment), local), sizeof(segment.local)};
+	segment.head.dir[2] = (struct shm_dir_entry
+	){SHM_SEC_BACKEND, 1, offsetof(typeof(segment), names), sizeof(segment.names)};
+	for (unsigned i = 1; i < SLOTS; i++) {
+		segment.names[i].generation = 7;
+		segment.names[i].pool[0] = pools[i][0];
+		segment.names[i].name[0] = (char)('0' + i);
+		hist_add(&segment.local[i].latency[SHM_VERB_MAIL], 3000);
+	}
+}
+
+static const char *page_make(const char *reload)
+{
+	static const cookie_io_functions_t io = {.write = on_write};
+	const struct shm_view view = {
+		.base = (uint8_t *)&segment, .size = sizeof(segment), .header = &segment.head
+	};
+	FILE *out = fopencookie(NULL, "w", io);
+
+	assert_non_null(out);
+	setvbuf(out, NULL, _IONBF, 0);
+	segment_make();
+	page_len = 0;
+	reload_at = reload;
+	metrics_backends_write(&view, out);
+	fclose(out);
+	page[page_len] = '\0';
+	return page;
+}
+
+static void pools_are_the_sums_of_their_backends(void **state)
+{
+	const char *text = page_make(NULL);
+
+	assert_non_null(
+		strstr(text, "mailrace_pool_reply_seconds_count{pool=\"a\",verb=\"mail\"} 2\n")
+	);
+	assert_non_null(
+		strstr(text, "mailrace_pool_reply_seconds_count{pool=\"b\",verb=\"mail\"} 1\n")
+	);
+	assert_non_null(strstr(
+		text,
+		"mailrace_backend_reply_seconds_count{pool=\"a\",backend=\"3\",verb=\"mail\"} 1\n"
+	));
+}
+
+static void a_reload_in_the_middle_harms_nothing(void **state)
+{
+	static const char *const places[] = {
+		"mailrace_backend_up",
+		"mailrace_backend_reply_seconds",
+		"# TYPE mailrace_pool_reply_seconds",
+		"mailrace_pool_reply_seconds_bucket",
+		"mailrace_pool_reply_seconds_count",
+	};
+
+	for (unsigned i = 0; i < sizeof(places) / sizeof(places[0]); i++)
+		assert_non_null(strstr(page_make(places[i]), "# TYPE mailrace_pool_reply_seconds"));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(pools_are_the_sums_of_their_backends),
+		cmocka_unit_test(a_reload_in_the_middle_harms_nothing),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
