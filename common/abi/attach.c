@@ -90,8 +90,8 @@ static int ask(const char *path, uint32_t role, struct sock_answer *answer, int 
 	if (setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof(wait)) < 0 ||
 	    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &wait, sizeof(wait)) < 0 ||
 	    connect(fd, (const struct sockaddr *)&addr, sizeof(addr)) < 0 ||
-	    send(fd, &req, sizeof(req), MSG_NOSIGNAL) != sizeof(req))
-		err = -errno;
+	    (send(fd, &req, sizeof(req), MSG_NOSIGNAL) != sizeof(req) && errno != EPIPE))
+		err = -errno; // EPIPE: refused before we asked, the answer waits
 	if (err == 0)
 		err = answer_take(fd, answer, fds);
 	if (err == 0)

@@ -81,19 +81,24 @@ static uint32_t request_judge(const struct server *server, int fd, struct sock_r
 	return SOCK_OK;
 }
 
+static struct sock_answer answer_make(uint32_t code, const struct server_view *view)
+{
+	return (struct sock_answer){
+		.magic = SOCK_MAGIC,
+		.abi_major = MR_ABI_MAJOR,
+		.abi_minor = MR_ABI_MINOR,
+		.code = code,
+		.boot_id = view->shm->header->boot_id,
+	};
+}
+
 // Returns whether the connection is kept.
 static bool serve(struct server *server, int fd, const struct server_view *view)
 {
 	struct sock_request req = {0};
-	struct sock_answer a = {
-		.magic = SOCK_MAGIC,
-		.abi_major = MR_ABI_MAJOR,
-		.abi_minor = MR_ABI_MINOR,
-		.boot_id = view->shm->header->boot_id,
-	};
+	struct sock_answer a = answer_make(request_judge(server, fd, &req), view);
 	const int fds[2] = {view->shm->stats_ro_fd, view->shm->control_fd};
 
-	a.code = request_judge(server, fd, &req);
 	if (a.code != SOCK_OK || req.role == SOCK_ROLE_READER) {
 		answer(fd, &a, fds, a.code == SOCK_OK ? 1 : 0);
 		return false;
@@ -135,6 +140,14 @@ static void control_run(struct server *server, const struct server_view *view)
 	snprintf(out.reason, sizeof(out.reason), "%s", reason);
 	if (send(server->control_fd, &out, sizeof(out), MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
 		control_gone(server);
+}
+
+static void stranger_refuse(int fd, const struct server_view *view)
+{
+	struct sock_answer a = answer_make(SOCK_REFUSED, view);
+
+	answer(fd, &a, NULL, 0);
+	close(fd);
 }
 
 // The oldest one makes room.
@@ -193,7 +206,10 @@ void server_run(struct server *server, const struct server_view *view, uint64_t 
 
 		if (client < 0)
 			break;
-		pending_add(server, client, now_ns);
+		if (is_allowed(server, client, SOCK_ROLE_READER))
+			pending_add(server, client, now_ns);
+		else
+			stranger_refuse(client, view); // takes nobody's place
 	}
 	pending_run(server, view, now_ns);
 }

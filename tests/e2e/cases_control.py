@@ -8,6 +8,7 @@ import mmap
 import os
 import random
 import signal
+import socket
 import struct
 import subprocess
 import time
@@ -230,6 +231,23 @@ def case_the_api_knows_its_users():
             assert control.run("reload", **user)[0] == reload, groups
             stats = subprocess.run([lab.build + "/tools/mailrace-stats", lab.socket], capture_output=True, timeout=20, check=False, **user)
             assert (stats.returncode == 0) == bool(groups), stats.stderr
+        # strangers, however many, are told so at once and take nobody's place
+        crowd = """import socket, struct, sys
+codes = set()
+for _ in range(60):
+    s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    s.settimeout(5)
+    s.connect(sys.argv[1])
+    codes.add(struct.unpack_from("<I", s.recv(64), 8)[0])
+print(codes)"""
+        waiting = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        waiting.connect(lab.socket)
+        strangers = subprocess.run(["python3", "-c", crowd, lab.socket], capture_output=True, text=True, timeout=20, check=False,
+                                   user="games", group="games", extra_groups=[])
+        assert strangers.stdout == "{3}\n", strangers
+        waiting.send(struct.pack("<IHHII", 0x4B53524D, 1, 0, 1, 0))
+        assert struct.unpack_from("<I", waiting.recv(64), 8)[0] == 0
+        waiting.close()
         curl = ["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "--unix-socket", control.socket]
         for args, code in ((["http://x/v1/nothing"], "404"), (["-X", "DELETE", "http://x/v1/pools"], "405"),
                            (["http://x/v1/sessions?limit=x"], "400"), (["-d", "x" * 100000, "http://x/v1/check"], "000"),
