@@ -153,6 +153,9 @@ void cfg_free(struct cfg *cfg);
 // "file:line: key: reason" into buf; returns buf.
 const char *cfg_error_format(const struct cfg_error *err, char *buf, size_t len);
 
+// One log line each.
+void cfg_errors_log(const struct cfg_errors *errs);
+
 #define CFG_START_ONLY_MAX 9
 // Names of the keys that differ and that a reload leaves as they are. Returns how many.
 unsigned cfg_diff_start_only(

@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/log.h"
+
 static void defaults_set(struct cfg *cfg, const char *path)
 {
 	snprintf(cfg->path, sizeof(cfg->path), "%s", path);
@@ -183,4 +185,16 @@ const char *cfg_error_format(const struct cfg_error *err, char *buf, size_t len)
 		err->reason
 	);
 	return buf;
+}
+
+void cfg_errors_log(const struct cfg_errors *errs)
+{
+	char text[800];
+
+	for (unsigned i = 0; i < errs->count && i < CFG_MAX_ERRORS; i++)
+		log_line(
+			errs->item[i].warning ? LOG_WARNING : LOG_ERROR,
+			"%s",
+			cfg_error_format(&errs->item[i], text, sizeof(text))
+		);
 }

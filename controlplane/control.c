@@ -93,18 +93,6 @@ static int publish(struct control *c, const struct cfg *cfg, struct cfg_errors *
 	return health_configure(c->health, cfg, &c->link, control_clock_ns());
 }
 
-static void errors_show(const struct cfg_errors *errs)
-{
-	char text[800];
-
-	for (unsigned i = 0; i < errs->count && i < CFG_MAX_ERRORS; i++)
-		log_line(
-			errs->item[i].warning ? LOG_WARNING : LOG_ERROR,
-			"%s",
-			cfg_error_format(&errs->item[i], text, sizeof(text))
-		);
-}
-
 static int attach(struct control *c, struct cfg_errors *errs)
 {
 	int err = link_open(&c->link, c->cfg->dataplane.socket);
@@ -156,7 +144,7 @@ void control_attach(struct control *c, uint64_t now_ns)
 			(unsigned long long)c->link.blob->generation
 		);
 	} else if (err != c->attach_error) { // once, not twice a second
-		errors_show(errs);
+		cfg_errors_log(errs);
 		log_line(
 			LOG_WARNING,
 			"cannot attach at %s: %s",
@@ -204,12 +192,12 @@ int control_reload(struct control *c, struct cfg_errors *errs)
 			"%.255s",
 			errs->count > 0 ? errs->item[0].reason : strerror(-err)
 		);
-		errors_show(errs);
+		cfg_errors_log(errs);
 		log_line(LOG_ERROR, "reload refused: the configuration in force stays");
 		return err;
 	}
 	start_only_warn(c, next, errs);
-	errors_show(errs);
+	cfg_errors_log(errs);
 	c->reloads++;
 	c->refused_reason[0] = '\0';
 	if (c->cfg != c->started_cfg)

@@ -23,14 +23,6 @@
 #define TICK_MS 100      // heartbeat, probes due
 #define TICK_PROBE_MS 10 // while answers are awaited: the rings wake nobody
 
-static void errors_show(const struct cfg_errors *errs)
-{
-	char text[800];
-
-	for (unsigned i = 0; i < errs->count && i < CFG_MAX_ERRORS; i++)
-		log_line(LOG_ERROR, "%s", cfg_error_format(&errs->item[i], text, sizeof(text)));
-}
-
 static int signals_open(void)
 {
 	sigset_t set;
@@ -137,7 +129,7 @@ int main(int argc, char **argv)
 		return usage(EX_USAGE);
 	c.cfg = c.started_cfg = cfg_load(file, errs);
 	c.health = health_new();
-	errors_show(errs);
+	cfg_errors_log(errs);
 	free(errs);
 	if (c.cfg == NULL) {
 		status = EX_CONFIG;

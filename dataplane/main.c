@@ -177,14 +177,6 @@ static const struct {
 };
 #define MODULES (sizeof(modules) / sizeof(modules[0]))
 
-static void errors_show(const struct cfg_errors *errs)
-{
-	char text[800];
-
-	for (unsigned i = 0; i < errs->count && i < CFG_MAX_ERRORS; i++)
-		log_line(LOG_ERROR, "%s", cfg_error_format(&errs->item[i], text, sizeof(text)));
-}
-
 static void start_only_show(const struct dataplane *dp, const struct cfg *next)
 {
 	const char *keys[CFG_START_ONLY_MAX];
@@ -218,7 +210,7 @@ static void reload(struct dataplane *dp)
 		);
 	} else {
 		if (errs != NULL)
-			errors_show(errs);
+			cfg_errors_log(errs);
 		log_line(
 			LOG_ERROR,
 			"reload refused (%s): the configuration in force stays",
@@ -400,7 +392,7 @@ int main(int argc, char **argv)
 		return usage(EX_USAGE);
 	dp->server.listen_fd = dp->server.control_fd = -1;
 	dp->cfg = cfg_load(file, errs);
-	errors_show(errs);
+	cfg_errors_log(errs);
 	free(errs);
 	if (dp->cfg == NULL) {
 		status = EX_CONFIG;

@@ -118,14 +118,7 @@ int main(int argc, char **argv)
 	}
 	cfg = cfg_load(argv[2], errs);
 	if (cfg == NULL) {
-		char text[800];
-
-		for (unsigned i = 0; i < errs->count && i < CFG_MAX_ERRORS; i++)
-			log_line(
-				LOG_ERROR,
-				"%s",
-				cfg_error_format(&errs->item[i], text, sizeof(text))
-			);
+		cfg_errors_log(errs);
 		return EX_CONFIG;
 	}
 	free(errs);
