@@ -2,7 +2,7 @@
 // Copyright (c) 2026, the Mailrace authors
 
 // A worker: everything one lcore owns, and its turn. turn.c (pure, also run by the simulator with M
-// virtual workers in one thread) runs the stages; worker.c holds the lcore loop with clock, idle
+// virtual workers in one thread) runs the stages; lcore.c holds the loop with clock, idle
 // sleep and generation swap.
 
 #pragma once

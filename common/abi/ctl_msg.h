@@ -60,7 +60,7 @@ struct ctl_probe_result {
 	uint16_t reply; // last SMTP reply code, 0 when none
 	uint16_t reserved;
 	uint32_t connect_us, banner_us, ehlo_us, quit_us; // 0 when not reached
-	char text[64]; // first line of the last reply, printable ASCII, NUL-terminated
+	char text[64]; // last line of the last reply, printable ASCII, NUL-terminated
 };
 
 struct ctl_session_list {

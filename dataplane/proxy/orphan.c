@@ -52,8 +52,10 @@ bool leg_abandon(struct relay *r, struct session *s)
 	uint32_t idx = may_abandon(r, s->backend_slot) ? idpool_get(&r->ids) : 0;
 	struct session *o = session_of(r, idx);
 
-	if (idx == 0)
+	if (idx == 0) {
+		stat_inc(r->env, STAT_LEG_ORPHAN_LIMIT);
 		return false;
+	}
 	*o = (struct session){
 		.id = session_id_new(r),
 		.state = RELAY_S_GONE,
