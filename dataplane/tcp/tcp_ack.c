@@ -6,7 +6,7 @@
 
 #include "dataplane/tcp/tcp_inner_types.h"
 
-static void rtt_sample(struct tcp_pcb *p, uint32_t rtt_ms)
+void tcp_rtt_sample(struct tcp_pcb *p, uint32_t rtt_ms)
 {
 	uint32_t rtt = (rtt_ms > 0 ? rtt_ms : 1) * 1000U;
 	uint32_t rto;
@@ -29,14 +29,21 @@ static void rtt_sample(struct tcp_pcb *p, uint32_t rtt_ms)
 	p->rto_ms = (uint16_t)(rto > TCP_RTO_MAX_MS ? TCP_RTO_MAX_MS : rto);
 }
 
+void tcp_handshake_was_lost(struct tcp_pcb *p)
+{
+	p->cwnd = p->mss; // RFC 5681 3.1
+	if (p->srtt_us8 == 0)
+		p->rto_ms = TCP_RTO_SYN_LOST_MS;
+}
+
 static void rtt_update(struct tcp_stack *s, struct tcp_pcb *p, const struct tcp_seg *seg)
 {
 	uint32_t now = env_now_ms(s->env);
 
 	if ((p->flags & TCP_F_TS) != 0 && seg->has_ts && seg->ts_ecr != 0) {
-		rtt_sample(p, now + p->ts_offset - seg->ts_ecr);
+		tcp_rtt_sample(p, now + p->ts_offset - seg->ts_ecr);
 	} else if ((p->flags & TCP_F_RTT) != 0 && seq_diff(seg->ack, p->rtt_seq) > 0) {
-		rtt_sample(p, now - p->rtt_at_ms);
+		tcp_rtt_sample(p, now - p->rtt_at_ms);
 		p->flags &= (uint16_t)~TCP_F_RTT;
 	}
 }
@@ -165,6 +172,8 @@ bool tcp_ack_input(struct tcp_stack *s, struct tcp_pcb *p, const struct tcp_seg 
 		pcb_dirty(s, p);
 		return false;
 	}
+	if ((p->flags & TCP_F_PERSIST) != 0)
+		p->dupacks = 0; // the peer lives, even with its window shut
 	if (seq_diff(seg->ack, p->snd_una) > 0) {
 		new_ack(s, p, seg);
 		if (p->state == TCP_S_CLOSED)

@@ -64,7 +64,7 @@ void tcp_release(struct tcp_stack *s, struct tcp_conn_id conn, bool drain)
 static void reset_send(struct tcp_stack *s, struct tcp_pcb *p)
 {
 	const struct tcp_out rst = {
-		.seq = p->snd_nxt, .flags = RTE_TCP_RST_FLAG | RTE_TCP_ACK_FLAG
+		.seq = pcb_ack_seq(p), .flags = RTE_TCP_RST_FLAG | RTE_TCP_ACK_FLAG
 	};
 
 	if (p->state == TCP_S_CLOSED || p->state == TCP_S_SYN_SENT)

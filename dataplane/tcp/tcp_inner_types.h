@@ -8,6 +8,57 @@
 
 #include "dataplane/tcp/tcp_types.h"
 
+// A received segment with its header in host order; payload still in the mbuf.
+struct tcp_seg {
+	struct rte_mbuf *m; // NULL once taken
+	uint32_t seq, ack, wnd;
+	uint32_t ts_val, ts_ecr;
+	uint16_t len;   // payload left
+	uint16_t off;   // of the payload, from m->buf_addr
+	uint16_t mss;   // SYN only, 0: none
+	uint8_t flags;  // RTE_TCP_*_FLAG
+	uint8_t wscale; // SYN only
+	bool has_ts, has_ws;
+};
+
+static inline int32_t seq_diff(uint32_t a, uint32_t b)
+{
+	return (int32_t)(a - b);
+}
+
+static inline struct tcp_pcb *pcb_of(const struct tcp_stack *s, uint32_t idx)
+{
+	return &s->pcb[idx];
+}
+
+static inline uint32_t pcb_index(const struct tcp_stack *s, const struct tcp_pcb *p)
+{
+	return (uint32_t)(p - s->pcb);
+}
+
+// Octets that the window offered still takes.
+static inline uint32_t pcb_rcv_space(const struct tcp_pcb *p)
+{
+	int32_t space = seq_diff(p->rcv_adv, p->rcv_nxt);
+
+	return space > 0 ? (uint32_t)space : 0;
+}
+
+// Sequence number of a segment without data: all that was sent, as far as the peer's window reaches
+// (behind it the peer would not take the segment).
+static inline uint32_t pcb_ack_seq(const struct tcp_pcb *p)
+{
+	uint32_t sent = p->snd_max - p->snd_una;
+
+	return p->snd_una + (sent <= p->snd_wnd ? sent : p->snd_wnd);
+}
+
+// First sequence number after all queued data (FIN not counted).
+static inline uint32_t pcb_data_end(const struct tcp_pcb *p)
+{
+	return p->snd_una + p->tx_bytes + (p->state <= TCP_S_SYN_RCVD ? 1 : 0);
+}
+
 // tcp_flow.c
 struct flow_key {
 	struct ip_addr local, remote;
@@ -33,15 +84,38 @@ unsigned
 tcp_options_syn(uint8_t *out, uint16_t mss, unsigned flags, uint32_t ts_val, uint32_t ts_ecr);
 unsigned tcp_options_ts(uint8_t *out, uint32_t ts_val, uint32_t ts_ecr);
 
-// tcp_listen.c: segments of no PCB
-void tcp_listen_input(
+// tcp_listen.c: segments of no PCB. True: a connection stands now, and the segment is for it.
+bool tcp_listen_input(
 	struct tcp_stack *s,
 	const struct net_pkt *pkt,
-	struct tcp_seg *seg,
+	const struct tcp_seg *seg,
 	uint32_t mini
 );
-void tcp_minis_run(struct tcp_stack *s);
+// A SYN to a listener (or not). isn: of ours.
+void tcp_syn_input(
+	struct tcp_stack *s,
+	const struct net_pkt *pkt,
+	const struct tcp_seg *seg,
+	uint32_t isn
+);
+void tcp_half_open_run(struct tcp_stack *s);
+
+// tcp_time_wait.c
 void tcp_time_wait_enter(struct tcp_stack *s, const struct tcp_pcb *p);
+void tcp_time_wait_input(
+	struct tcp_stack *s,
+	const struct net_pkt *pkt,
+	const struct tcp_seg *seg,
+	struct tcp_mini *mini
+);
+void tcp_time_wait_run(struct tcp_stack *s);
+
+// tcp_mini.c: half-open and TIME_WAIT connections in FIFO lists of constant delay
+uint32_t mini_push(struct tcp_minis *minis); // 0: none free
+uint32_t mini_pop(struct tcp_minis *minis);
+// Out of the table at once; its place in the FIFO is given back when its time comes.
+void mini_kill(struct tcp_stack *s, struct tcp_mini *mini);
+void mini_ack(struct tcp_stack *s, const struct tcp_mini *mini, uint32_t seq, uint16_t wnd);
 uint32_t tcp_isn(const struct tcp_stack *s, const struct flow_key *key);
 uint32_t tcp_ts_offset(const struct tcp_stack *s, const struct flow_key *key);
 
@@ -69,6 +143,9 @@ uint32_t tcp_rcv_window(const struct tcp_stack *s, const struct tcp_pcb *p);
 // tcp_ack.c
 // False: the segment is not to be looked at further.
 bool tcp_ack_input(struct tcp_stack *s, struct tcp_pcb *p, const struct tcp_seg *seg);
+void tcp_rtt_sample(struct tcp_pcb *p, uint32_t rtt_ms);
+// The handshake was not answered at the first try: no sample, and one segment at first.
+void tcp_handshake_was_lost(struct tcp_pcb *p);
 
 // tcp_output.c
 void tcp_output(struct tcp_stack *s, struct tcp_pcb *p);

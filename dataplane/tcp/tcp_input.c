@@ -31,53 +31,88 @@ static bool segment_parse(struct tcp_stack *s, const struct net_pkt *pkt, struct
 	return true;
 }
 
-static void challenge(struct tcp_stack *s, struct tcp_pcb *p)
+static void ack_now(struct tcp_stack *s, struct tcp_pcb *p)
 {
-	stat_inc(s->env, STAT_TCP_CHALLENGE);
 	p->flags |= TCP_F_ACK_NOW; // at most one a turn and connection
 	pcb_dirty(s, p);
 }
 
-// Sequence check (RFC 9293 3.10.7.4 first) and timestamps (RFC 7323 5.3). Cuts off what lies
-// outside the window. False: not acceptable; an ACK follows unless it was a RST.
-static bool seq_check(struct tcp_stack *s, struct tcp_pcb *p, struct tcp_seg *seg)
+static void challenge(struct tcp_stack *s, struct tcp_pcb *p)
 {
-	int32_t window = seq_diff(p->rcv_adv, p->rcv_nxt);
-	int32_t old = seq_diff(p->rcv_nxt, seg->seq);
-	uint32_t space = window > 0 ? (uint32_t)window : 0;
+	stat_inc(s->env, STAT_TCP_CHALLENGE);
+	ack_now(s, p);
+}
+
+// An older timestamp (RFC 7323 5.3), unless the one kept is void after 24 idle days (5.5).
+static bool paws_refuses(struct tcp_stack *s, const struct tcp_pcb *p, const struct tcp_seg *seg)
+{
+	if ((p->flags & TCP_F_TS) == 0 || !seg->has_ts ||
+	    seq_diff(seg->ts_val, p->ts_recent) >= 0 ||
+	    env_now_ms(s->env) - p->ts_at_ms > TCP_PAWS_IDLE_MS)
+		return false;
+	stat_inc(s->env, STAT_TCP_PAWS);
+	return true;
+}
+
+// Cuts off what lies before the window. False: nothing is left.
+static bool old_cut(struct tcp_stack *s, struct tcp_seg *seg, uint32_t old)
+{
 	uint32_t extent = seg->len + ((seg->flags & RTE_TCP_FIN_FLAG) != 0);
 
-	if ((p->flags & TCP_F_TS) != 0 && seg->has_ts && seq_diff(seg->ts_val, p->ts_recent) < 0 &&
-	    (seg->flags & RTE_TCP_RST_FLAG) == 0) {
-		stat_inc(s->env, STAT_TCP_PAWS);
+	if (old > extent || (extent > 0 && old == extent)) {
+		if (extent > 0)
+			stat_inc(s->env, STAT_TCP_OUT_OF_WINDOW);
 		return false;
 	}
-	if (old > 0) { // begins before the window
-		if ((uint32_t)old > extent || (extent > 0 && (uint32_t)old == extent)) {
-			if (extent > 0)
-				stat_inc(s->env, STAT_TCP_OUT_OF_WINDOW);
-			return false;
-		}
-		if ((uint32_t)old > seg->len)
-			return false; // an old FIN
-		seg->seq += (uint32_t)old;
-		seg->off = (uint16_t)(seg->off + old);
-		seg->len = (uint16_t)(seg->len - old);
-	} else if (old < 0 && (uint32_t)-old >= space) {
+	if (old > seg->len)
+		return false; // an old FIN
+	seg->seq += old;
+	seg->off = (uint16_t)(seg->off + old);
+	seg->len = (uint16_t)(seg->len - old);
+	return true;
+}
+
+// Sequence check (RFC 9293 3.10.7.4 first) and timestamps. Cuts off what lies outside the window.
+// False: not acceptable, an ACK follows.
+static bool seq_check(struct tcp_stack *s, struct tcp_pcb *p, struct tcp_seg *seg)
+{
+	uint32_t space = pcb_rcv_space(p), seq = seg->seq;
+	int32_t old = seq_diff(p->rcv_nxt, seq);
+
+	if (paws_refuses(s, p, seg))
+		return false;
+	if (old > 0 && !old_cut(s, seg, (uint32_t)old))
+		return false;
+	if (old < 0 && (uint32_t)-old >= space) {
 		stat_inc(s->env, STAT_TCP_OUT_OF_WINDOW);
 		return false;
 	}
 	if (seq_diff(seg->seq + seg->len, p->rcv_nxt + space) > 0) {
 		seg->len = (uint16_t)(p->rcv_nxt + space - seg->seq); // the part that fits
 		seg->flags &= (uint8_t)~RTE_TCP_FIN_FLAG;
-		if (space == 0) {
-			p->flags |= TCP_F_ACK_NOW; // a window probe
-			pcb_dirty(s, p);
-		}
+		if (space == 0)
+			ack_now(s, p); // a window probe
 	}
-	if ((p->flags & TCP_F_TS) != 0 && seg->has_ts && seq_diff(seg->seq, p->rcv_nxt) <= 0)
-		p->ts_recent = seg->ts_val;
+	if ((p->flags & TCP_F_TS) != 0 && seg->has_ts && seq_diff(seq, p->last_ack) <= 0) {
+		p->ts_recent = seg->ts_val; // RFC 7323 4.3
+		p->ts_at_ms = env_now_ms(s->env);
+	}
 	return true;
+}
+
+// RFC 9293 3.10.7.4 second, RFC 5961 3.2: only a RST of exactly the next octet ends a connection.
+static void rst_input(struct tcp_stack *s, struct tcp_pcb *p, const struct tcp_seg *seg)
+{
+	int32_t ahead = seq_diff(seg->seq, p->rcv_nxt);
+
+	if (ahead == 0) {
+		stat_inc(s->env, STAT_TCP_RESETS_IN);
+		pcb_kill(s, p, p->state == TCP_S_SYN_RCVD ? TCP_CLOSE_REFUSED : TCP_CLOSE_RESET);
+	} else if (ahead > 0 && (uint32_t)ahead < pcb_rcv_space(p)) {
+		challenge(s, p);
+	} else {
+		stat_inc(s->env, STAT_TCP_OUT_OF_WINDOW);
+	}
 }
 
 // Our SYN is answered: the connection stands.
@@ -88,7 +123,16 @@ establish(struct tcp_stack *s, struct tcp_pcb *p, const struct tcp_seg *seg, uns
 	p->state = TCP_S_ESTABLISHED;
 	p->snd_una++;
 	p->snd_nxt = p->snd_max = p->snd_una;
-	p->backoff = 0;
+	if ((p->flags & TCP_F_RTT) != 0 && p->backoff == 0)
+		tcp_rtt_sample(p, env_now_ms(s->env) - p->rtt_at_ms);
+	if (p->backoff > 0)
+		tcp_handshake_was_lost(p);
+	p->flags &= (uint16_t)~TCP_F_RTT;
+	if ((p->flags & TCP_F_TS) != 0) {
+		p->last_ack = p->rcv_nxt;
+		p->ts_at_ms = env_now_ms(s->env);
+	}
+	p->backoff = p->dupacks = 0;
 	p->snd_wl1 = seg->seq;
 	p->snd_wl2 = seg->ack;
 	tcp_rtx_stop(s, p);
@@ -126,9 +170,14 @@ static void syn_sent_input(
 
 	if (ack && seg->ack != p->snd_una + 1) {
 		stat_inc(s->env, STAT_TCP_BAD_ACK);
+		if ((seg->flags & RTE_TCP_RST_FLAG) != 0)
+			return;
 		tcp_reset_reply(s, pkt, seg);
-		p->snd_nxt = p->snd_una; // an old connection of this tuple, gone with the RST: SYN
-					 // again at once
+		if (p->dupacks++ > 0)
+			return;
+		// an old connection of this tuple, gone with the RST: SYN again at once, but once
+		p->flags &= (uint16_t)~TCP_F_RTT;
+		p->snd_nxt = p->snd_una;
 		pcb_dirty(s, p);
 		return;
 	}
@@ -151,7 +200,12 @@ static void syn_sent_input(
 }
 
 // The rest of RFC 9293 3.10.7.4 for an acceptable segment.
-static void acceptable_input(struct tcp_stack *s, struct tcp_pcb *p, struct tcp_seg *seg)
+static void acceptable_input(
+	struct tcp_stack *s,
+	struct tcp_pcb *p,
+	const struct net_pkt *pkt,
+	struct tcp_seg *seg
+)
 {
 	if ((seg->flags & RTE_TCP_ACK_FLAG) == 0) {
 		stat_inc(s->env, STAT_TCP_FLAGS);
@@ -160,6 +214,7 @@ static void acceptable_input(struct tcp_stack *s, struct tcp_pcb *p, struct tcp_
 	if (p->state == TCP_S_SYN_RCVD) {
 		if (seg->ack != p->snd_una + 1) {
 			stat_inc(s->env, STAT_TCP_BAD_ACK);
+			tcp_reset_reply(s, pkt, seg);
 			return;
 		}
 		establish(s, p, seg, TCP_EV_CONNECT);
@@ -176,9 +231,13 @@ static void acceptable_input(struct tcp_stack *s, struct tcp_pcb *p, struct tcp_
 		}
 		tcp_rcv_data(s, p, seg);
 	}
-	if ((seg->flags & RTE_TCP_FIN_FLAG) != 0 && (p->flags & TCP_F_FIN_RCVD) == 0 &&
-	    seg->seq + seg->len == p->rcv_nxt)
+	if ((seg->flags & RTE_TCP_FIN_FLAG) == 0 || (p->flags & TCP_F_FIN_RCVD) != 0)
+		return;
+	if (seg->seq + seg->len == p->rcv_nxt) {
 		tcp_rcv_fin(s, p);
+	} else {
+		ack_now(s, p); // behind a gap: the peer sends it again
+	}
 }
 
 static void
@@ -196,30 +255,14 @@ pcb_input(struct tcp_stack *s, struct tcp_pcb *p, const struct net_pkt *pkt, str
 		if ((seg->flags & RTE_TCP_ACK_FLAG) == 0)
 			return;
 	}
-	if (!seq_check(s, p, seg)) {
-		if ((seg->flags & RTE_TCP_RST_FLAG) == 0) {
-			p->flags |= TCP_F_ACK_NOW;
-			pcb_dirty(s, p);
-			if ((seg->flags & RTE_TCP_ACK_FLAG) != 0 && p->state != TCP_S_SYN_RCVD &&
-			    seg->len == 0)
-				tcp_ack_input(s, p, seg); // an old keep-alive still acknowledges
-		}
-		return;
-	}
-	if ((seg->flags & RTE_TCP_RST_FLAG) != 0) {
-		if (seg->seq != p->rcv_nxt) {
-			challenge(s, p);
-			return;
-		}
-		stat_inc(s->env, STAT_TCP_RESETS_IN);
-		pcb_kill(s, p, p->state == TCP_S_SYN_RCVD ? TCP_CLOSE_REFUSED : TCP_CLOSE_RESET);
-		return;
-	}
-	if ((seg->flags & RTE_TCP_SYN_FLAG) != 0) {
-		challenge(s, p);
-		return;
-	}
-	acceptable_input(s, p, seg);
+	if ((seg->flags & RTE_TCP_RST_FLAG) != 0)
+		rst_input(s, p, seg);
+	else if ((seg->flags & RTE_TCP_SYN_FLAG) != 0)
+		challenge(s, p); // whatever its number (RFC 5961 4.2)
+	else if (seq_check(s, p, seg))
+		acceptable_input(s, p, pkt, seg);
+	else
+		ack_now(s, p);
 }
 
 void tcp_input_burst(struct tcp_stack *s, struct net_pkt *pkts, unsigned n)
@@ -236,10 +279,11 @@ void tcp_input_burst(struct tcp_stack *s, struct net_pkt *pkts, unsigned n)
 			continue;
 		}
 		idx = flow_lookup(s, &key);
+		if ((idx == 0 || (idx & TCP_INDEX_MINI) != 0) &&
+		    tcp_listen_input(s, pkt, &seg, idx))
+			idx = flow_lookup(s, &key);
 		if (idx != 0 && (idx & TCP_INDEX_MINI) == 0)
 			pcb_input(s, pcb_of(s, idx), pkt, &seg);
-		else
-			tcp_listen_input(s, pkt, &seg, idx);
 		rte_pktmbuf_free(seg.m);
 	}
 }

@@ -27,11 +27,12 @@ static void sent(struct tcp_stack *s, struct tcp_pcb *p, uint32_t n)
 
 	if ((p->flags & TCP_F_PERSIST) != 0) { // the window is open again
 		tcp_rtx_stop(s, p);
-		p->backoff = 0;
+		p->backoff = p->dupacks = 0;
 	}
 	if (again)
 		stat_inc(s->env, STAT_TCP_RETRANSMITS);
-	if (!again && (p->flags & TCP_F_RTT) == 0) {
+	if (!again && (p->flags & TCP_F_RTT) == 0 &&
+	    ((p->flags & TCP_F_TS) == 0 || p->state <= TCP_S_SYN_RCVD)) {
 		p->flags |= TCP_F_RTT;
 		p->rtt_seq = p->snd_nxt;
 		p->rtt_at_ms = env_now_ms(s->env);
@@ -104,7 +105,7 @@ void tcp_output(struct tcp_stack *s, struct tcp_pcb *p)
 	while (burst < 1024 && send_next(s, p))
 		burst++;
 	if ((p->flags & TCP_F_ACK_NOW) != 0) {
-		const struct tcp_out ack = {.seq = p->snd_nxt, .flags = RTE_TCP_ACK_FLAG};
+		const struct tcp_out ack = {.seq = pcb_ack_seq(p), .flags = RTE_TCP_ACK_FLAG};
 
 		tcp_segment_send(s, p, &ack);
 	}
@@ -112,6 +113,7 @@ void tcp_output(struct tcp_stack *s, struct tcp_pcb *p)
 	// way a timer must follow.
 	if (p->snd_nxt == p->snd_una && send_end(p) != p->snd_una && (p->flags & TCP_F_RTX) == 0) {
 		p->flags |= TCP_F_PERSIST;
+		p->dupacks = 0;
 		tcp_rtx_arm(s, p);
 	}
 	tcp_timer_update(s, p);

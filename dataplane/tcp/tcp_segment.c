@@ -101,6 +101,8 @@ static void header_fill(
 	};
 	if (ack && seq_diff(p->rcv_nxt + window, p->rcv_adv) > 0)
 		p->rcv_adv = p->rcv_nxt + window;
+	if (ack && (p->flags & TCP_F_TS) != 0 && p->state > TCP_S_SYN_RCVD)
+		p->last_ack = p->rcv_nxt;
 }
 
 bool tcp_segment_send(struct tcp_stack *s, struct tcp_pcb *p, const struct tcp_out *out)

@@ -77,6 +77,8 @@ struct tcp_stack *tcp_stack_new(const struct tcp_config *config)
 	s->config = *config;
 	s->env = config->env;
 	s->net = config->net;
+	if (s->config.max_minis == 0)
+		s->config.max_minis = 1;
 	if (s->config.local_port_max == 0) {
 		s->config.local_port_min = 1024;
 		s->config.local_port_max = 65535;

@@ -86,17 +86,21 @@ static void rto_fire(struct tcp_stack *s, struct tcp_pcb *p)
 
 static void persist_fire(struct tcp_stack *s, struct tcp_pcb *p)
 {
-	if (p->backoff >= TCP_PROBES_MAX && (p->flags & TCP_F_ORPHAN) != 0) {
+	// no answer at all (RFC 9293 3.8.6.1 allows no other end), or nobody waits for what is left
+	if (p->dupacks >= TCP_PROBES_MAX ||
+	    (p->backoff >= TCP_PROBES_MAX && (p->flags & TCP_F_ORPHAN) != 0)) {
 		stat_inc(s->env, STAT_TCP_TIMEOUTS);
-		pcb_kill(s, p, TCP_CLOSE_TIMEOUT); // nobody waits for what is left
+		pcb_kill(s, p, TCP_CLOSE_TIMEOUT);
 		return;
 	}
 	if (p->backoff < TCP_PROBES_MAX)
 		p->backoff++;
-	if (p->snd_wnd > 0)
+	if (p->snd_wnd > 0) {
 		pcb_dirty(s, p); // open again, or a buffer was missing
-	else
+	} else {
+		p->dupacks++;
 		tcp_probe_send(s, p);
+	}
 	p->flags &= (uint16_t)~TCP_F_RTX;
 	tcp_rtx_arm(s, p);
 }
@@ -135,7 +139,8 @@ void tcp_timer_fire(void *stack, uint32_t idx)
 
 unsigned tcp_timers_run(struct tcp_stack *s)
 {
-	tcp_minis_run(s);
+	tcp_half_open_run(s);
+	tcp_time_wait_run(s);
 	return wheel_run(&s->wheel, env_now_ms(s->env), TCP_TIMER_QUOTA);
 }
 

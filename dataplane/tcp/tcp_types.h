@@ -15,9 +15,11 @@
 #include "common/wheel.h"
 #include "dataplane/tcp/tcp.h"
 
-#define TCP_INDEX_MINI 0x80000000U // in the flow table: index of a mini, not of a PCB
-#define TCP_OOO_MAX 64             // segments kept out of order
-#define TCP_COPY_MAX 256           // payload up to this is copied
+#define TCP_INDEX_MINI 0x80000000U      // in the flow table: index of a mini, not of a PCB
+#define TCP_INDEX_TIME_WAIT 0x40000000U // of the TIME_WAIT ones
+#define TCP_INDEX_MASK (TCP_INDEX_TIME_WAIT - 1)
+#define TCP_OOO_MAX 64   // segments kept out of order
+#define TCP_COPY_MAX 256 // payload up to this is copied
 #define TCP_WSCALE 7
 #define TCP_MSS_FLOOR 64       // a smaller MSS of the peer is raised (CVE-2019-11479)
 #define TCP_MSS_DEFAULT_V4 536 // RFC 9293 3.7.1
@@ -25,12 +27,13 @@
 #define TCP_INITIAL_WINDOW 10 // segments, RFC 6928
 #define TCP_RTO_INITIAL_MS 1000
 #define TCP_RTO_MIN_MS 200
+#define TCP_RTO_SYN_LOST_MS 3000 // RFC 6298 5.7
 #define TCP_RTO_MAX_MS 60000
 #define TCP_BACKOFF_MAX 10 // R2: unanswered retransmissions, over 100 s (RFC 9293 3.8.3)
 #define TCP_PROBES_MAX 12
 #define TCP_DELACK_MS 40
 #define TCP_SYN_TICK_MS 1000
-#define TCP_SYNACK_RETRIES 5
+#define TCP_SYNACK_TICKS 32 // SYN-ACK again after 1, 2, 4, 8, 16 of them
 #define TCP_TIME_WAIT_MS 60000
 #define TCP_FIN_WAIT_2_MS 60000
 #define TCP_TX_LIMIT (8U << 20)                   // bytes in one transmit queue
@@ -101,13 +104,24 @@ struct tcp_pcb {
 	uint32_t rttvar_us4; // 4 x us
 	uint16_t rto_ms;
 	uint16_t mss; // payload of a full segment, options taken off
-	uint8_t backoff, dupacks, snd_wscale, close_reason;
+	uint8_t backoff;
+	uint8_t dupacks; // in SYN_SENT: SYNs provoked; while the window is shut: probes unanswered
+	uint8_t snd_wscale, close_reason;
 	uint32_t rx_head, rx_tail; // slices in order, not read yet
 	uint32_t tx_head, tx_tail; // slices not acknowledged yet
 	uint32_t rx_bytes, tx_bytes;
 	// line 2: slow path
 	uint32_t snd_max; // highest sequence sent + 1
-	uint32_t recover, rtt_seq, rtt_at_ms;
+	uint32_t recover;
+	union {
+		struct { // without timestamps, and until the handshake is over
+			uint32_t rtt_seq, rtt_at_ms;
+		};
+		struct {                   // with timestamps
+			uint32_t last_ack; // Last.ACK.sent of RFC 7323 4.3
+			uint32_t ts_at_ms; // when ts_recent was taken
+		};
+	};
 	uint32_t neigh;
 	uint32_t rcv_cap;
 	struct wheel_entry timer;
@@ -128,13 +142,16 @@ struct tcp_mini {
 	struct ip_addr local, remote;
 	uint16_t local_port, remote_port;
 	uint8_t kind, flags; // flags: TCP_F_TS, TCP_F_WS
-	uint8_t retries, snd_wscale;
+	uint8_t ticks;       // SYN_RCVD: seconds since the SYN
+	uint8_t snd_wscale;
 	uint32_t rcv_nxt, snd_nxt;
 	uint32_t ts_recent;
 	uint32_t deadline_ms;
 	uint32_t next; // FIFO
-	uint16_t mss;  // the peer's offer
-	uint16_t reserved;
+	union {
+		uint16_t mss;  // SYN_RCVD: the peer's offer
+		uint32_t prev; // TIME_WAIT: FIFO, for one that begins anew
+	};
 };
 static_assert(sizeof(struct tcp_mini) == 64, "one cache line");
 
@@ -195,37 +212,3 @@ struct tcp_stack {
 	unsigned gateway_count;
 	size_t bytes;
 };
-
-// A received segment with its header in host order; payload still in the mbuf.
-struct tcp_seg {
-	struct rte_mbuf *m; // NULL once taken
-	uint32_t seq, ack, wnd;
-	uint32_t ts_val, ts_ecr;
-	uint16_t len;   // payload left
-	uint16_t off;   // of the payload, from m->buf_addr
-	uint16_t mss;   // SYN only, 0: none
-	uint8_t flags;  // RTE_TCP_*_FLAG
-	uint8_t wscale; // SYN only
-	bool has_ts, has_ws;
-};
-
-static inline int32_t seq_diff(uint32_t a, uint32_t b)
-{
-	return (int32_t)(a - b);
-}
-
-static inline struct tcp_pcb *pcb_of(const struct tcp_stack *s, uint32_t idx)
-{
-	return &s->pcb[idx];
-}
-
-static inline uint32_t pcb_index(const struct tcp_stack *s, const struct tcp_pcb *p)
-{
-	return (uint32_t)(p - s->pcb);
-}
-
-// First sequence number after all queued data (FIN not counted).
-static inline uint32_t pcb_data_end(const struct tcp_pcb *p)
-{
-	return p->snd_una + p->tx_bytes + (p->state <= TCP_S_SYN_RCVD ? 1 : 0);
-}
