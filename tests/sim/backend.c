@@ -41,7 +41,7 @@ struct backend_app {
 	struct backend_plan plan;
 	struct leg leg[LEGS_MAX];
 	uint32_t legs_total, open;
-	uint8_t *scratch;
+	uint8_t *scratch, *careless;
 };
 
 static void leg_reply(struct backend_app *app, struct leg *leg, const char *text)
@@ -72,7 +72,11 @@ static void body_store(struct backend_app *app, struct leg *leg)
 		app->sim->seed, (unsigned)leg->client, (unsigned)leg->message, app->scratch
 	);
 
-	if (len != leg->body_len || memcmp(app->scratch, leg->body, len) != 0) {
+	if (len != leg->body_len || memcmp(app->scratch, leg->body, len) != 0)
+		len = message_careless(app->scratch, len, app->careless); // passed on as it was
+	else
+		memcpy(app->careless, app->scratch, len);
+	if (len != leg->body_len || memcmp(app->careless, leg->body, len) != 0) {
 		sim_fail(
 			app->sim,
 			"stored body differs from the one sent",
@@ -227,13 +231,14 @@ static void body_byte(struct backend_app *app, struct leg *leg, uint8_t b)
 			body_end(app, leg);
 		return;
 	}
-	if (b != '\n')
+	if (b != '\n' || leg->body_len < 2 || leg->body[leg->body_len - 2] != '\r')
 		return;
-	// a line is complete: unstuff it, or the end
+	// a line is complete (a strict server: CRLF only): unstuff it, or the end
 	{
 		uint32_t start = leg->body_len - 1;
 
-		while (start > 0 && leg->body[start - 1] != '\n')
+		while (start > 0 &&
+		       (leg->body[start - 1] != '\n' || start < 2 || leg->body[start - 2] != '\r'))
 			start--;
 		if (leg->body[start] != '.')
 			return;
@@ -435,7 +440,8 @@ struct backend_app *backend_new(
 {
 	struct backend_app *app = calloc(1, sizeof(*app));
 
-	if (app == NULL || (app->scratch = malloc(MESSAGE_MAX)) == NULL)
+	if (app == NULL || (app->scratch = malloc(MESSAGE_MAX)) == NULL ||
+	    (app->careless = malloc(MESSAGE_MAX)) == NULL)
 		abort();
 	app->sim = sim;
 	app->host = host;
@@ -462,5 +468,6 @@ void backend_free(struct backend_app *app)
 	for (unsigned i = 0; i < LEGS_MAX; i++)
 		free(app->leg[i].body);
 	free(app->scratch);
+	free(app->careless);
 	free(app);
 }

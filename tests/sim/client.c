@@ -25,6 +25,8 @@ struct client {
 	bool can_pipeline, can_bdat, mail_ok, data_asked;
 	uint8_t *body; // stuffed, with the final dot; or a BDAT command and its octets
 	uint32_t body_len, body_sent;
+	uint64_t resume_ns; // 0: not pausing; nothing is read until then
+	int code;           // of the reply that waits for it
 	char line[600];
 	unsigned line_len;
 };
@@ -36,7 +38,6 @@ struct client_app {
 	struct ip_endpoint target[2];
 	struct client client[SIM_CLIENTS_MAX];
 	unsigned count;
-	uint8_t *scratch;
 };
 
 static void client_end(struct client_app *app, struct client *c, bool in_order)
@@ -58,22 +59,27 @@ static void client_say(struct client_app *app, struct client *c, const char *tex
 
 static void client_body_make(struct client_app *app, struct client *c)
 {
-	uint32_t len = message_make(app->sim->seed, c->id, c->message, app->scratch);
+	bool bdat = c->plan.bdat && c->can_bdat;
 
-	free(c->body);
-	c->body = malloc(2 * (size_t)len + 64);
-	if (c->body == NULL)
+	if (c->body == NULL && (c->body = malloc(2 * MESSAGE_MAX + 64)) == NULL)
 		abort();
-	c->body_sent = 0;
-	if (c->plan.bdat && c->can_bdat) {
-		c->body_len = (uint32_t)snprintf((char *)c->body, 64, "BDAT %u LAST\r\n", len);
-		memcpy(c->body + c->body_len, app->scratch, len);
-		c->body_len += len;
-	} else {
-		c->body_len = message_stuff(app->scratch, len, c->body);
-		memcpy(c->body + c->body_len, ".\r\n", 3);
-		c->body_len += 3;
-	}
+	c->body_sent = c->body_len = 0;
+	if (bdat)
+		c->body_len = (uint32_t)snprintf(
+			(char *)c->body,
+			64,
+			"BDAT %u LAST\r\n",
+			message_make(app->sim->seed, c->id, c->message, c->body)
+		);
+	c->body_len += message_wire(
+		app->sim->seed,
+		c->id,
+		c->message,
+		bdat               ? MESSAGE_BDAT
+		: c->plan.careless ? MESSAGE_CARELESS
+				   : MESSAGE_DATA,
+		c->body + c->body_len
+	);
 }
 
 static void client_body_push(struct client_app *app, struct client *c)
@@ -284,10 +290,15 @@ static void client_line(struct client_app *app, struct client *c)
 		       c->id,
 		       c->step,
 		       c->line);
-	if (c->plan.vanish != VANISH_NEVER && c->replies > c->plan.vanish_step)
+	if (c->plan.vanish != VANISH_NEVER && c->replies > c->plan.vanish_step) {
 		client_vanish(app, c);
+		return;
+	}
+	c->code = (int)strtol(c->line, NULL, 10);
+	if (c->plan.pause_ms > 0 && c->replies == c->plan.pause_step)
+		c->resume_ns = app->sim->now_ns + c->plan.pause_ms * SIM_MS;
 	else
-		client_reply(app, c, (int)strtol(c->line, NULL, 10));
+		client_reply(app, c, c->code);
 }
 
 static void on_data(void *a, struct tcp_conn_id conn, uint32_t user)
@@ -297,7 +308,8 @@ static void on_data(void *a, struct tcp_conn_id conn, uint32_t user)
 	const uint8_t *p;
 	uint32_t len;
 
-	while (c->step != C_DONE && tcp_rx_peek(app->host->tcp, conn, 0, &p, &len)) {
+	while (c->step != C_DONE && c->resume_ns == 0 &&
+	       tcp_rx_peek(app->host->tcp, conn, 0, &p, &len)) {
 		uint32_t used = 0;
 
 		while (used < len && c->step != C_DONE) {
@@ -336,6 +348,8 @@ static void on_fin(void *a, struct tcp_conn_id conn, uint32_t user)
 	struct client_app *app = a;
 	struct client *c = &app->client[user];
 
+	if (c->resume_ns != 0)
+		return; // noticed when the pause is over
 	tcp_release(app->host->tcp, conn, true);
 	client_end(app, c, c->step == C_QUIT);
 }
@@ -374,6 +388,23 @@ static const struct tcp_ops client_ops = {
 	.on_close = on_close,
 };
 
+// The pause is over: the reply is answered, and what came meanwhile is read.
+static void client_resume(struct client_app *app, struct client *c)
+{
+	uint32_t user = (uint32_t)(c - app->client);
+	struct tcp_info info;
+
+	c->resume_ns = 0;
+	client_reply(app, c, c->code);
+	if (c->step != C_DONE)
+		on_data(app, c->conn, user);
+	if (c->step == C_DONE)
+		return;
+	tcp_info_get(app->host->tcp, c->conn, &info);
+	if (info.fin_received)
+		on_fin(app, c->conn, user);
+}
+
 static void clients_turn(struct sim_host *host)
 {
 	struct client_app *app = host->app;
@@ -387,6 +418,8 @@ static void clients_turn(struct sim_host *host)
 			.syn_timeout_ms = 120000,
 		};
 
+		if (c->resume_ns != 0 && c->step != C_DONE && app->sim->now_ns >= c->resume_ns)
+			client_resume(app, c);
 		if (c->step == C_START && app->sim->now_ns >= c->plan.start_ns) {
 			c->step = C_BANNER;
 			c->deadline_ns = app->sim->now_ns + CLIENT_BANNER_NS;
@@ -411,11 +444,10 @@ static uint32_t clients_next_ms(struct sim_host *host, uint32_t limit_ms)
 
 	for (unsigned i = 0; i < app->count; i++) {
 		const struct client *c = &app->client[i];
-		uint64_t left = c->plan.start_ns > app->sim->now_ns
-					? c->plan.start_ns - app->sim->now_ns
-					: 0;
+		uint64_t at = c->step == C_START ? c->plan.start_ns : c->resume_ns;
+		uint64_t left = at > app->sim->now_ns ? at - app->sim->now_ns : 0;
 
-		if (c->step == C_START && left / SIM_MS < limit_ms)
+		if ((c->step == C_START || c->resume_ns != 0) && left / SIM_MS < limit_ms)
 			limit_ms = (uint32_t)(left / SIM_MS);
 	}
 	return limit_ms;
@@ -430,7 +462,7 @@ struct client_app *clients_new(
 {
 	struct client_app *app = calloc(1, sizeof(*app));
 
-	if (app == NULL || (app->scratch = malloc(MESSAGE_MAX)) == NULL)
+	if (app == NULL)
 		abort();
 	app->sim = sim;
 	app->host = host;
@@ -463,6 +495,5 @@ void clients_free(struct client_app *app)
 {
 	for (unsigned i = 0; i < app->count; i++)
 		free(app->client[i].body);
-	free(app->scratch);
 	free(app);
 }

@@ -26,7 +26,10 @@ struct client_plan {
 	uint64_t start_ns;
 	unsigned messages, rcpts;
 	bool pipelining, bdat, ipv6;
-	bool early; // says EHLO before the banner
+	bool early;          // says EHLO before the banner
+	bool careless;       // bare line ends in bodies of DATA
+	uint32_t pause_ms;   // silence ...
+	unsigned pause_step; // ... after so many replies
 	enum vanish vanish;
 	unsigned vanish_step; // after so many replies
 };

@@ -53,7 +53,29 @@ uint32_t message_make(uint64_t seed, unsigned client, unsigned message, uint8_t 
 	return n;
 }
 
-uint32_t message_stuff(const uint8_t *in, uint32_t len, uint8_t *out)
+uint32_t message_careless(const uint8_t *in, uint32_t len, uint8_t *out)
+{
+	struct rng rng;
+	uint32_t n = 0;
+
+	rng_seed(&rng, len);
+	for (uint32_t i = 0; i < len; i++) {
+		bool end = in[i] == '\r' && i + 2 < len; // the last one stays
+		// a CR before an empty line would make a right line end with what follows
+		unsigned kind = end ? rng_below(&rng, in[i + 2] == '\r' ? 3 : 4) : 0;
+
+		if (kind < 2) {
+			out[n++] = in[i];
+			continue;
+		}
+		out[n++] = kind == 2 ? '\n' : '\r';
+		i++;
+	}
+	return n;
+}
+
+// Dots of lines after CRLF.
+static uint32_t stuff(const uint8_t *in, uint32_t len, uint8_t *out)
 {
 	uint32_t n = 0;
 	bool start = true;
@@ -62,7 +84,22 @@ uint32_t message_stuff(const uint8_t *in, uint32_t len, uint8_t *out)
 		if (start && in[i] == '.')
 			out[n++] = '.';
 		out[n++] = in[i];
-		start = in[i] == '\n';
+		start = in[i] == '\n' && i > 0 && in[i - 1] == '\r';
 	}
 	return n;
+}
+
+uint32_t
+message_wire(uint64_t seed, unsigned client, unsigned message, enum message_form form, uint8_t *out)
+{
+	static uint8_t text[MESSAGE_MAX], careless[MESSAGE_MAX];
+	uint32_t len = message_make(seed, client, message, form == MESSAGE_BDAT ? out : text);
+
+	if (form == MESSAGE_BDAT)
+		return len;
+	if (form == MESSAGE_CARELESS)
+		len = message_careless(text, len, careless);
+	len = stuff(form == MESSAGE_CARELESS ? careless : text, len, out);
+	memcpy(out + len, ".\r\n", 3);
+	return len + 3;
 }

@@ -162,6 +162,12 @@ static void clients_make(struct sim *sim, struct plot *d, const struct sim_host 
 			.bdat = rng_below(rng, 2),
 			.ipv6 = rng_below(rng, 2),
 			.early = rng_below(rng, 8) == 0,
+			.careless = !d->benign && rng_below(rng, 4) == 0,
+			// within the relay's patience (three minutes in a body), or beyond it
+			.pause_ms = rng_below(rng, 4) == 0
+					    ? rng_below(rng, d->benign ? 170000 : 700000)
+					    : 0,
+			.pause_step = 1 + rng_below(rng, 8),
 			.vanish = !d->benign && rng_below(rng, 4) == 0
 					  ? (enum vanish)(1 + rng_below(rng, 3))
 					  : VANISH_NEVER,

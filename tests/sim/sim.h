@@ -115,5 +115,16 @@ uint32_t message_size(uint64_t seed, unsigned client, unsigned message);
 // MESSAGE_MAX.
 #define MESSAGE_MAX (512U << 10)
 uint32_t message_make(uint64_t seed, unsigned client, unsigned message, uint8_t *buf);
-// Stuffs dots; returns the length. out holds 2 x len.
-uint32_t message_stuff(const uint8_t *in, uint32_t len, uint8_t *out);
+// The same as a careless client sends it: some line ends are a bare LF or CR. What a relay that
+// repairs them makes of it is message_make's again. Returns the length.
+uint32_t message_careless(const uint8_t *in, uint32_t len, uint8_t *out);
+// The octets of a body as a client sends them: dots stuffed and the final dot but for BDAT. out
+// holds 2 x MESSAGE_MAX.
+enum message_form { MESSAGE_BDAT, MESSAGE_DATA, MESSAGE_CARELESS };
+uint32_t message_wire(
+	uint64_t seed,
+	unsigned client,
+	unsigned message,
+	enum message_form form,
+	uint8_t *out
+);
