@@ -61,7 +61,7 @@ void tcp_release(struct tcp_stack *s, struct tcp_conn_id conn, bool drain)
 		tcp_state_timer(s, p, TCP_FIN_WAIT_2_MS);
 }
 
-static void reset_send(struct tcp_stack *s, struct tcp_pcb *p)
+void tcp_reset_send(struct tcp_stack *s, struct tcp_pcb *p)
 {
 	const struct tcp_out rst = {
 		.seq = pcb_ack_seq(p), .flags = RTE_TCP_RST_FLAG | RTE_TCP_ACK_FLAG
@@ -78,12 +78,12 @@ void tcp_abort(struct tcp_stack *s, struct tcp_conn_id conn)
 	struct tcp_pcb *p = pcb_of(s, conn.v);
 
 	orphan(s, p);
-	reset_send(s, p);
+	tcp_reset_send(s, p);
 	pcb_kill(s, p, TCP_CLOSE_RESET);
 }
 
 void tcp_reset_all(struct tcp_stack *s)
 {
 	for (uint32_t i = 1; i <= s->config.max_conns; i++)
-		reset_send(s, pcb_of(s, i));
+		tcp_reset_send(s, pcb_of(s, i));
 }

@@ -180,6 +180,12 @@ void tcp_state_timer(struct tcp_stack *s, struct tcp_pcb *p, uint32_t delay_ms);
 void tcp_timer_fire(void *stack, uint32_t idx);
 struct wheel_entry *tcp_timer_entry(void *stack, uint32_t idx);
 
+// tcp_pressure.c
+void tcp_pressure_run(struct tcp_stack *s);
+
+// tcp_close.c
+void tcp_reset_send(struct tcp_stack *s, struct tcp_pcb *p);
+
 // tcp_queue.c
 void slice_free(struct tcp_stack *s, uint32_t idx);
 uint32_t
@@ -191,3 +197,4 @@ static inline uint8_t *slice_data(const struct tcp_slice *sl)
 void tx_acked(struct tcp_stack *s, struct tcp_pcb *p, uint32_t n);
 void rx_append(struct tcp_stack *s, struct tcp_pcb *p, uint32_t idx);
 void queues_drop(struct tcp_stack *s, struct tcp_pcb *p);
+void ooo_drop(struct tcp_stack *s, struct tcp_pcb *p);

@@ -56,6 +56,10 @@ void tcp_syn_input(
 		tcp_reset_reply(s, pkt, seg);
 		return;
 	}
+	if (s->pressure >= TCP_PRESSURE_REFUSE) {
+		stat_inc(s->env, STAT_TCP_PRESSURE_SYN);
+		return; // comes again, to better times or to another box
+	}
 	idx = mini_push(&s->syn);
 	if (idx == 0) {
 		stat_inc(s->env, STAT_TCP_NO_MINI);

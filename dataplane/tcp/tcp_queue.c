@@ -37,14 +37,20 @@ static void list_free(struct tcp_stack *s, uint32_t head)
 	}
 }
 
+void ooo_drop(struct tcp_stack *s, struct tcp_pcb *p)
+{
+	list_free(s, p->ooo_head);
+	p->ooo_head = 0;
+	p->ooo_count = 0;
+}
+
 void queues_drop(struct tcp_stack *s, struct tcp_pcb *p)
 {
 	list_free(s, p->rx_head);
 	list_free(s, p->tx_head);
-	list_free(s, p->ooo_head);
-	p->rx_head = p->rx_tail = p->tx_head = p->tx_tail = p->ooo_head = 0;
+	ooo_drop(s, p);
+	p->rx_head = p->rx_tail = p->tx_head = p->tx_tail = 0;
 	p->rx_bytes = p->tx_bytes = 0;
-	p->ooo_count = 0;
 }
 
 // Takes over a slice of in-order bytes; small ones are copied behind the last held one where it has

@@ -42,10 +42,12 @@ uint32_t tcp_rcv_window(const struct tcp_stack *s, const struct tcp_pcb *p)
 {
 	uint32_t share = memory_share(s, p);
 	uint32_t cap = p->rcv_cap < share ? p->rcv_cap : share;
-	uint32_t held = bytes_held(s, p);
-	uint32_t window = cap > held ? cap - held : 0;
+	uint32_t held = bytes_held(s, p), window;
 	int32_t offered = seq_diff(p->rcv_adv, p->rcv_nxt);
 
+	if (s->pressure >= TCP_PRESSURE_WINDOWS && cap > TCP_PRESSURE_WINDOW)
+		cap = TCP_PRESSURE_WINDOW;
+	window = cap > held ? cap - held : 0;
 	if (window < p->mss && window < cap)
 		window = 0; // silly window avoidance: nothing rather than less than a segment
 	if (offered > 0 && (uint32_t)offered > window)
@@ -96,6 +98,10 @@ static void ooo_insert(struct tcp_stack *s, struct tcp_pcb *p, struct tcp_seg *s
 		return; // a duplicate
 	if (p->ooo_count >= TCP_OOO_MAX) {
 		stat_inc(s->env, STAT_TCP_OOO_FULL);
+		return;
+	}
+	if (s->pressure >= TCP_PRESSURE_PRUNE) {
+		stat_inc(s->env, STAT_TCP_PRUNED);
 		return;
 	}
 	if (over_share(s, p))

@@ -41,6 +41,7 @@
 #define TCP_GATEWAYS_MAX 32
 #define TCP_SHARE_DIVISOR 8 // one connection's part of what is free
 #define TCP_SHARE_RESERVE 8 // part of all that only connections with less than a segment may use
+#define TCP_PRESSURE_WINDOW 16384U // bound of all windows under memory pressure
 #define TCP_TIMER_QUOTA 256
 
 enum tcp_state {
@@ -189,6 +190,14 @@ struct tcp_list { // ring of PCB indices, each at most once
 	uint32_t mask, head, tail;
 };
 
+enum tcp_pressure { // of memory, see tcp_pressure.c
+	TCP_PRESSURE_NONE,
+	TCP_PRESSURE_WINDOWS, // windows stop growing
+	TCP_PRESSURE_PRUNE,   // nothing is kept out of order
+	TCP_PRESSURE_REFUSE,  // no new connections of clients
+	TCP_PRESSURE_ABORT,   // the largest is reset
+};
+
 struct tcp_gateway {
 	struct ip_addr next_hop;
 	uint8_t port;
@@ -210,5 +219,7 @@ struct tcp_stack {
 	struct tcp_list events, dirty;
 	struct tcp_gateway gateway[TCP_GATEWAYS_MAX];
 	unsigned gateway_count;
+	uint8_t pressure;                      // enum tcp_pressure
+	uint32_t walk, largest, largest_bytes; // of the walk under pressure
 	size_t bytes;
 };

@@ -6,6 +6,8 @@
 
 #include "tests/vectors/vec.h"
 
+#include "dataplane/tcp/tcp_types.h"
+
 static const char *const reasons[] = {
 	[TCP_CLOSE_DONE] = "done",
 	[TCP_CLOSE_RESET] = "reset",
@@ -201,4 +203,13 @@ void vec_state(struct vec *v, const char *want)
 		tcp_info_get(v->tcp, f->conn, &info);
 	if (strcmp(info.state, want) != 0)
 		vec_fail(v, "state %s", info.state);
+}
+
+void vec_hold(struct vec *v, unsigned n)
+{
+	while (v->held_count > 0)
+		idpool_put(&v->tcp->slices, v->held[--v->held_count]);
+	while (v->held_count < n && v->held_count < VEC_HOLD_MAX)
+		v->held[v->held_count++] = idpool_get(&v->tcp->slices);
+	vec_settle(v);
 }

@@ -190,6 +190,8 @@ static void statement(struct vec *v, char **word, unsigned n)
 		vec_app(v, word, n);
 	else if (strcmp(word[0], "icmp") == 0)
 		vec_icmp(v, word, n);
+	else if (strcmp(word[0], "hold") == 0 && n == 2)
+		vec_hold(v, vec_number(v, word[1]));
 	else if (strcmp(word[0], "flow") == 0 && n == 2)
 		flow_set(v, vec_number(v, word[1]));
 	else if (strcmp(word[0], "listen") == 0)
@@ -248,6 +250,7 @@ static bool vector_run(struct vec *pools, const struct script *s, unsigned first
 			line_run(v, s->line[v->line]);
 		if (v->failed[0] == '\0')
 			ends_quietly(v);
+		vec_hold(v, 0);
 		vec_host_stop(v);
 		good = v->failed[0] == '\0';
 		if (!good)

@@ -24,6 +24,7 @@
 #define VEC_PAYLOAD_MAX 65536
 #define VEC_MS 1000000ULL
 #define VEC_ANSWERS_MAX 4
+#define VEC_HOLD_MAX 8192
 #define VEC_PORT 25
 
 // A TCP segment as the scripts speak of it: numbers relative to the start of each side's sequence
@@ -82,6 +83,8 @@ struct vec {
 	unsigned event_head, event_tail;
 	bool deny;
 	struct tcp_listen_info listen;
+	uint32_t held[VEC_HOLD_MAX]; // queue entries taken away
+	unsigned held_count;
 	// the script
 	bool v6;
 	uint32_t isn, ts;
@@ -122,6 +125,8 @@ extern const struct tcp_ops vec_tcp_ops;
 void vec_app(struct vec *v, char **word, unsigned n);
 void vec_event(struct vec *v, char **word, unsigned n);
 void vec_state(struct vec *v, const char *want);
+// As if other connections held n queue entries.
+void vec_hold(struct vec *v, unsigned n);
 
 // segment.c: the statements about segments
 bool vec_seg_parse(struct vec *v, char **word, unsigned n, struct vec_seg *ret);
