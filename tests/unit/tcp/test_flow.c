@@ -96,7 +96,6 @@ static void any_order_of_changes(void **state)
 {
 	struct tcp_stack *s = stack_new();
 	static uint32_t idx[CONNS];
-	uint32_t present = 0;
 
 	memset(idx, 0, sizeof(idx));
 	srandom(3);
@@ -109,12 +108,10 @@ static void any_order_of_changes(void **state)
 			idx[n] = idpool_get(&s->pcbs);
 			memcpy(&s->pcb[idx[n]], &key, sizeof(key));
 			assert_true(flow_insert(s, &key, idx[n]));
-			present++;
 		} else {
 			flow_remove(s, &key);
 			idpool_put(&s->pcbs, idx[n]);
 			idx[n] = 0;
-			present--;
 		}
 	}
 	for (uint32_t n = 0; n < CONNS; n++) {
