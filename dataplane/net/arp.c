@@ -74,6 +74,31 @@ void arp_announce(struct net *net, uint8_t port, const struct ip_addr *addr)
 	arp_send(net, port, &msg);
 }
 
+// ARP knows no flags: a reply that comes to us alone and that we have asked for confirms, anything
+// else is hearsay (as Linux has it), and takes the place of what was known only as neigh_heard lets
+// it.
+static void sender_learn(
+	struct net *net,
+	uint8_t port,
+	const struct rte_mbuf *m,
+	const struct ip_addr *sender,
+	bool for_us
+)
+{
+	const struct rte_arp_hdr *arp = rte_pktmbuf_mtod(m, const struct rte_arp_hdr *);
+	const struct neigh_advert advert = {
+		.mac = arp->arp_data.arp_sha.addr_bytes,
+		.solicited = true,
+		.override = true,
+	};
+
+	if (for_us && arp->arp_opcode == rte_cpu_to_be_16(RTE_ARP_OP_REPLY) && !frame_is_group(m) &&
+	    neigh_is_asked(net, port, sender))
+		neigh_advertised(net, port, sender, &advert);
+	else
+		neigh_heard(net, port, sender, advert.mac, for_us);
+}
+
 void arp_input(struct net *net, uint8_t port, struct rte_mbuf *m)
 {
 	const struct rte_arp_hdr *arp = rte_pktmbuf_mtod(m, const struct rte_arp_hdr *);
@@ -84,7 +109,7 @@ void arp_input(struct net *net, uint8_t port, struct rte_mbuf *m)
 	if (m->data_len < sizeof(*arp) ||
 	    arp->arp_hardware != rte_cpu_to_be_16(RTE_ARP_HRD_ETHER) ||
 	    arp->arp_protocol != rte_cpu_to_be_16(RTE_ETHER_TYPE_IPV4) || arp->arp_hlen != 6 ||
-	    arp->arp_plen != 4 || rte_is_multicast_ether_addr(&arp->arp_data.arp_sha)) {
+	    arp->arp_plen != 4 || !mac_is_station(arp->arp_data.arp_sha.addr_bytes)) {
 		net_drop(net, m, STAT_NET_ARP_MALFORMED);
 		return;
 	}
@@ -100,7 +125,7 @@ void arp_input(struct net *net, uint8_t port, struct rte_mbuf *m)
 	}
 	for_us = net_addr_is_local(net, &target);
 	if (!ip_addr_is_martian_source(&sender)) // an RFC 5227 probe has sender 0.0.0.0
-		neigh_learn(net, port, &sender, arp->arp_data.arp_sha.addr_bytes, for_us);
+		sender_learn(net, port, m, &sender, for_us);
 	if (for_us && opcode == RTE_ARP_OP_REQUEST) {
 		const struct arp_msg reply = {
 			.opcode = RTE_ARP_OP_REPLY,

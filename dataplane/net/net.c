@@ -306,15 +306,38 @@ void net_flush(struct net *net)
 	eth_flush(net);
 }
 
+// Makes room for a packet to a neighbor: of those that wait for it the latest stay (RFC
+// 4861 7.2.2). False: too many wait for others. *ret_asked: somebody has asked for the neighbor
+// already.
+static bool
+pending_room(struct net *net, uint8_t port, const struct ip_addr *next_hop, bool *ret_asked)
+{
+	unsigned same = 0, oldest = 0;
+
+	for (unsigned i = net->pending_count; i-- > 0;) {
+		if (net->pending[i].port != port ||
+		    !ip_addr_eq(&net->pending[i].next_hop, next_hop))
+			continue;
+		oldest = i;
+		same++;
+	}
+	*ret_asked = same > 0;
+	if (same < NET_PENDING_NEIGHBOR)
+		return net->pending_count < NET_PENDING_MAX;
+	net_drop(net, net->pending[oldest].m, STAT_NET_NEIGH_QUEUE_FULL);
+	net->pending_count--;
+	memmove(&net->pending[oldest],
+		&net->pending[oldest + 1],
+		(net->pending_count - oldest) * sizeof(net->pending[0]));
+	return true;
+}
+
 static void
 pending_add(struct net *net, uint8_t port, const struct ip_addr *next_hop, struct rte_mbuf *m)
 {
-	unsigned same = 0;
+	bool asked;
 
-	for (unsigned i = 0; i < net->pending_count; i++)
-		same += net->pending[i].port == port &&
-			ip_addr_eq(&net->pending[i].next_hop, next_hop);
-	if (same >= NET_PENDING_NEIGHBOR || net->pending_count == NET_PENDING_MAX) {
+	if (!pending_room(net, port, next_hop, &asked)) {
 		net_drop(net, m, STAT_NET_NEIGH_QUEUE_FULL);
 		return;
 	}
@@ -324,7 +347,7 @@ pending_add(struct net *net, uint8_t port, const struct ip_addr *next_hop, struc
 		.deadline_ns = net->env->now_ns + NET_PENDING_NS,
 		.port = port,
 	};
-	if (same > 0)
+	if (asked)
 		return;
 	if (net->env->id == 0) {
 		neigh_resolve(net, port, next_hop);

@@ -9,6 +9,7 @@
 #include <rte_ether.h>
 #include <rte_mbuf.h>
 
+#include "dataplane/net/neigh_types.h"
 #include "dataplane/net/net.h"
 
 #define NET_PENDING_MAX 64     // packets of a worker waiting for neighbors
@@ -16,35 +17,7 @@
 #define NET_PENDING_NS 3000000000ULL
 #define NET_TXQ_MAX 512 // frames a port has not taken yet
 #define NET_RETA_SIZE 128
-#define NEIGH_WAYS 8
-#define NEIGH_PROBES 3
-#define NEIGH_RETRANS_NS 1000000000ULL    // RFC 4861 10, RetransTimer
-#define NEIGH_REACHABLE_NS 30000000000ULL // RFC 4861 10, ReachableTime
-#define NEIGH_GONE_NS 600000000000ULL     // a stale entry nobody uses
-#define NEIGH_SCAN_NS 100000000ULL
 #define NET_TTL 64
-
-enum neigh_state {
-	NEIGH_S_FREE,
-	NEIGH_S_INCOMPLETE,
-	NEIGH_S_REACHABLE,
-	NEIGH_S_STALE,
-	NEIGH_S_PROBE,
-};
-
-// Worker 0: rw. Others: ro under seq, except `used`, which any worker sets.
-struct neigh {
-	uint32_t seq; // odd while being written
-	uint8_t state;
-	uint8_t port;
-	uint8_t mac[6];
-	struct ip_addr addr;
-	uint8_t used;
-	uint8_t probes;
-	uint8_t reserved[6];
-	uint64_t since_ns; // last confirmation, or first solicitation
-	uint64_t next_ns;  // next solicitation or check
-};
 
 struct net_port {
 	struct port_info info;
@@ -109,6 +82,25 @@ static inline void net_drop(struct net *net, struct rte_mbuf *m, enum stat_id wh
 {
 	stat_inc(net->env, why);
 	rte_pktmbuf_free(m);
+}
+
+// The frame that a packet came in, while m's data starts at its L3 header.
+static inline const struct rte_ether_hdr *frame_of(const struct rte_mbuf *m)
+{
+	return (const struct rte_ether_hdr *)(rte_pktmbuf_mtod(m, const uint8_t *) - m->l2_len);
+}
+
+static inline bool frame_is_group(const struct rte_mbuf *m)
+{
+	return rte_is_multicast_ether_addr(&frame_of(m)->dst_addr); // broadcast included
+}
+
+// May a station have this address?
+static inline bool mac_is_station(const uint8_t mac[6])
+{
+	static const uint8_t none[6];
+
+	return (mac[0] & 1) == 0 && memcmp(mac, none, 6) != 0;
 }
 
 // eth.c
@@ -191,26 +183,6 @@ void nd_advertise(
 	const struct ip_addr *to,
 	const uint8_t *mac
 );
-
-// neigh.c
-struct neigh *neigh_table_new(uint32_t max, uint32_t *ret_bucket_mask);
-bool neigh_lookup(
-	struct net_shared *shared,
-	uint8_t port,
-	const struct ip_addr *addr,
-	uint32_t *hint,
-	uint8_t mac[6]
-);
-// Worker 0: a station told its address. create: also when nobody asked for it.
-void neigh_learn(
-	struct net *net,
-	uint8_t port,
-	const struct ip_addr *addr,
-	const uint8_t mac[6],
-	bool create
-);
-void neigh_resolve(struct net *net, uint8_t port, const struct ip_addr *addr); // worker 0
-void neigh_scan(struct net *net);                                              // worker 0
 
 // net.c
 bool net_addr_is_local(const struct net *net, const struct ip_addr *addr);
