@@ -119,36 +119,6 @@ bool net_addr_is_local(const struct net *net, const struct ip_addr *addr)
 	return net->ops->is_local(net->up, addr);
 }
 
-bool net_port_source(
-	const struct net *net,
-	uint8_t p,
-	const struct ip_addr *target,
-	struct ip_addr *ret
-)
-{
-	const struct net_port *port = &net->shared->ports[p];
-	bool found = false;
-
-	if (ip_addr_is_link_local(target)) {
-		*ret = port->link_local;
-		return true;
-	}
-	for (unsigned i = 0; i < port->address_count; i++) {
-		const struct ip_prefix *own = &port->addresses[i];
-
-		if (ip_addr_is_v4(&own->addr) != ip_addr_is_v4(target))
-			continue;
-		if (ip_prefix_contains(own, target)) {
-			*ret = own->addr;
-			return true;
-		}
-		if (!found)
-			*ret = own->addr;
-		found = true;
-	}
-	return found;
-}
-
 bool net_steer_to(
 	struct net *net,
 	uint16_t worker,
@@ -200,43 +170,6 @@ void net_resolve_request(struct net *net, uint8_t port, struct rte_mbuf *m)
 	memcpy(&addr, rte_pktmbuf_mtod(m, void *), sizeof(addr));
 	rte_pktmbuf_free(m);
 	neigh_resolve(net, port, &addr);
-}
-
-bool net_route_lookup(const struct net *net, const struct ip_addr *dst, struct net_route *ret)
-{
-	const struct net_shared *shared = net->shared;
-
-	for (unsigned p = 0; p < shared->port_count; p++) {
-		const struct net_port *port = &shared->ports[p];
-
-		for (unsigned i = 0; i < port->address_count; i++) {
-			if (!ip_prefix_contains(&port->addresses[i], dst))
-				continue;
-			*ret = (struct net_route){
-				.port = (uint8_t)p,
-				.on_link = true,
-				.mtu = port->info.mtu,
-				.next_hop = *dst,
-				.source = port->addresses[i].addr,
-			};
-			return true;
-		}
-	}
-	for (unsigned p = 0; p < shared->port_count; p++) {
-		const struct net_port *port = &shared->ports[p];
-
-		for (unsigned i = 0; i < port->gateway_count; i++) {
-			if (ip_addr_is_v4(&port->gateways[i]) != ip_addr_is_v4(dst))
-				continue;
-			*ret = (struct net_route){
-				.port = (uint8_t)p,
-				.mtu = port->info.mtu,
-				.next_hop = port->gateways[i],
-			};
-			return net_port_source(net, (uint8_t)p, &port->gateways[i], &ret->source);
-		}
-	}
-	return false;
 }
 
 void net_output(struct net *net, const struct net_tx *tx, struct rte_mbuf *m)

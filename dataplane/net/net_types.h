@@ -193,6 +193,8 @@ bool net_steer_to(
 	enum net_steer what,
 	struct rte_mbuf *m
 );
+
+// route.c
 // An address of a port for packets of our own (ARP, ND) about target.
 bool net_port_source(
 	const struct net *net,
