@@ -83,6 +83,10 @@ enum net_verdict ip_input(struct net *net, const struct ip_in *in, struct net_pk
 		net_drop(net, in->m, STAT_NET_IP_NOT_LOCAL);
 		return NET_DONE;
 	}
+	if (frame_is_group(in->m)) { // RFC 1122 3.3.6
+		net_drop(net, in->m, STAT_NET_IP_GROUP_FRAME);
+		return NET_DONE;
+	}
 	if (in->proto == 6)
 		return tcp_segment(net, in, ret);
 	if (in->proto == 1 && ip_addr_is_v4(&in->src))

@@ -62,6 +62,7 @@ struct net {
 	struct net_pending pending[NET_PENDING_MAX];
 	unsigned pending_count;
 	uint64_t neigh_scan_ns;
+	uint64_t echo_ns; // when the echo replies sent so far are paid for
 	struct net_txq txq[PORT_MAX];
 };
 
