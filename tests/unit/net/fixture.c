@@ -232,6 +232,8 @@ static void frame_in(struct fix *f, uint8_t port, const void *frame, uint16_t le
 
 	assert_non_null(m);
 	memcpy(rte_pktmbuf_append(m, len), frame, len);
+	m->ol_flags |= f->rx_flags;
+	m->vlan_tci = f->rx_vlan;
 	net_input_burst(f->net, port, &m, 1, steered);
 	net_flush(f->net);
 }

@@ -38,7 +38,9 @@ struct fix {
 	struct net *net;
 	struct fix_frame sent[FIX_FRAMES];
 	unsigned sent_count;
-	uint16_t tx_room; // frames that the ports still take
+	uint16_t tx_room;  // frames that the ports still take
+	uint64_t rx_flags; // of the frames received
+	uint16_t rx_vlan;
 	struct ip_addr local[8];
 	unsigned local_count; // virtual services
 	unsigned tcp_count;
