@@ -27,20 +27,26 @@ static void idle(struct lcore *l, uint32_t turns)
 		usleep(turns < 4096 ? 10 : turns < 16384 ? 50 : 200);
 }
 
+static void addresses_announce(struct net *net, const struct blob_header *blob)
+{
+	const uint8_t *base = (const uint8_t *)blob;
+	const struct blob_listener *l = (const void *)(base + blob->listeners.off);
+	const struct blob_source *s = (const void *)(base + blob->sources.off);
+
+	net_announce_begin(net);
+	for (uint32_t i = 0; i < blob->listeners.count; i++)
+		net_announce(net, &l[i].addr);
+	for (uint32_t i = 0; i < blob->sources.count; i++)
+		net_announce(net, &s[i].addr);
+	net_announce_end(net);
+}
+
 static void generation_take(struct lcore *l, const struct blob_header *blob)
 {
 	relay_generation(l->worker.relay, blob);
 	__atomic_store_n(&l->worker.shm->seen_generation, blob->generation, __ATOMIC_RELEASE);
-	if (l->worker.env.id != 0)
-		return;
-	for (uint32_t i = 0; i < blob->listeners.count; i++) {
-		const struct blob_listener *listener =
-			(const struct blob_listener *)((const uint8_t *)blob + blob->listeners.off
-			) +
-			i;
-
-		net_announce(l->worker.net, &listener->addr, 1);
-	}
+	if (l->worker.env.id == 0)
+		addresses_announce(l->worker.net, blob);
 }
 
 // What the other workers carry, for weighted least connections.

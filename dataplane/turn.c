@@ -55,6 +55,7 @@ static bool layers_new(struct worker *w, const struct worker_config *config)
 		.port_dev = config->port_dev,
 		.ops = &net_ops,
 		.up = w,
+		.conflicts = config->conflicts,
 	};
 	const struct relay_config relay = {
 		.env = &w->env,

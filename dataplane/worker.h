@@ -54,6 +54,7 @@ struct worker_config {
 	bool (*event)(void *up, const struct ctl_msg *msg);
 	void *up;
 	struct rte_ring **steer_out, **steer_in;
+	struct shm_conflict *conflicts; // of addresses, see net.h
 };
 
 int worker_init(

@@ -30,6 +30,7 @@ enum shm_section {
 	SHM_SEC_PORT = 6,          // one entry: shm_port[], one a port, to the first without a name
 	SHM_SEC_BACKEND = 7,       // one entry: shm_backend[slots] (statistics)
 	SHM_SEC_SERVICE = 8,       // one entry: shm_service[slots] (statistics)
+	SHM_SEC_CONFLICT = 9,      // one entry: shm_conflict[SHM_CONFLICTS] (statistics)
 	SHM_SEC_BACKEND_CTL =
 		16, // shm_backend_ctl[slots] (control): written by control, read by workers
 	SHM_SEC_CMD_RING = 17,      // struct ctl_ring a worker, control -> worker
@@ -158,6 +159,26 @@ struct shm_port { // dp: rw (main thread), others: ro
 	uint64_t rx_packets, rx_bytes, rx_missed, rx_errors, rx_nombuf, tx_packets, tx_bytes,
 		tx_errors;
 };
+
+#define SHM_CONFLICTS 64
+
+enum shm_conflict_state {
+	SHM_CONFLICT_NONE = 0,     // unused
+	SHM_CONFLICT_OFF = 1,      // the other has it, we do not use it
+	SHM_CONFLICT_DEFENDED = 2, // we had it first and keep it
+	SHM_CONFLICT_OVER = 3,     // it was off and is ours now
+};
+
+// An address of ours that another station has, or claims. The first SHM_CONFLICTS since the start.
+struct shm_conflict { // dp: rw (worker 0), others: ro
+	struct ip_addr addr;
+	uint8_t state; // enum shm_conflict_state
+	uint8_t port;
+	uint8_t mac[6];   // of the other
+	uint64_t times;   // it was heard
+	uint64_t last_ns; // CLOCK_MONOTONIC
+};
+static_assert(sizeof(struct shm_conflict) == 40, "ABI");
 
 enum shm_health {
 	SHM_HEALTH_UNKNOWN = 0,

@@ -118,6 +118,7 @@ int shm_init(struct shm *shm, uint32_t workers, uint32_t backend_slots, uint32_t
 		{SHM_SEC_PORT, 1, SHM_PORTS * sizeof(struct shm_port)},
 		{SHM_SEC_BACKEND, 1, backend_slots * sizeof(struct shm_backend)},
 		{SHM_SEC_SERVICE, 1, service_slots * sizeof(struct shm_service)},
+		{SHM_SEC_CONFLICT, 1, SHM_CONFLICTS * sizeof(struct shm_conflict)},
 	};
 	const struct section control[] = {
 		{SHM_SEC_BACKEND_CTL, 1, backend_slots * sizeof(struct shm_backend_ctl)},
@@ -233,6 +234,11 @@ struct shm_backend *shm_backend_names(const struct shm *shm)
 struct shm_service *shm_service_names(const struct shm *shm)
 {
 	return stats_at(shm, SHM_SEC_SERVICE, 0);
+}
+
+struct shm_conflict *shm_conflicts(const struct shm *shm)
+{
+	return stats_at(shm, SHM_SEC_CONFLICT, 0);
 }
 
 static void *control_at(const struct shm *shm, uint32_t type, unsigned worker)

@@ -44,6 +44,7 @@ struct shm_service_local *shm_services_at(const struct shm *shm, unsigned worker
 struct shm_port *shm_ports(const struct shm *shm);            // [SHM_PORTS]
 struct shm_backend *shm_backend_names(const struct shm *shm); // [backend_slots]
 struct shm_service *shm_service_names(const struct shm *shm); // [service_slots]
+struct shm_conflict *shm_conflicts(const struct shm *shm);    // [SHM_CONFLICTS]
 // Written by control: read one field at a time and check it.
 struct shm_backend_ctl *shm_backend_ctl_at(const struct shm *shm);
 const struct shm_control_state *shm_control_state_at(const struct shm *shm);

@@ -195,6 +195,10 @@ void icmp6_input(struct net *net, const struct ip_in *in)
 		net_drop(net, in->m, STAT_NET_ICMP_MALFORMED);
 		return;
 	}
+	if (icmp->icmp_type == MLD_QUERY) {
+		mld_input(net, in);
+		return;
+	}
 	if (icmp->icmp_type >= ICMP6_ND_FIRST && icmp->icmp_type <= ICMP6_ND_LAST) {
 		nd_input(net, in);
 		return;

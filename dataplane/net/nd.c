@@ -2,7 +2,8 @@
 // Copyright (c) 2026, the Mailrace authors
 
 // Neighbor discovery (RFC 4861): solicitations and advertisements for our addresses and next hops.
-// Router advertisements and redirects are ignored: routes are configured. Worker 0 only.
+// Router advertisements and redirects are ignored: routes are configured. What others say of our
+// own addresses is own.c's. Worker 0 only.
 
 #include "dataplane/net/net_types.h"
 
@@ -33,7 +34,7 @@ static void mac_of_multicast(const struct ip_addr *group, uint8_t mac[6])
 }
 
 // ff02::1:ffXX:XXXX, RFC 4291 2.7.1
-static struct ip_addr solicited_node(const struct ip_addr *addr)
+struct ip_addr nd_solicited_node(const struct ip_addr *addr)
 {
 	struct ip_addr group = {.b = {0xff, 0x02, [11] = 1, [12] = 0xff}};
 
@@ -64,6 +65,8 @@ nd_send(struct net *net,
 	nd->cksum = 0;
 	nd->opt_len = 1;
 	memcpy(nd->opt_mac, net->shared->ports[port].info.mac, 6);
+	if (msg->opt_type == 0)
+		rte_pktmbuf_trim(m, sizeof(*nd) - ND_FIXED);
 	ip6_output_header(&out, m);
 	nd->cksum = l4_cksum_ip6(
 		m, rte_pktmbuf_mtod(m, struct rte_ipv6_hdr *), sizeof(struct rte_ipv6_hdr), 58
@@ -77,22 +80,32 @@ nd_send(struct net *net,
 	eth_output(net, port, mac != NULL ? mac : group_mac, RTE_ETHER_TYPE_IPV6, m);
 }
 
-void nd_solicit(
+bool nd_solicit(
 	struct net *net,
 	uint8_t port,
 	const struct ip_addr *target,
 	const uint8_t *unicast_mac
 )
 {
-	struct ip_addr dst = solicited_node(target);
+	struct ip_addr dst = nd_solicited_node(target);
 	struct nd_msg msg = {.type = ND_SOLICIT, .opt_type = ND_OPT_SOURCE};
 	struct ip_addr src;
 
 	memcpy(msg.target, target->b, 16);
-	if (!net_port_source(net, port, target, &src))
-		return;
+	if (!own_source(net, port, target, &src))
+		return false;
 	stat_inc(net->env, STAT_NET_ND_SOLICITS);
 	nd_send(net, port, &msg, &src, unicast_mac != NULL ? target : &dst, unicast_mac);
+	return true;
+}
+
+void nd_probe(struct net *net, uint8_t port, const struct ip_addr *addr)
+{
+	const struct ip_addr src = {0}, dst = nd_solicited_node(addr); // RFC 4862 5.4.2
+	struct nd_msg msg = {.type = ND_SOLICIT};
+
+	memcpy(msg.target, addr->b, 16);
+	nd_send(net, port, &msg, &src, &dst, NULL);
 }
 
 void nd_advertise(
@@ -106,10 +119,12 @@ void nd_advertise(
 	static const struct ip_addr all_nodes = {.b = {0xff, 0x02, [15] = 1}};
 	struct nd_msg msg = {
 		.type = ND_ADVERT,
-		.flags = (uint8_t)(ND_FLAG_OVERRIDE | (to != NULL ? ND_FLAG_SOLICITED : 0)),
+		.flags = to != NULL ? ND_FLAG_SOLICITED : 0,
 		.opt_type = ND_OPT_TARGET,
 	};
 
+	if (own_is_sure(net, port, addr)) // RFC 4429 3.3
+		msg.flags |= ND_FLAG_OVERRIDE;
 	memcpy(msg.target, addr->b, 16);
 	stat_inc(net->env, STAT_NET_ND_ADVERTS);
 	nd_send(net, port, &msg, addr, to != NULL ? to : &all_nodes, mac);
@@ -147,13 +162,14 @@ static bool common_is_valid(const struct net *net, const struct ip_in *in, const
 		return false;
 	if (ip_addr_is_martian_source(&in->src) && !ip_addr_is_unspecified(&in->src))
 		return false;
-	return in->dst.b[0] == 0xff || net_addr_is_local(net, &in->dst);
+	return in->dst.b[0] == 0xff || net_addr_is_local(net, &in->dst) ||
+	       own_find(net, in->port, &in->dst) != NULL;
 }
 
 // 7.1.1: somebody's duplicate address detection goes to the solicited nodes and names no station.
 static bool solicit_is_valid(const struct ip_in *in, const uint8_t *mac)
 {
-	const struct ip_addr group = solicited_node(&in->dst);
+	const struct ip_addr group = nd_solicited_node(&in->dst);
 
 	return !ip_addr_is_unspecified(&in->src) || (ip_addr_eq(&in->dst, &group) && mac == NULL);
 }
@@ -165,13 +181,15 @@ static void solicit_input(
 	const uint8_t *mac
 )
 {
-	if (!net_addr_is_local(net, target))
-		return;
 	if (ip_addr_is_unspecified(&in->src)) {
 		// somebody's DAD: answered to all nodes (7.2.4)
-		nd_advertise(net, in->port, target, NULL, NULL);
+		if (!own_probed(net, in->port, target, frame_of(in->m)->src_addr.addr_bytes) &&
+		    own_answers(net, in->port, target))
+			nd_advertise(net, in->port, target, NULL, NULL);
 		return;
 	}
+	if (!own_answers(net, in->port, target))
+		return;
 	if (mac != NULL)
 		neigh_heard(net, in->port, &in->src, mac, true); // 7.2.3
 	nd_advertise(net, in->port, target, &in->src, mac);
@@ -191,9 +209,9 @@ static void advert_input(
 		.override = (nd->flags & ND_FLAG_OVERRIDE) != 0,
 	};
 
-	if (net_addr_is_local(net, target))
-		stat_inc(net->env, STAT_NET_ND_CONFLICT);
-	else
+	const uint8_t *from = mac != NULL ? mac : frame_of(in->m)->src_addr.addr_bytes;
+
+	if (!own_claimed(net, in->port, target, from))
 		neigh_advertised(net, in->port, target, &advert);
 }
 

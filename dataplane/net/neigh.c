@@ -227,16 +227,20 @@ void neigh_advertised(
 		entry_stale(net, e, advert->mac);
 }
 
+// While there is no address of ours to ask from (all are still being probed) it asks later.
 static void entry_solicit(struct net *net, struct neigh *e)
 {
 	const uint8_t *mac = e->state == NEIGH_S_PROBE ? e->mac : NULL;
+	bool asked = ip_addr_is_v4(&e->addr) ? arp_request(net, e->port, &e->addr, mac)
+					     : nd_solicit(net, e->port, &e->addr, mac);
 
 	e->probes++;
 	e->next_ns = net->env->now_ns + NEIGH_RETRANS_NS;
-	if (ip_addr_is_v4(&e->addr))
-		arp_request(net, e->port, &e->addr, mac);
-	else
-		nd_solicit(net, e->port, &e->addr, mac);
+	if (!asked && e->state == NEIGH_S_INCOMPLETE &&
+	    net->env->now_ns - e->since_ns < NEIGH_WAIT_NS) {
+		e->probes--;
+		e->next_ns = net->env->now_ns + NEIGH_SCAN_NS;
+	}
 }
 
 void neigh_resolve(struct net *net, uint8_t port, const struct ip_addr *addr)

@@ -13,6 +13,7 @@
 #define NEIGH_RETRANS_NS 1000000000ULL    // RFC 4861 10, RetransTimer
 #define NEIGH_REACHABLE_NS 30000000000ULL // RFC 4861 10, ReachableTime
 #define NEIGH_GONE_NS 600000000000ULL     // a stale entry nobody uses
+#define NEIGH_WAIT_NS 3000000000ULL       // for an address of ours to ask from
 #define NEIGH_SCAN_NS 100000000ULL
 #define NEIGH_MOVE_NS 1000000000ULL // between two changes of a neighbor's link-layer address
 

@@ -40,6 +40,8 @@ struct net_shared *net_shared_new(const struct net_shared_config *config)
 		memcpy(port->link_local.b + 8, from->info.mac, 3);
 		memcpy(port->link_local.b + 13, from->info.mac + 3, 3);
 		port->link_local.b[8] ^= 0x02;
+		for (unsigned k = 0; k < port->address_count; k++)
+			port->has_ip6 |= !ip_addr_is_v4(&port->addresses[k].addr);
 	}
 	shared->neigh = neigh_table_new(
 		config->max_neighbors ? config->max_neighbors : 4096, &shared->bucket_mask
@@ -72,6 +74,14 @@ struct net *net_new(const struct net_config *config)
 	net->port_dev = config->port_dev;
 	net->ops = config->ops;
 	net->up = config->up;
+	net->conflicts = config->conflicts;
+	if (config->env->id != 0)
+		return net;
+	net->own = own_new(config->shared);
+	if (net->own == NULL) {
+		net_free(net);
+		return NULL;
+	}
 	return net;
 }
 
@@ -84,6 +94,7 @@ void net_free(struct net *net)
 	for (unsigned p = 0; p < net->shared->port_count; p++)
 		for (unsigned i = 0; i < net->txq[p].count; i++)
 			rte_pktmbuf_free(net->txq[p].m[i]);
+	own_free(net->own);
 	free(net);
 }
 
@@ -103,20 +114,38 @@ uint16_t net_owner(
 	return shared->reta[hash % NET_RETA_SIZE];
 }
 
+bool net_addr_is_off(const struct net *net, const struct ip_addr *addr)
+{
+	const struct net_off *off = &net->shared->off;
+	uint32_t seq = __atomic_load_n(&off->seq, __ATOMIC_ACQUIRE);
+	uint32_t count = __atomic_load_n(&off->count, __ATOMIC_RELAXED);
+	bool found = false;
+
+	if (count == 0 || (seq & 1) != 0) // as good as always
+		return false;
+	for (uint32_t i = 0; i < count && i < NET_OFF_MAX; i++)
+		found |= ip_addr_eq(&off->addr[i], addr);
+	__atomic_thread_fence(__ATOMIC_ACQUIRE);
+	return found && __atomic_load_n(&off->seq, __ATOMIC_RELAXED) == seq;
+}
+
+static bool port_has_addr(const struct net_port *port, const struct ip_addr *addr)
+{
+	if (port->has_ip6 && ip_addr_eq(addr, &port->link_local))
+		return true;
+	for (unsigned i = 0; i < port->address_count; i++)
+		if (ip_addr_eq(addr, &port->addresses[i].addr))
+			return true;
+	return false;
+}
+
 bool net_addr_is_local(const struct net *net, const struct ip_addr *addr)
 {
-	const struct net_shared *shared = net->shared;
+	bool found = net->ops->is_local(net->up, addr);
 
-	for (unsigned p = 0; p < shared->port_count; p++) {
-		const struct net_port *port = &shared->ports[p];
-
-		if (ip_addr_eq(addr, &port->link_local))
-			return true;
-		for (unsigned i = 0; i < port->address_count; i++)
-			if (ip_addr_eq(addr, &port->addresses[i].addr))
-				return true;
-	}
-	return net->ops->is_local(net->up, addr);
+	for (unsigned p = 0; p < net->shared->port_count && !found; p++)
+		found = port_has_addr(&net->shared->ports[p], addr);
+	return found && !net_addr_is_off(net, addr);
 }
 
 bool net_steer_to(
@@ -184,23 +213,15 @@ void net_output(struct net *net, const struct net_tx *tx, struct rte_mbuf *m)
 		.l4_offload = (port->info.flags & PORT_F_TX_TCP_CKSUM) != 0,
 	};
 
+	if (net_addr_is_off(net, tx->src)) {
+		net_drop(net, m, STAT_NET_ADDRESS_OFF);
+		return;
+	}
 	if (ip_addr_is_v4(tx->dst))
 		ip4_output_header(&out, m);
 	else
 		ip6_output_header(&out, m);
 	ip_transmit(net, tx->port, tx->next_hop, tx->neigh, m);
-}
-
-void net_announce(struct net *net, const struct ip_addr *addrs, unsigned n)
-{
-	for (unsigned i = 0; i < n; i++) {
-		for (unsigned p = 0; p < net->shared->port_count; p++) {
-			if (ip_addr_is_v4(&addrs[i]))
-				arp_announce(net, (uint8_t)p, &addrs[i]);
-			else
-				nd_advertise(net, (uint8_t)p, &addrs[i], NULL, NULL);
-		}
-	}
 }
 
 // Sends what its neighbor has become known for, drops what waited too long.
@@ -228,6 +249,8 @@ void net_timers(struct net *net)
 {
 	if (net->pending_count > 0)
 		pending_run(net);
+	if (net->own != NULL)
+		own_run(net);
 	if (net->env->id == 0 && net->env->now_ns >= net->neigh_scan_ns) {
 		net->neigh_scan_ns = net->env->now_ns + NEIGH_SCAN_NS;
 		neigh_scan(net);

@@ -20,6 +20,7 @@
 
 struct rte_mbuf;
 struct rte_mempool;
+struct shm_conflict;
 struct net;        // one a worker
 struct net_shared; // neighbors, routes, addresses of ports: one a process (or one a simulated host)
 
@@ -93,6 +94,7 @@ struct net_config {
 	void *port_dev;
 	const struct net_ops *ops;
 	void *up;
+	struct shm_conflict *conflicts; // [SHM_CONFLICTS], NULL: not kept
 };
 
 struct net *net_new(const struct net_config *config);
@@ -109,13 +111,18 @@ void net_input_burst(
 );
 // NET_STEER_RESOLVE messages, worker 0 only.
 void net_resolve_request(struct net *net, uint8_t port, struct rte_mbuf *m);
-// Retransmits solicitations, ages neighbors, announces addresses (gratuitous ARP, unsolicited NA).
-// Every turn; cheap.
+// Retransmits solicitations, ages neighbors, probes and announces addresses (gratuitous ARP,
+// unsolicited NA), reports groups. Every turn; cheap.
 void net_timers(struct net *net);
 // Sends what net_output queued. Once a turn, after TCP's output pass.
 void net_flush(struct net *net);
-// Addresses changed (new generation): announce those of the list that are new. Worker 0.
-void net_announce(struct net *net, const struct ip_addr *addrs, unsigned n);
+// Addresses of a new generation, between begin and end, each once or more: those that are new are
+// probed and announced, those that are missing are given up. Worker 0.
+void net_announce_begin(struct net *net);
+void net_announce(struct net *net, const struct ip_addr *addr);
+void net_announce_end(struct net *net);
+// A port's link has come (back): its addresses are probed and announced again. Worker 0.
+void net_link_up(struct net *net, uint8_t port);
 
 // Which port (and gateway) leads to dst. Static after start: the result may be kept in a PCB for
 // its life.

@@ -11,6 +11,7 @@
 
 #include "dataplane/net/neigh_types.h"
 #include "dataplane/net/net.h"
+#include "dataplane/net/own_types.h"
 
 #define NET_PENDING_MAX 64     // packets of a worker waiting for neighbors
 #define NET_PENDING_NEIGHBOR 3 // of them for one neighbor
@@ -18,6 +19,7 @@
 #define NET_TXQ_MAX 512 // frames a port has not taken yet
 #define NET_RETA_SIZE 128
 #define NET_TTL 64
+#define NET_OFF_MAX 64 // addresses that are off which all workers know
 
 struct net_port {
 	struct port_info info;
@@ -26,6 +28,14 @@ struct net_port {
 	struct ip_addr gateways[2];
 	unsigned gateway_count;
 	struct ip_addr link_local; // fe80:: from the MAC
+	bool has_ip6;              // an IPv6 address is configured
+};
+
+// Addresses of ours that another station has. Worker 0: rw. Others: ro under seq.
+struct net_off {
+	uint32_t seq; // odd while being written
+	uint32_t count;
+	struct ip_addr addr[NET_OFF_MAX];
 };
 
 struct net_shared {
@@ -37,6 +47,7 @@ struct net_shared {
 	struct hash_key hash_key;
 	uint32_t bucket_mask;
 	struct neigh *neigh; // [(bucket_mask + 1) * NEIGH_WAYS]
+	struct net_off off;
 };
 
 struct net_pending {
@@ -62,7 +73,9 @@ struct net {
 	struct net_pending pending[NET_PENDING_MAX];
 	unsigned pending_count;
 	uint64_t neigh_scan_ns;
-	uint64_t echo_ns; // when the echo replies sent so far are paid for
+	struct own_table *own;          // worker 0, else NULL
+	struct shm_conflict *conflicts; // [SHM_CONFLICTS], or NULL
+	uint64_t echo_ns;               // when the echo replies sent so far are paid for
 	struct net_txq txq[PORT_MAX];
 };
 
@@ -119,12 +132,14 @@ void eth_flush(struct net *net);
 
 // arp.c: worker 0
 void arp_input(struct net *net, uint8_t port, struct rte_mbuf *m);
-void arp_request(
+bool arp_request( // false: no sure address to ask from yet
+
 	struct net *net,
 	uint8_t port,
 	const struct ip_addr *target,
 	const uint8_t *unicast_mac
 );
+void arp_probe(struct net *net, uint8_t port, const struct ip_addr *addr);
 void arp_announce(struct net *net, uint8_t port, const struct ip_addr *addr);
 
 // ip4.c, ip6.c: m's data starts at the IP header.
@@ -171,7 +186,10 @@ void icmp6_input(struct net *net, const struct ip_in *in);
 
 // nd.c: worker 0
 void nd_input(struct net *net, const struct ip_in *in);
-void nd_solicit(
+struct ip_addr nd_solicited_node(const struct ip_addr *addr); // its multicast group
+void nd_probe(struct net *net, uint8_t port, const struct ip_addr *addr);
+bool nd_solicit( // false: no sure address to ask from yet
+
 	struct net *net,
 	uint8_t port,
 	const struct ip_addr *target,
@@ -194,12 +212,5 @@ bool net_steer_to(
 	enum net_steer what,
 	struct rte_mbuf *m
 );
-
-// route.c
-// An address of a port for packets of our own (ARP, ND) about target.
-bool net_port_source(
-	const struct net *net,
-	uint8_t port,
-	const struct ip_addr *target,
-	struct ip_addr *ret
-);
+// Is it off because another station has it?
+bool net_addr_is_off(const struct net *net, const struct ip_addr *addr);

@@ -6,8 +6,9 @@
 
 #include "dataplane/net/net_types.h"
 
-// An address of the port of like's family, preferring one whose subnet holds near.
+// An address of the port of like's family that is not off, preferring one whose subnet holds near.
 static bool source_pick(
+	const struct net *net,
 	const struct net_port *port,
 	const struct ip_addr *like,
 	const struct ip_addr *near,
@@ -19,7 +20,8 @@ static bool source_pick(
 	for (unsigned i = 0; i < port->address_count; i++) {
 		const struct ip_prefix *own = &port->addresses[i];
 
-		if (ip_addr_is_v4(&own->addr) != ip_addr_is_v4(like))
+		if (ip_addr_is_v4(&own->addr) != ip_addr_is_v4(like) ||
+		    net_addr_is_off(net, &own->addr))
 			continue;
 		if (!found || ip_prefix_contains(own, near))
 			*ret = own->addr;
@@ -28,22 +30,6 @@ static bool source_pick(
 			break;
 	}
 	return found;
-}
-
-bool net_port_source(
-	const struct net *net,
-	uint8_t p,
-	const struct ip_addr *target,
-	struct ip_addr *ret
-)
-{
-	const struct net_port *port = &net->shared->ports[p];
-
-	if (ip_addr_is_link_local(target)) {
-		*ret = port->link_local;
-		return true;
-	}
-	return source_pick(port, target, target, ret);
 }
 
 static bool
@@ -94,7 +80,7 @@ bool net_route_lookup(const struct net *net, const struct ip_addr *dst, struct n
 				.mtu = port->info.mtu,
 				.next_hop = *gateway,
 			};
-			return source_pick(port, dst, gateway, &ret->source);
+			return source_pick(net, port, dst, gateway, &ret->source);
 		}
 	}
 	return false;
