@@ -10,6 +10,7 @@
 
 #define IDLE_TURNS_POLL 16
 #define OTHERS_NS 16000000ULL
+#define LINKS_NS 100000000ULL
 #define COMMANDS_A_TURN 4
 
 uint64_t lcore_clock_ns(void)
@@ -61,6 +62,24 @@ static void others_sum(struct lcore *l)
 		for (uint16_t i = 0; i + 1 < l->worker.env.count; i++)
 			sum += __atomic_load_n(&l->others[i][slot].active, __ATOMIC_RELAXED);
 		l->others_active[slot] = sum;
+	}
+}
+
+// A link that comes up: what was sent on it before is lost, and who is on it may be another.
+static void links_watch(struct lcore *l)
+{
+	struct worker *w = &l->worker;
+
+	if (w->env.now_ns - l->links_ns < LINKS_NS)
+		return;
+	l->links_ns = w->env.now_ns;
+	for (uint8_t p = 0; p < w->port_count; p++) {
+		bool told = __atomic_load_n(&l->ports[p].name[0], __ATOMIC_ACQUIRE) != '\0';
+		bool up = __atomic_load_n(&l->ports[p].link_up, __ATOMIC_RELAXED) != 0;
+
+		if (told && up && l->link_down[p])
+			net_link_up(w->net, p);
+		l->link_down[p] = told && !up;
 	}
 }
 
@@ -127,6 +146,8 @@ int lcore_run(void *arg)
 		publish(l);
 		if (w->env.count > 1)
 			others_sum(l);
+		if (w->env.id == 0)
+			links_watch(l);
 		if (work == 0) {
 			stat_inc(&w->env, STAT_WORKER_IDLE_TURNS);
 			if (l->idle_sleep)

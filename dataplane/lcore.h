@@ -28,6 +28,9 @@ struct lcore {
 	uint32_t backend_slots;
 	uint64_t others_ns;
 	struct ctl_ring *commands, *events; // from and to control
+	const struct shm_port *ports;       // worker 0: where main says which links are up
+	uint64_t links_ns;
+	bool link_down[PORT_MAX]; // when last looked at
 	bool idle_sleep;
 	bool draining;
 	_Atomic enum lcore_phase *phase; // main: w, lcore: r

@@ -116,6 +116,7 @@ static int worker_make(struct dataplane *dp, unsigned i, const struct hash_key *
 	l->phase = &dp->phase;
 	l->commands = shm_commands_at(&dp->shm, i);
 	l->events = shm_events_at(&dp->shm, i);
+	l->ports = shm_ports(&dp->shm);
 	l->idle_sleep = dp->cfg->dataplane.idle_sleep;
 	l->backend_slots = dp->shm.backend_slots;
 	l->others_active = calloc(dp->shm.backend_slots, sizeof(uint32_t));
