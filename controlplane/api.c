@@ -90,6 +90,7 @@ static const struct route {
 	{"GET", "/v1/pools", false, show_pools, NULL},
 	{"GET", "/v1/backends", false, show_backends, NULL},
 	{"GET", "/v1/ports", false, show_ports, NULL},
+	{"GET", "/v1/conflicts", false, show_conflicts, NULL},
 	{"GET", "/v1/workers", false, show_workers, NULL},
 	{"GET", "/v1/counters", false, show_counters, NULL},
 	{"GET", "/v1/latency", false, show_latency, NULL},

@@ -26,7 +26,8 @@ struct dataplane {
 	struct lcore *lcore;    // [workers]
 	struct blob_header *blob, *old_blob;
 	uint64_t generation;
-	uint64_t ports_ns; // last looked at
+	uint64_t ports_ns;                    // last looked at
+	uint8_t conflict_told[SHM_CONFLICTS]; // state that the log knows
 	_Atomic enum lcore_phase phase;
 	const char *reason; // of a failed start
 };
@@ -45,5 +46,7 @@ int generation_from_control(
 );
 // Frees the generation before once all workers have passed.
 void generation_reap(struct dataplane *dp);
+// conflicts.c: logs what has changed about addresses of ours that others have.
+void conflicts_log(struct dataplane *dp);
 // Copies control's view of health into the statistics.
 void health_publish(struct dataplane *dp);

@@ -297,6 +297,7 @@ static void run(struct dataplane *dp, int signals)
 		generation_reap(dp);
 		health_publish(dp);
 		port_and_buffers_publish(dp, now);
+		conflicts_log(dp);
 		sockets_run(dp, now);
 		if (stop_ns != 0 && (now >= stop_ns || drained(dp)))
 			return;

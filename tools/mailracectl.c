@@ -78,6 +78,15 @@ static const struct column port_columns[] = {
 	{"TX-ERRORS", "transmit_errors_total"},
 	{NULL, NULL},
 };
+static const struct column conflict_columns[] = {
+	{"ADDRESS", "address"},
+	{"PORT", "port"},
+	{"STATE", "state"},
+	{"MAC", "mac"},
+	{"HEARD", "heard_total"},
+	{"AGE", "age_seconds"},
+	{NULL, NULL},
+};
 static const struct column worker_columns[] = {
 	{"WORKER", "worker"},
 	{"SESSIONS", "sessions"},
@@ -132,6 +141,7 @@ static const struct view {
 	{"pools", "/v1/pools", NULL, pool_columns},
 	{"backends", "/v1/backends", NULL, backend_columns},
 	{"ports", "/v1/ports", NULL, port_columns},
+	{"conflicts", "/v1/conflicts", NULL, conflict_columns},
 	{"workers", "/v1/workers", NULL, worker_columns},
 	{"sessions", "/v1/sessions", "sessions", session_columns},
 	{"counters", "/v1/counters", NULL, NULL},
@@ -146,7 +156,7 @@ static int usage(int status)
 	fprintf(out,
 		"usage: mailracectl [-j] [-s SOCKET] COMMAND\n"
 		"  status                          the processes, sessions, backends' health\n"
-		"  show virtual-services|pools|backends|ports|workers|latency\n"
+		"  show virtual-services|pools|backends|ports|conflicts|workers|latency\n"
 		"  show sessions [-n LIMIT]        sessions open now (1000)\n"
 		"  show counters [-a]              those that are not 0, or all\n"
 		"  check [-c FILE]                 reads the file and says what is wrong\n"

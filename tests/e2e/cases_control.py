@@ -19,7 +19,7 @@ from mail import Raw, body_of, quiet, send
 MAIL = b"a: b\r\n\r\nc\r\n"
 TWO = ((HOST4, 2525), (HOST4, 2526))
 PROBE = 'probe = { interval = "5s"; timeout = "1s"; fall = 2; rise = 1; };'
-VIEWS = ("virtual-services", "pools", "backends", "ports", "workers", "sessions", "counters", "latency")
+VIEWS = ("virtual-services", "pools", "backends", "ports", "conflicts", "workers", "sessions", "counters", "latency")
 
 
 def case_control_reloads_under_traffic():
