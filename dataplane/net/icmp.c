@@ -199,6 +199,11 @@ void icmp6_input(struct net *net, const struct ip_in *in)
 		mld_input(net, in);
 		return;
 	}
+	if (icmp->icmp_type == MLD_REPORT || icmp->icmp_type == MLD_REPORT1 ||
+	    icmp->icmp_type == MLD_DONE1) { // of other listeners
+		net_drop(net, in->m, STAT_NET_ICMP_IGNORED);
+		return;
+	}
 	if (icmp->icmp_type >= ICMP6_ND_FIRST && icmp->icmp_type <= ICMP6_ND_LAST) {
 		nd_input(net, in);
 		return;

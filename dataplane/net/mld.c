@@ -9,7 +9,6 @@
 
 #include <rte_ip.h>
 
-#define MLD_REPORT 143
 #define MLD_QUERY_LEN1 24 // version 1, RFC 2710
 #define MLD_QUERY_LEN2 28
 

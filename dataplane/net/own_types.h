@@ -28,6 +28,9 @@
 #define MLD_RECORDS 60         // in a report of at most 1,280 octets
 #define MLD_DELAY_MAX_MS 10000 // longest answer to a query
 #define MLD_QUERY 130
+#define MLD_REPORT1 131
+#define MLD_DONE1 132
+#define MLD_REPORT 143
 
 enum own_state {
 	OWN_S_OPTIMISTIC, // in use, not sure yet: answered for, not asserted (RFC 4429)

@@ -146,12 +146,26 @@ static void queries_are_answered(void **state)
 	assert_int_equal(reported(f, "ff02::1:ff00:10").records, 1);
 }
 
+static void report_in(struct fix *f)
+{
+	const uint8_t msg[8] = {143};
+	struct pkt p;
+
+	pkt_eth(&p, (const uint8_t[]){0x33, 0x33, 0, 0, 0, 0x16}, mac_a, RTE_ETHER_TYPE_IPV6);
+	pkt_ip6(&p, "::", "ff02::16", 58, sizeof(msg));
+	pkt_add(&p, msg, sizeof(msg));
+	pkt_cksum(&p, 54, 2, 58);
+	net_fix_in(f, 0, p.data, p.len);
+}
+
 static void bad_queries_are_dropped(void **state)
 {
 	struct fix *f = *state;
 	struct query q;
 
 	net_fix_settle(f);
+	report_in(f); // another listener's
+	assert_int_equal(f->stats[STAT_NET_ICMP_IGNORED], 1);
 	q = general, q.hop_limit = 2, query_in(f, &q);
 	q = general, q.src = "2001:db8::1", query_in(f, &q);
 	q = general, q.dst = "2001:db8::10", query_in(f, &q);

@@ -162,16 +162,20 @@ static void an_address_is_in_use_while_it_is_probed(void **state)
 static void nobody_is_asked_from_an_address_in_doubt(void **state)
 {
 	struct fix *f = *state;
+	const struct ip_addr link_local = ip("fe80::77");
 
 	net_fix_run(f, 10);
 	net_fix_forget(f);
 	fix_tcp_out(f, "10.0.0.10", "10.0.0.77");
 	fix_tcp_out(f, "2001:db8::10", "2001:db8::77");
+	neigh_resolve(f->net, 0, &link_local);
 	assert_int_equal(f->sent_count, 0);
 	net_fix_run(f, 700);
 	assert_int_equal(arps(f, "10.0.0.10", "10.0.0.77"), 1);
 	assert_int_equal(nds(f, 135, "2001:db8::10", "2001:db8::77", NULL), 0);
+	assert_int_equal(nds(f, 135, "fe80::ff:fe00:1", "fe80::77", NULL), 0);
 	net_fix_run(f, 600);
+	assert_int_equal(nds(f, 135, "fe80::ff:fe00:1", "fe80::77", NULL), 1);
 	assert_int_equal(nds(f, 135, "2001:db8::10", "2001:db8::77", NULL), 1);
 	assert_int_equal(f->stats[STAT_NET_NEIGH_FAILED], 0);
 	net_fix_run(f, 5000);
