@@ -106,6 +106,7 @@ class Sink:
                     pass
 
         class Server(socketserver.ThreadingTCPServer):
+            address_family = socket.AF_INET6 if ":" in addr else socket.AF_INET
             allow_reuse_address, daemon_threads, request_queue_size = True, True, 1024
 
         self.server = Server((addr, port), Handler)
