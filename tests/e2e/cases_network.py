@@ -371,3 +371,20 @@ def case_a_switch_that_snoops_knows_our_groups():
         f.reload()
         wait_for("the bridge to forget a group", lambda: "ff02::1:ff00:25" not in groups(), 20)
         assert "ff02::1:ff00:10" in groups()
+
+
+def case_a_link_that_comes_back():
+    with Field() as f:
+        sink = f.sink(f.other, 2525, OTHER4)
+        takes("mail before", f.clients, sink, VIP4)
+        wait_for("the start's announcements", lambda: f.stats["net_address_announcements"] >= 10)
+        probes, announced = f.stats["net_address_probes"], f.stats["net_address_announcements"]
+        with f.clients:
+            sh("ip", "link", "set", "c0", "down")
+            time.sleep(1)
+            sh("ip", "link", "set", "c0", "up")
+        # two IPv4 addresses by two probes, three IPv6 ones by one
+        wait_for("probes", lambda: f.stats["net_address_probes"] == probes + 7, 20)
+        wait_for("announcements", lambda: f.stats["net_address_announcements"] == announced + 10, 20)
+        for host in (VIP4, VIP6):
+            takes("mail afterwards", f.clients, sink, host)
