@@ -48,6 +48,16 @@ static const char *element_text(struct cfg_reader *r, const config_setting_t *li
 	return text;
 }
 
+// Routes know one gateway a family: another would never be used.
+static bool family_has_gateway(const struct cfg *cfg, const struct ip_addr *like)
+{
+	for (unsigned p = 0; p < cfg->port_count; p++)
+		for (unsigned i = 0; i < cfg->ports[p].gateway_count; i++)
+			if (ip_addr_is_v4(&cfg->ports[p].gateways[i]) == ip_addr_is_v4(like))
+				return true;
+	return false;
+}
+
 static void port_read(struct cfg_reader *r, const config_setting_t *s, struct cfg_port *port)
 {
 	const config_setting_t *list;
@@ -86,13 +96,16 @@ static void port_read(struct cfg_reader *r, const config_setting_t *s, struct cf
 	for (int i = 0; list != NULL && i < config_setting_length(list); i++) {
 		const char *text = element_text(r, list, (unsigned)i);
 
-		if (port->gateway_count == 2)
-			cfg_fail(r, list, "at most one gateway a family");
-		else if (text != NULL &&
-			 ip_addr_parse(text, &port->gateways[port->gateway_count]) < 0)
+		struct ip_addr gateway;
+
+		if (text == NULL)
+			continue;
+		if (ip_addr_parse(text, &gateway) < 0)
 			cfg_fail(r, list, "\"%.60s\" is not an address", text);
+		else if (family_has_gateway(r->cfg, &gateway))
+			cfg_fail(r, list, "at most one gateway a family, of all ports together");
 		else
-			port->gateway_count++;
+			port->gateways[port->gateway_count++] = gateway;
 	}
 }
 

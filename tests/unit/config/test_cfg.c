@@ -76,6 +76,16 @@ static void errors_name_the_key(void **state)
 	refused("pool = \"mail\"", "pool = \"post\"", "virtual_services.inbound", "not among pools"
 	);
 	refused("198.51.100.52:25", "198.51.100.52", "pools.mail.backends[1]", "ADDRESS:PORT");
+	refused("\"2001:db8:25::10/64\" ]",
+		"\"2001:db8:25::10/64\" ]; gateways = [ \"198.51.100.1\", \"198.51.100.2\" ]",
+		"ports.lan.gateways",
+		"one gateway a family");
+	refused("\"2001:db8:25::10/64\" ];",
+		"\"2001:db8:25::10/64\" ]; gateways = [ \"198.51.100.1\" ]; }; wan = { device = "
+		"\"net_tap1\"; addresses = [ \"192.0.2.10/24\" ]; gateways = [ \"fe80::1\", "
+		"\"192.0.2.1\" ];",
+		"ports.wan.gateways",
+		"one gateway a family");
 	refused("name = \"mx2\"", "name = \"mx1\"", "pools.mail.backends[1]", "already");
 	refused("from = \"printers\"",
 		"from = \"plotters\"",
