@@ -83,6 +83,34 @@ static void control_read(struct cfg_reader *r, const config_setting_t *root)
 		cfg_fail(r, config_setting_get_member(g, "listen"), "wants ADDRESS:PORT");
 }
 
+// More in all than a generation can hold.
+static void totals_check(struct cfg_reader *r)
+{
+	const struct cfg *cfg = r->cfg;
+	uint64_t backends = 0, listeners = 0, rules = 0, prefixes = 0, sources = 0;
+
+	for (unsigned i = 0; i < cfg->pool_count; i++)
+		backends += cfg->pools[i].backend_count;
+	for (unsigned i = 0; i < cfg->service_count; i++) {
+		listeners += cfg->services[i].listen_count;
+		rules += cfg->services[i].rule_count;
+	}
+	for (unsigned i = 0; i < cfg->network_count; i++)
+		prefixes += cfg->networks[i].count;
+	for (unsigned i = 0; i < cfg->source_count; i++)
+		sources += cfg->sources[i].count;
+	if (backends > BLOB_MAX_BACKENDS)
+		cfg_fail(r, NULL, "more than %d backends in all", BLOB_MAX_BACKENDS);
+	if (listeners > BLOB_MAX_LISTENERS)
+		cfg_fail(r, NULL, "more than %d listeners in all", BLOB_MAX_LISTENERS);
+	if (rules > BLOB_MAX_RULES)
+		cfg_fail(r, NULL, "more than %d rules in all", BLOB_MAX_RULES);
+	if (prefixes > BLOB_MAX_PREFIXES)
+		cfg_fail(r, NULL, "more than %d prefixes in all", BLOB_MAX_PREFIXES);
+	if (sources > BLOB_MAX_SOURCES)
+		cfg_fail(r, NULL, "more than %d source addresses in all", BLOB_MAX_SOURCES);
+}
+
 static void root_read(struct cfg_reader *r, const config_setting_t *root)
 {
 	cfg_keys_check(r, root, CFG_SEC_root);
@@ -104,6 +132,7 @@ static void root_read(struct cfg_reader *r, const config_setting_t *root)
 	cfg_sources_read(r, root);
 	cfg_pools_read(r, root);
 	cfg_services_read(r, root);
+	totals_check(r);
 	// room for as much again, so that reloads can add
 	r->cfg->dataplane.backend_slots = 64;
 	r->cfg->dataplane.service_slots = 64;
@@ -125,6 +154,7 @@ struct cfg *cfg_load(const char *path, struct cfg_errors *errs)
 	}
 	defaults_set(cfg, path);
 	config_init(&file);
+	config_set_destructor(&file, cfg_members_free);
 	if (config_read_file(&file, path) != CONFIG_TRUE) {
 		if (config_error_type(&file) == CONFIG_ERR_FILE_IO)
 			cfg_fail(&r, NULL, "cannot be read: %s", strerror(errno));
@@ -140,6 +170,10 @@ struct cfg *cfg_load(const char *path, struct cfg_errors *errs)
 		root_read(&r, config_root_setting(&file));
 	}
 	config_destroy(&file);
+	cfg_index_release(&r.networks);
+	cfg_index_release(&r.sources);
+	cfg_index_release(&r.pools);
+	cfg_index_release(&r.listens);
 	if (errs->errors > 0) {
 		cfg_free(cfg);
 		return NULL;
