@@ -17,6 +17,7 @@
 
 #include "common/unix_listen.h"
 #include "common/user.h"
+#include "controlplane/json_set.h"
 #include "controlplane/sessions.h"
 #include "controlplane/show.h"
 
@@ -59,6 +60,8 @@ static json_t *do_reload(struct control *c, unsigned *status)
 		);
 	if (errs != NULL)
 		json_object_set_new(o, "messages", show_errors(errs));
+	set_seconds(o, "read_seconds", (double)c->read_ns / 1e9);
+	set_seconds(o, "publish_seconds", (double)c->publish_ns / 1e9);
 	free(errs);
 	return o;
 }

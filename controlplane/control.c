@@ -44,9 +44,9 @@ static void slots_prepare(struct control *c)
 
 	cfg_slots_adopt(c->slots, l->blob);
 	for (uint32_t i = 1; i < l->backend_slots; i++)
-		cfg_slots_hold(c->slots, CFG_SLOT_BACKEND, i, link_backend_active(l, i) > 0);
+		cfg_slots_hold(c->slots, CFG_SLOT_BACKEND, i, link_backend_is_held(l, i));
 	for (uint32_t i = 1; i < l->service_slots; i++)
-		cfg_slots_hold(c->slots, CFG_SLOT_SERVICE, i, link_service_active(l, i) > 0);
+		cfg_slots_hold(c->slots, CFG_SLOT_SERVICE, i, link_service_is_held(l, i));
 }
 
 // Do two blobs say the same, whatever their generation?
@@ -176,11 +176,15 @@ start_only_warn(const struct control *c, const struct cfg *next, struct cfg_erro
 
 int control_reload(struct control *c, struct cfg_errors *errs)
 {
+	uint64_t begin_ns = control_clock_ns(), read_ns;
 	struct cfg *next = cfg_load(c->cfg->path, errs);
 	int err = next != NULL ? 0 : -EINVAL;
 
+	read_ns = control_clock_ns();
 	if (err == 0 && link_check(&c->link))
 		err = publish(c, next, errs);
+	c->read_ns = read_ns - begin_ns;
+	c->publish_ns = control_clock_ns() - read_ns;
 	if (err == -ENOTCONN)
 		err = 0; // published as soon as there is a dataplane again
 	if (err < 0) {

@@ -42,7 +42,20 @@ static bool sections_find(struct link *l)
 		l->events[i] = shm_view_entry(
 			&l->at.control, SHM_SEC_EVT_RING, i, sizeof(struct ctl_ring)
 		);
-		if (l->commands[i] == NULL || l->events[i] == NULL)
+		l->backends[i] = shm_view_entry(
+			&l->at.stats,
+			SHM_SEC_BACKEND_LOCAL,
+			i,
+			l->backend_slots * sizeof(struct shm_backend_local)
+		);
+		l->services[i] = shm_view_entry(
+			&l->at.stats,
+			SHM_SEC_SERVICE_LOCAL,
+			i,
+			l->service_slots * sizeof(struct shm_service_local)
+		);
+		if (l->commands[i] == NULL || l->events[i] == NULL || l->backends[i] == NULL ||
+		    l->services[i] == NULL)
 			return false;
 	}
 	return l->backend_ctl != NULL && l->state != NULL && l->arena != NULL;
@@ -138,46 +151,36 @@ int link_publish(struct link *l, struct blob_header *blob, char *reason, size_t 
 
 const struct shm_backend_local *link_backend(const struct link *l, uint32_t worker, uint32_t slot)
 {
-	const struct shm_backend_local *b = NULL;
-
-	if (link_is_open(l) && slot < l->backend_slots)
-		b = shm_view_entry(
-			&l->at.stats, SHM_SEC_BACKEND_LOCAL, worker, (slot + 1) * sizeof(*b)
-		);
-	return b != NULL ? &b[slot] : NULL;
+	if (!link_is_open(l) || slot >= l->backend_slots || worker >= l->workers)
+		return NULL;
+	return &l->backends[worker][slot];
 }
 
 const struct shm_service_local *link_service(const struct link *l, uint32_t worker, uint32_t slot)
 {
-	const struct shm_service_local *s = NULL;
-
-	if (link_is_open(l) && slot < l->service_slots)
-		s = shm_view_entry(
-			&l->at.stats, SHM_SEC_SERVICE_LOCAL, worker, (slot + 1) * sizeof(*s)
-		);
-	return s != NULL ? &s[slot] : NULL;
+	if (!link_is_open(l) || slot >= l->service_slots || worker >= l->workers)
+		return NULL;
+	return &l->services[worker][slot];
 }
 
-uint32_t link_backend_active(const struct link *l, uint32_t slot)
+bool link_backend_is_held(const struct link *l, uint32_t slot)
 {
-	uint32_t sum = 0;
-
 	for (uint32_t i = 0; i < l->workers; i++) {
 		const struct shm_backend_local *b = link_backend(l, i, slot);
 
-		sum += b != NULL ? __atomic_load_n(&b->active, __ATOMIC_RELAXED) : 0;
+		if (b != NULL && __atomic_load_n(&b->active, __ATOMIC_RELAXED) > 0)
+			return true;
 	}
-	return sum;
+	return false;
 }
 
-uint32_t link_service_active(const struct link *l, uint32_t slot)
+bool link_service_is_held(const struct link *l, uint32_t slot)
 {
-	uint32_t sum = 0;
-
 	for (uint32_t i = 0; i < l->workers; i++) {
 		const struct shm_service_local *s = link_service(l, i, slot);
 
-		sum += s != NULL ? __atomic_load_n(&s->active, __ATOMIC_RELAXED) : 0;
+		if (s != NULL && __atomic_load_n(&s->active, __ATOMIC_RELAXED) > 0)
+			return true;
 	}
-	return sum;
+	return false;
 }
