@@ -279,7 +279,7 @@ json_t *show_counters(const struct control *c)
 
 		if (d == NULL)
 			break;
-		for (uint32_t w = 0; w < l->workers; w++)
+		for (uint32_t w = 0; w <= l->workers; w++) // the last one: the main thread
 			sum += worker_counter(l, w, i);
 		snprintf(name, sizeof(name), "%.15s_%.47s", d->group, d->name);
 		set_uint(o, name, sum);

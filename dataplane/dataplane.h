@@ -7,6 +7,7 @@
 #pragma once
 
 #include "config/cfg.h"
+#include "dataplane/ctl/keep.h"
 #include "dataplane/ctl/server.h"
 #include "dataplane/ctl/shm.h"
 #include "dataplane/lcore.h"
@@ -28,7 +29,12 @@ struct dataplane {
 	uint64_t generation;
 	uint64_t ports_ns; // last looked at
 	_Atomic enum lcore_phase phase;
-	const char *reason; // of a failed start
+	struct keep keep;
+	char *state_dir;          // NULL: the configuration's
+	char *text;               // of the file at start, until it is kept
+	uint64_t kept_generation; // last one that was to be written
+	bool last_good;           // started with what was kept
+	const char *reason;       // of a failed start
 };
 
 // workers.c: the workers' memory, rings and layers.
@@ -43,7 +49,16 @@ int generation_from_control(
 	uint32_t len,
 	const char **ret_reason
 );
+// A blob not checked yet, which it takes over.
+int generation_install(struct dataplane *dp, void *blob, size_t len, const char **ret_reason);
 // Frees the generation before once all workers have passed.
 void generation_reap(struct dataplane *dp);
+// state.c: what is kept over restarts. The file has been refused: gets the configuration of its
+// last good start. False: there is none.
+bool state_recover(struct dataplane *dp, const char *file, struct cfg_errors *errs);
+int state_generation(struct dataplane *dp); // then, the last good generation
+int state_start(struct dataplane *dp);      // before another user is taken; never fails
+void state_run(struct dataplane *dp);       // now and then
+void state_stop(struct dataplane *dp);
 // Copies control's view of health into the statistics.
 void health_publish(struct dataplane *dp);

@@ -43,7 +43,7 @@ static void names_publish(const struct dataplane *dp, const struct blob_header *
 }
 
 // Takes the blob over.
-static int generation_install(struct dataplane *dp, void *blob, size_t len, const char **ret_reason)
+int generation_install(struct dataplane *dp, void *blob, size_t len, const char **ret_reason)
 {
 	const struct blob_header *h = blob;
 	int err = blob_check(blob, len, dp->shm.backend_slots, dp->shm.service_slots, ret_reason);
@@ -56,6 +56,8 @@ static int generation_install(struct dataplane *dp, void *blob, size_t len, cons
 		free(blob);
 		return err;
 	}
+	shm_main_add(&dp->shm, STAT_CFG_GENERATIONS, 1);
+	shm_main_set(&dp->shm, STAT_CFG_LAST_GOOD, 0);
 	dp->generation = h->generation;
 	dp->old_blob = dp->blob;
 	dp->blob = blob;

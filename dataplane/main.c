@@ -97,6 +97,8 @@ static int generation_start(struct dataplane *dp)
 
 	dp->slots = cfg_slots_new(dp->shm.backend_slots, dp->shm.service_slots);
 	if (errs != NULL && dp->slots != NULL)
+		err = dp->last_good ? state_generation(dp) : -ENOENT;
+	if (err < 0 && errs != NULL && dp->slots != NULL)
 		err = generation_from_file(dp, dp->cfg, errs);
 	free(errs);
 	return err;
@@ -107,10 +109,11 @@ static void generation_stop(struct dataplane *dp)
 	cfg_slots_free(dp->slots);
 }
 
-static bool users_find(struct dataplane *dp)
+static int users_start(struct dataplane *dp)
 {
 	struct server_users *u = &dp->server.users;
 	const struct cfg *cfg = dp->cfg;
+	uid_t uid;
 
 	if (!user_find(cfg->control.user, &u->control))
 		dp->reason = "control.user: no such user";
@@ -120,7 +123,9 @@ static bool users_find(struct dataplane *dp)
 		dp->reason = "control.read_group: no such group";
 	else if (!group_find(cfg->control.admin_group, &u->admin_group))
 		dp->reason = "control.admin_group: no such group";
-	return dp->reason == NULL;
+	else if (!user_find(cfg->dataplane.user, &uid))
+		dp->reason = "dataplane.user: no such user";
+	return dp->reason == NULL ? 0 : -ENOENT;
 }
 
 // The ports are open: from here on as another user.
@@ -129,12 +134,7 @@ static int user_start(struct dataplane *dp)
 	const char *socket = dp->cfg->dataplane.socket;
 	uid_t uid;
 
-	if (!users_find(dp))
-		return -ENOENT;
-	if (!user_find(dp->cfg->dataplane.user, &uid)) {
-		dp->reason = "dataplane.user: no such user";
-		return -ENOENT;
-	}
+	user_find(dp->cfg->dataplane.user, &uid);
 	if (uid != USER_NO_ID && chown(socket, uid, (gid_t)-1) < 0)
 		return -errno;
 	return user_become(dp->cfg->dataplane.user);
@@ -172,6 +172,8 @@ static const struct {
 	{"ports", ports_start, ports_stop, EX_NOINPUT},
 	{"workers", workers_init, workers_fini, EX_OSERR},
 	{"configuration", generation_start, generation_stop, EX_CONFIG},
+	{"users", users_start, NULL, EX_NOPERM},
+	{"state", state_start, state_stop, EX_OSERR},
 	{"user", user_start, NULL, EX_NOPERM},
 	{"worker threads", lcores_start, lcores_stop, EX_OSERR},
 };
@@ -209,6 +211,7 @@ static void reload(struct dataplane *dp)
 			LOG_NOTICE, "generation %llu published", (unsigned long long)dp->generation
 		);
 	} else {
+		shm_main_add(&dp->shm, STAT_CFG_BAD_FILE, 1);
 		if (errs != NULL)
 			cfg_errors_log(errs);
 		log_line(
@@ -244,8 +247,10 @@ static int publish(void *up, const uint8_t *arena, uint32_t len, const char **re
 			"generation %llu taken from control",
 			(unsigned long long)dp->generation
 		);
-	else if (err != -EBUSY)
-		log_line(LOG_ERROR, "generation of control refused: %s", *ret_reason);
+	if (err == 0 || err == -EBUSY)
+		return err;
+	shm_main_add(&dp->shm, STAT_CFG_BAD_BLOB, 1);
+	log_line(LOG_ERROR, "generation of control refused: %s", *ret_reason);
 	return err;
 }
 
@@ -296,6 +301,7 @@ static void run(struct dataplane *dp, int signals)
 		__atomic_store_n(&dp->shm.header->heartbeat_ns, now, __ATOMIC_RELAXED);
 		generation_reap(dp);
 		health_publish(dp);
+		state_run(dp);
 		port_and_buffers_publish(dp, now);
 		sockets_run(dp, now);
 		if (stop_ns != 0 && (now >= stop_ns || drained(dp)))
@@ -367,7 +373,9 @@ static int signals_open(void)
 static int usage(int status)
 {
 	fprintf(status == EX_OK ? stdout : stderr,
-		"usage: mailrace-dataplane [-t] -c FILE\n  -t  check the file and exit\n");
+		"usage: mailrace-dataplane [-t] [-s DIR] -c FILE\n"
+		"  -t  check the file and exit\n"
+		"  -s  keep the last good configuration there (control.state_dir)\n");
 	return status;
 }
 
@@ -375,14 +383,16 @@ int main(int argc, char **argv)
 {
 	struct dataplane *dp = calloc(1, sizeof(*dp));
 	struct cfg_errors *errs = calloc(1, sizeof(*errs));
-	const char *file = NULL;
+	const char *file = NULL, *state = NULL;
 	bool test = false;
 	int c, status;
 
 	log_init("mailrace-dataplane", LOG_INFO);
-	while ((c = getopt(argc, argv, "c:th")) != -1) {
+	while ((c = getopt(argc, argv, "c:s:th")) != -1) {
 		if (c == 'c')
 			file = optarg;
+		else if (c == 's')
+			state = optarg;
 		else if (c == 't')
 			test = true;
 		else
@@ -391,10 +401,11 @@ int main(int argc, char **argv)
 	if (file == NULL || dp == NULL || errs == NULL)
 		return usage(EX_USAGE);
 	dp->server.listen_fd = dp->server.control_fd = -1;
-	dp->cfg = cfg_load(file, errs);
+	dp->keep.dir_fd = -1;
+	dp->state_dir = state != NULL ? strdup(state) : NULL;
+	dp->cfg = cfg_load_text(file, errs, &dp->text);
 	cfg_errors_log(errs);
-	free(errs);
-	if (dp->cfg == NULL) {
+	if (dp->cfg == NULL && (test || !state_recover(dp, file, errs))) {
 		status = EX_CONFIG;
 	} else if (test) {
 		printf("%s: good\n", file);
@@ -403,7 +414,11 @@ int main(int argc, char **argv)
 		prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 		status = start_and_run(dp, signals_open());
 	}
+	keep_close(&dp->keep);
 	cfg_free(dp->cfg);
+	free(dp->text);
+	free(dp->state_dir);
 	free(dp);
+	free(errs);
 	return status;
 }

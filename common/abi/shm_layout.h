@@ -22,9 +22,9 @@
 #define SHM_DIR_ENTRIES 32
 
 enum shm_section {
-	SHM_SEC_STAT_DESC = 1,     // shm_stat_desc[]: names of the counters, in order
-	SHM_SEC_WORKER = 2,        // shm_worker[] (statistics), one a worker
-	SHM_SEC_COUNTERS = 3,      // uint64_t[stat count] a worker, stride bytes apart
+	SHM_SEC_STAT_DESC = 1, // shm_stat_desc[]: names of the counters, in order
+	SHM_SEC_WORKER = 2,    // shm_worker[] (statistics), one a worker
+	SHM_SEC_COUNTERS = 3,  // uint64_t[stat count] a worker, and the main thread's after them
 	SHM_SEC_BACKEND_LOCAL = 4, // shm_backend_local[slots] a worker, stride = one worker's block
 	SHM_SEC_SERVICE_LOCAL = 5, // shm_service_local[slots] a worker, likewise
 	SHM_SEC_PORT = 6,          // one entry: shm_port[], one a port, to the first without a name

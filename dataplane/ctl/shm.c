@@ -112,7 +112,7 @@ int shm_init(struct shm *shm, uint32_t workers, uint32_t backend_slots, uint32_t
 	const struct section stats[] = {
 		{SHM_SEC_STAT_DESC, STAT_COUNT, sizeof(struct shm_stat_desc)},
 		{SHM_SEC_WORKER, workers, sizeof(struct shm_worker)},
-		{SHM_SEC_COUNTERS, workers, STAT_COUNT * sizeof(uint64_t)},
+		{SHM_SEC_COUNTERS, workers + 1, STAT_COUNT * sizeof(uint64_t)},
 		{SHM_SEC_BACKEND_LOCAL, workers, backend_slots * sizeof(struct shm_backend_local)},
 		{SHM_SEC_SERVICE_LOCAL, workers, service_slots * sizeof(struct shm_service_local)},
 		{SHM_SEC_PORT, 1, SHM_PORTS * sizeof(struct shm_port)},
@@ -208,6 +208,16 @@ struct shm_worker *shm_worker_at(const struct shm *shm, unsigned worker)
 uint64_t *shm_counters_at(const struct shm *shm, unsigned worker)
 {
 	return stats_at(shm, SHM_SEC_COUNTERS, worker);
+}
+
+void shm_main_add(const struct shm *shm, enum stat_id stat, uint64_t n)
+{
+	shm_main_set(shm, stat, shm_counters_at(shm, shm->workers)[stat] + n);
+}
+
+void shm_main_set(const struct shm *shm, enum stat_id stat, uint64_t value)
+{
+	__atomic_store_n(&shm_counters_at(shm, shm->workers)[stat], value, __ATOMIC_RELAXED);
 }
 
 struct shm_backend_local *shm_backends_at(const struct shm *shm, unsigned worker)

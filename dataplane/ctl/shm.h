@@ -38,7 +38,10 @@ int shm_init(
 void shm_fini(struct shm *shm);
 
 struct shm_worker *shm_worker_at(const struct shm *shm, unsigned worker);
+// Worker number workers: the main thread.
 uint64_t *shm_counters_at(const struct shm *shm, unsigned worker);
+void shm_main_add(const struct shm *shm, enum stat_id stat, uint64_t n);
+void shm_main_set(const struct shm *shm, enum stat_id stat, uint64_t value);
 struct shm_backend_local *shm_backends_at(const struct shm *shm, unsigned worker);
 struct shm_service_local *shm_services_at(const struct shm *shm, unsigned worker);
 struct shm_port *shm_ports(const struct shm *shm);            // [SHM_PORTS]

@@ -69,7 +69,7 @@ class Stats:
     def __getitem__(self, name):
         i = self.names.index(name)
         _, off, stride = self.dir[3]
-        return sum(struct.unpack_from("<Q", self.map, off + w * stride + 8 * i)[0] for w in range(self.workers))
+        return sum(struct.unpack_from("<Q", self.map, off + w * stride + 8 * i)[0] for w in range(self.workers + 1))
 
     def current_generation(self):
         return struct.unpack_from("<Q", self.map, 80)[0]
@@ -246,12 +246,12 @@ class Lab:
         be = ",\n      ".join('{ name = "b%d"; address = "%s:%d"; }' % (i, a, p) for i, (a, p) in enumerate(backends))
         self.config = """hostname = "mx.lab.example";
 dataplane = { workers = %d; max_sessions = %d; memory = "384M"; buffers = 32768; socket = "%s"; };
-control = { socket = "%s/control.sock"; };
+control = { socket = "%s/control.sock"; state_dir = "%s/state"; };
 ports = { lan = { device = "%s"; addresses = [ "%s10/24", "%s10/64" ]; }; };
 pools = { mail = { scheduler = "weighted-round-robin"; %s
     backends = ( %s ); }; };
 virtual_services = { inbound = { listen = [ "%s:25", "[%s]:25" ]; pool = "mail"; %s }; };
-""" % (workers, max_sessions, self.socket, self.dir, device, NET4, NET6, extra, be, VIP4, VIP6, service)
+""" % (workers, max_sessions, self.socket, self.dir, self.dir, device, NET4, NET6, extra, be, VIP4, VIP6, service)
         self.write_config(self.config)
 
     def write_config(self, text):
@@ -263,10 +263,10 @@ virtual_services = { inbound = { listen = [ "%s:25", "[%s]:25" ]; pool = "mail";
         sh("ip", "-6", "addr", "add", HOST6 + "/64", "dev", "mr0", "nodad")
         sh("ip", "link", "set", "mr0", "up")
 
-    def restart(self):
+    def restart(self, *options):
         """Another dataplane, after the first has died: a TAP's interface is made anew."""
         count = self.read_log().count("ready")
-        self.proc = subprocess.Popen([self.binary, "-c", self.dir + "/mailrace.conf"], stderr=self.log, stdout=self.log)
+        self.proc = subprocess.Popen([self.binary, *options, "-c", self.dir + "/mailrace.conf"], stderr=self.log, stdout=self.log)
         wait_for("the dataplane to be ready again", lambda: self.read_log().count("ready") > count, 20)
         if self.port == "tap":
             self.addresses_set()

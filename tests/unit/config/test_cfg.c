@@ -77,6 +77,10 @@ static void errors_name_the_key(void **state)
 	);
 	refused("198.51.100.52:25", "198.51.100.52", "pools.mail.backends[1]", "ADDRESS:PORT");
 	refused("name = \"mx2\"", "name = \"mx1\"", "pools.mail.backends[1]", "already");
+	refused("listen = [ \"198.51.100.25:25\", ",
+		"listen = [ \"198.51.100.25:25\", \"198.51.100.25:25\", ",
+		"virtual_services.inbound.listen",
+		"listened on already");
 	refused("from = \"printers\"",
 		"from = \"plotters\"",
 		"virtual_services.inbound.rules[0]",
@@ -271,6 +275,61 @@ static void a_reload_names_what_it_cannot_change(void **state)
 	cfg_free(c);
 }
 
+static void *blob_of(const struct cfg *cfg, size_t *len)
+{
+	struct cfg_slots *slots = cfg_slots_new(100, 100);
+	void *blob;
+
+	assert_non_null(cfg);
+	assert_int_equal(cfg_blob_build(cfg, slots, 1, &blob, len, &errs), 0);
+	cfg_slots_free(slots);
+	return blob;
+}
+
+// What is kept for a start with a broken file says all that the file said.
+static void the_text_of_a_file_loads_again(void **state)
+{
+	char *text = NULL, *again = NULL;
+	struct cfg *cfg = cfg_load_text(sample, &errs, &text), *kept;
+	const char *keys[CFG_START_ONLY_MAX];
+	void *blob, *kept_blob;
+	size_t len, kept_len;
+
+	assert_non_null(text);
+	kept = cfg_parse(text, "kept", &errs);
+	assert_non_null(kept);
+	assert_int_equal(cfg_diff_start_only(cfg, kept, keys), 0);
+	blob = blob_of(cfg, &len);
+	kept_blob = blob_of(kept, &kept_len);
+	assert_int_equal(len, kept_len);
+	assert_memory_equal(blob, kept_blob, len);
+	assert_null(cfg_load_text("/of-this-name/is-nothing", &errs, &again));
+	assert_null(again);
+	assert_null(cfg_parse("hostname = ", "kept", &errs));
+	assert_string_equal(errs.item[0].file, "kept");
+	free(blob);
+	free(kept_blob);
+	free(text);
+	cfg_free(cfg);
+	cfg_free(kept);
+}
+
+static void a_refused_file_still_names_the_state_folder(void **state)
+{
+	struct cfg *cfg = load_with("hostname", "control = { state_dir = \"/x\"; }; hostname");
+
+	assert_string_equal(cfg->control.state_dir, "/x");
+	cfg_free(cfg);
+	assert_null(load_with("hostname = ", "control = { state_dir = \"/x\"; }; hostname = 5 + "));
+	assert_string_equal(errs.state_dir, "/x");
+	assert_null(
+		load_with("hostname", "control = { state_dir = \"/x\"; }; garbage = 1; hostname")
+	);
+	assert_string_equal(errs.state_dir, "/x");
+	assert_null(load_with("hostname", "{ state_dir"));
+	assert_string_equal(errs.state_dir, "");
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -283,6 +342,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test(a_new_table_adopts_slots_and_leaves_those_in_use),
 		cmocka_unit_test(a_new_name_takes_only_the_slot_of_one_that_is_gone),
 		cmocka_unit_test(a_reload_names_what_it_cannot_change),
+		cmocka_unit_test(the_text_of_a_file_loads_again),
+		cmocka_unit_test(a_refused_file_still_names_the_state_folder),
 	};
 
 	sample = argv[1];
