@@ -20,6 +20,7 @@
 #include "controlplane/json_set.h"
 #include "controlplane/sessions.h"
 #include "controlplane/show.h"
+#include "controlplane/stream.h"
 
 #define CONNECTIONS_MAX 64
 #define IDLE_S 30
@@ -91,15 +92,19 @@ static const struct route {
 	{"GET", "/v1/status", false, show_status, NULL},
 	{"GET", "/v1/virtual-services", false, show_virtual_services, NULL},
 	{"GET", "/v1/pools", false, show_pools, NULL},
-	{"GET", "/v1/backends", false, show_backends, NULL},
 	{"GET", "/v1/ports", false, show_ports, NULL},
 	{"GET", "/v1/workers", false, show_workers, NULL},
 	{"GET", "/v1/counters", false, show_counters, NULL},
-	{"GET", "/v1/latency", false, show_latency, NULL},
 	{"POST", "/v1/check", false, NULL, do_check},
 	{"POST", "/v1/reload", true, NULL, do_reload},
 };
 #define ROUTES (sizeof(routes) / sizeof(routes[0]))
+// Lists that are sent in parts.
+static const struct {
+	const char *path;
+	stream_entry *entry;
+} lists[] = {{"/v1/backends", show_backend}, {"/v1/latency", show_latency}};
+#define LISTS (sizeof(lists) / sizeof(lists[0]))
 #define SESSIONS_PATH "/v1/sessions"
 #define BACKENDS_PATH "/v1/backends/" // POOL/NAME/drain or /enable
 
@@ -114,24 +119,31 @@ static bool is_allowed(const struct api *api, int fd, bool changes)
 	return !changes && peer_in_group(fd, api->read_group);
 }
 
+static enum MHD_Result
+send_response(struct MHD_Connection *connection, unsigned status, struct MHD_Response *response)
+{
+	enum MHD_Result result;
+
+	if (response == NULL)
+		return MHD_NO;
+	MHD_add_response_header(response, "Content-Type", "application/json");
+	result = MHD_queue_response(connection, status, response);
+	MHD_destroy_response(response);
+	return result;
+}
+
 static enum MHD_Result send_json(struct MHD_Connection *connection, unsigned status, json_t *o)
 {
 	char *text = o != NULL ? json_dumps(o, JSON_INDENT(1) | JSON_REAL_PRECISION(9)) : NULL;
 	struct MHD_Response *response;
-	enum MHD_Result result;
 
 	json_decref(o);
 	if (text == NULL)
 		return MHD_NO;
 	response = MHD_create_response_from_buffer(strlen(text), text, MHD_RESPMEM_MUST_FREE);
-	if (response == NULL) {
+	if (response == NULL)
 		free(text);
-		return MHD_NO;
-	}
-	MHD_add_response_header(response, "Content-Type", "application/json");
-	result = MHD_queue_response(connection, status, response);
-	MHD_destroy_response(response);
-	return result;
+	return send_response(connection, status, response);
 }
 
 static enum MHD_Result
@@ -214,6 +226,13 @@ static enum MHD_Result route_answer(
 		return sessions_answer(api, connection, req);
 	if (post && strncmp(url, BACKENDS_PATH, strlen(BACKENDS_PATH)) == 0)
 		return backend_change(api, connection, url + strlen(BACKENDS_PATH));
+	for (unsigned i = 0; i < LISTS && !known; i++) {
+		known = strcmp(url, lists[i].path) == 0;
+		if (known && get)
+			return send_response(
+				connection, status, stream_response(api->control, lists[i].entry)
+			);
+	}
 	for (unsigned i = 0; i < ROUTES; i++) {
 		json_t *o;
 
