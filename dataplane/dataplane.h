@@ -27,7 +27,8 @@ struct dataplane {
 	struct lcore *lcore;    // [workers]
 	struct blob_header *blob, *old_blob;
 	uint64_t generation;
-	uint64_t ports_ns; // last looked at
+	uint64_t ports_ns;   // last looked at
+	uint64_t refused_ns; // a generation of control, told last
 	_Atomic enum lcore_phase phase;
 	struct keep keep;
 	char *state_dir;          // NULL: the configuration's

@@ -10,6 +10,8 @@
 
 #include "dataplane/dataplane.h"
 
+#define STEP_MAX (1U << 20) // between two generations
+
 static const void *array_of(const struct blob_header *blob, const struct blob_array *array)
 {
 	return (const uint8_t *)blob + array->off;
@@ -48,8 +50,9 @@ int generation_install(struct dataplane *dp, void *blob, size_t len, const char 
 	const struct blob_header *h = blob;
 	int err = blob_check(blob, len, dp->shm.backend_slots, dp->shm.service_slots, ret_reason);
 
-	if (err == 0 && h->generation <= dp->generation) {
-		*ret_reason = "generation does not rise";
+	if (err == 0 && dp->blob != NULL &&
+	    (h->generation <= dp->generation || h->generation - dp->generation > STEP_MAX)) {
+		*ret_reason = "generation does not rise, or too far for others to come";
 		err = -EINVAL;
 	}
 	if (err < 0) {
@@ -147,11 +150,12 @@ void health_publish(struct dataplane *dp)
 
 	__atomic_store_n(&dp->shm.header->control_heartbeat_ns, seen, __ATOMIC_RELAXED);
 	for (uint32_t i = 0; i < dp->blob->backends.count; i++, b++) {
-		const struct shm_backend_ctl c = ctl[b->slot];
+		// once each: control may write meanwhile
+		uint8_t health = __atomic_load_n(&ctl[b->slot].health, __ATOMIC_RELAXED);
+		uint8_t admin = __atomic_load_n(&ctl[b->slot].admin, __ATOMIC_RELAXED);
 
-		to[b->slot].health =
-			c.health <= SHM_HEALTH_MAINTENANCE ? c.health : SHM_HEALTH_UNKNOWN;
-		to[b->slot].admin = b->admin != BLOB_ADMIN_ENABLED || c.admin == BLOB_ADMIN_DRAIN
+		to[b->slot].health = health <= SHM_HEALTH_MAINTENANCE ? health : SHM_HEALTH_UNKNOWN;
+		to[b->slot].admin = b->admin != BLOB_ADMIN_ENABLED || admin == BLOB_ADMIN_DRAIN
 					    ? BLOB_ADMIN_DRAIN
 					    : BLOB_ADMIN_ENABLED;
 	}

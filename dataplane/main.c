@@ -29,6 +29,7 @@ static_assert(SHM_PORTS > CFG_MAX_PORTS, "the last one has no name");
 
 #define MAIN_TICK_MS 20
 #define PORTS_EVERY_NS 200000000ULL
+#define REFUSED_LOG_EVERY_NS 1000000000ULL
 #define STOP_GRACE_NS 5000000000ULL // for mails under way, after the first signal
 
 static int socket_start(struct dataplane *dp)
@@ -240,6 +241,7 @@ static int publish(void *up, const uint8_t *arena, uint32_t len, const char **re
 {
 	struct dataplane *dp = up;
 	int err = generation_from_control(dp, arena, len, ret_reason);
+	uint64_t now = lcore_clock_ns();
 
 	if (err == 0)
 		log_line(
@@ -250,7 +252,10 @@ static int publish(void *up, const uint8_t *arena, uint32_t len, const char **re
 	if (err == 0 || err == -EBUSY)
 		return err;
 	shm_main_add(&dp->shm, STAT_CFG_BAD_BLOB, 1);
-	log_line(LOG_ERROR, "generation of control refused: %s", *ret_reason);
+	if (now - dp->refused_ns >= REFUSED_LOG_EVERY_NS) { // the rest is only counted
+		dp->refused_ns = now;
+		log_line(LOG_ERROR, "generation of control refused: %s", *ret_reason);
+	}
 	return err;
 }
 

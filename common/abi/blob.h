@@ -36,7 +36,7 @@ struct blob_array {
 struct blob_header {
 	uint32_t magic;
 	uint16_t abi_major, abi_minor;
-	uint64_t generation;         // rises by at least one with each publication
+	uint64_t generation;         // rises with each publication, by 1 to 2^20
 	uint32_t length;             // whole blob
 	uint32_t crc32;              // zlib crc32 of the whole blob with this field 0
 	char hostname[256];          // banner, EHLO reply and 421 of every service

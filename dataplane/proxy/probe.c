@@ -64,12 +64,14 @@ void probe_start(struct relay *r, const struct ctl_msg *msg)
 	const struct blob_backend *b = NULL;
 	struct tcp_connect_args args = {.rcv_window = SESSION_WINDOW_COMMAND};
 	struct session *s;
-	uint32_t idx;
+	uint32_t idx = 0;
 
 	if (r->blob != NULL && want->generation == r->blob->generation &&
 	    want->backend_index < r->blob->backends.count)
 		b = blob_at(r->blob, &r->blob->backends, want->backend_index, sizeof(*b));
-	idx = b != NULL && b->slot == want->backend_slot ? idpool_get(&r->ids) : 0;
+	// whatever control orders, most sessions are for mail
+	if (b != NULL && b->slot == want->backend_slot && r->probes <= r->config.max_sessions / 4)
+		idx = idpool_get(&r->ids);
 	if (idx == 0) {
 		stat_inc(r->env, STAT_PROBE_NO_RESOURCE);
 		result_send(r, msg->request_id, want->backend_slot, CTL_PROBE_NO_RESOURCE, NULL);
@@ -84,6 +86,7 @@ void probe_start(struct relay *r, const struct ctl_msg *msg)
 		.leg_state = LEG_S_CONNECTING,
 		.leg_since_ms = env_now_ms(r->env),
 	};
+	r->probes++;
 	s->probe.mark_us = relay_now_us(r);
 	s->probe.timeout_ms = time_or(want->timeout_ms, 30000);
 	args.local = want->source;

@@ -149,6 +149,7 @@ void session_free(struct relay *r, struct session *s)
 
 	BUG_ON_HOT(s->client.v != 0 || s->leg.v != 0);
 	wheel_stop(&r->wheel, idx);
+	r->probes -= s->state == RELAY_S_PROBE;
 	if (s->state != RELAY_S_PROBE && (s->flags & SESSION_F_LEG_ONLY) == 0) {
 		stat_inc(r->env, STAT_SESSION_ENDED);
 		r->config.shm.services[s->service_slot].active--;
@@ -444,7 +445,7 @@ void relay_stop(struct relay *r)
 
 void relay_check(const struct relay *r)
 {
-	uint32_t used = 0, armed = 0, counted = 0;
+	uint32_t used = 0, armed = 0, counted = 0, probes = 0;
 
 	for (uint32_t i = 1; i < r->ids.count; i++) {
 		const struct session *s = &r->session[i];
@@ -454,10 +455,12 @@ void relay_check(const struct relay *r)
 		used++;
 		armed += wheel_is_armed(&s->timer);
 		counted += s->client_entry != 0;
+		probes += s->state == RELAY_S_PROBE;
 		BUG_ON(s->id == 0 || (s->client.v == 0 && s->leg.v == 0));
 		BUG_ON(!wheel_is_armed(&s->timer)); // no state without a timer
 		BUG_ON(s->pending_count > SESSION_PENDING_MAX);
 	}
 	BUG_ON(used != r->ids.used || armed != r->wheel.armed);
 	BUG_ON(counted != client_table_sum(r->clients));
+	BUG_ON(probes != r->probes);
 }

@@ -132,6 +132,7 @@ struct relay {
 	struct client_table *clients;
 	const struct client_table **clients_of; // [workers]
 	uint64_t id_count;
+	uint32_t probes; // sessions that are one
 	bool draining;
 	char probe_text[64]; // reply under judgement, else empty
 	char scratch[RELAY_SCRATCH];
