@@ -293,7 +293,7 @@ static void hist_write(const struct pool_hist *h, const char *pool, const char *
 		for (; hist_edge_us(bucket) <= shown_us[i]; bucket++)
 			below += h->bucket[bucket];
 		fprintf(out,
-			"mailrace_pool_reply_seconds_bucket{pool=\"%s\",verb=\"%s\",le=\"%g\"} "
+			"mailrace_pool_reply_seconds_bucket{pool=\"%s\",verb=\"%s\",le=\"%.9g\"} "
 			"%" PRIu64 "\n",
 			pool,
 			verb,

@@ -97,6 +97,28 @@ static void pools_are_the_sums_of_their_backends(void **state)
 	));
 }
 
+// A bucket shown is a whole number of those counted, and there are 20 at most.
+static void buckets_shown_are_edges(void **state)
+{
+	const char *at = page_make(NULL);
+	unsigned n = 0;
+
+	while ((at = strstr(at, "{pool=\"b\",verb=\"mail\",le=\"")) != NULL) {
+		double le = strtod(strchr(strstr(at, "le="), '"') + 1, NULL);
+		bool found = le > 1e9; // +Inf
+
+		for (unsigned i = 0; i < SHM_HIST_BUCKETS && !found; i++) {
+			double edge = (double)hist_edge_us(i) / 1e6;
+
+			found = edge > le * 0.999999 && edge < le * 1.000001;
+		}
+		assert_true(found);
+		at++;
+		n++;
+	}
+	assert_in_range(n, 10, 20);
+}
+
 static void a_reload_in_the_middle_harms_nothing(void **state)
 {
 	static const char *const places[] = {
@@ -115,6 +137,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(pools_are_the_sums_of_their_backends),
+		cmocka_unit_test(buckets_shown_are_edges),
 		cmocka_unit_test(a_reload_in_the_middle_harms_nothing),
 	};
 
