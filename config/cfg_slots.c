@@ -13,6 +13,7 @@
 struct slot_table {
 	unsigned count; // slots 1 .. count - 1
 	unsigned next;  // where the search for a free one goes on
+	bool all_named; // as far as is known in the generation being built
 	bool *used;     // in the generation being built
 	bool *held;     // by sessions of a name that may be gone
 	char (*name)[CFG_SLOT_NAME_LEN];
@@ -110,6 +111,7 @@ void cfg_slots_begin(struct cfg_slots *slots)
 {
 	for (unsigned i = 0; i < 2; i++) {
 		memset(slots->table[i].used, 0, slots->table[i].count * sizeof(bool));
+		slots->table[i].all_named = false;
 		index_build(&slots->table[i]);
 	}
 }
@@ -137,7 +139,7 @@ uint32_t cfg_slots_get(struct cfg_slots *slots, enum cfg_slot_kind kind, const c
 		return known;
 	}
 	// one never named before; only then one whose name is gone
-	for (unsigned pass = 0; pass < 2; pass++) {
+	for (unsigned pass = t->all_named ? 1 : 0; pass < 2; pass++) {
 		for (unsigned k = 1; k < t->count; k++) {
 			unsigned i = 1 + (t->next + k - 2) % (t->count - 1);
 
@@ -149,6 +151,7 @@ uint32_t cfg_slots_get(struct cfg_slots *slots, enum cfg_slot_kind kind, const c
 			t->next = i + 1 < t->count ? i + 1 : 1;
 			return i;
 		}
+		t->all_named = true;
 	}
 	return 0;
 }

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # Copyright (c) 2026, the Mailrace authors
 """Time of a reload with a running dataplane, from the request to the last worker, by stages. In the private root:
-tools/root run tests/bench/reload.py [--build DIR] [--services N] [--backends N] [--rounds N]."""
+tools/root run tests/bench/reload.py [--build DIR] [--services N] [--backends N] [--rounds N] [--rename]."""
 
 import argparse
 import json
@@ -24,11 +24,17 @@ def seen(stats):
     return min(struct.unpack_from("<Q", stats.map, off + w * stride + 8)[0] for w in range(stats.workers))
 
 
-def rounds_run(big, rounds):
+def text_of(big, i, rename):
+    """Another weight each time, or another name for every backend."""
+    if rename:
+        return big.text.replace('name = "mx', 'name = "n%dmx' % i)
+    return big.text.replace("weight = 100;", "weight = %d;" % (100 + i % 2))
+
+
+def rounds_run(big, rounds, rename):
     stats, times = Stats(big.folder + "/dp.sock"), []
-    texts = big.text, big.text.replace("weight = 100;", "weight = 200;")
     for i in range(rounds):
-        big.write(texts[(i + 1) % 2])
+        big.write(text_of(big, i + 1, rename))
         start = time.monotonic()
         answered, body = request(big.control, "POST", "/v1/reload")
         answer = json.loads(body)
@@ -47,9 +53,10 @@ def main():
     p.add_argument("--services", type=int, default=1000)
     p.add_argument("--backends", type=int, default=10000)
     p.add_argument("--rounds", type=int, default=20)
+    p.add_argument("--rename", action="store_true", help="all backends have other names each time")
     a = p.parse_args()
     with Big(a.build, a.services, a.backends) as big:
-        times = rounds_run(big, a.rounds)
+        times = rounds_run(big, a.rounds, a.rename)
     print("%d services, %d backends, %d reloads; milliseconds" % (a.services, a.backends, a.rounds))
     for name, column in zip(STAGES, zip(*times)):
         print("%-28s least %7.2f  median %7.2f  most %7.2f" % (name, min(column) * 1e3, statistics.median(column) * 1e3, max(column) * 1e3))
