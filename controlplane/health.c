@@ -11,19 +11,31 @@
 #include <sys/random.h>
 
 #include "common/log.h"
+#include "config/cfg_index.h"
 
 #define MS 1000000ULL
 #define SPREAD_MS 1000       // first probes of a generation
 #define STAGES 3             // banner, EHLO, QUIT
 #define ANSWER_GRACE_MS 5000 // beyond what the stages may take together
 
+// Both names of a backend, as they stand in it: padded with zeroes.
+struct health_key {
+	char pool[MR_NAME_LEN], name[MR_NAME_LEN];
+};
+static_assert(
+	offsetof(struct health_backend, name) ==
+		offsetof(struct health_backend, pool) + offsetof(struct health_key, name),
+	"a key stands in it"
+);
+
 struct health {
 	struct health_backend *backend;
 	unsigned count, waiting;
 	uint32_t next_id;
 	uint32_t next_worker;
-	unsigned known_at; // where the last name was found
-	uint64_t boot_id;  // of the dataplane that the slots belong to
+	uint32_t known_at;      // after where the last name was found
+	struct cfg_index known; // by both names, while a generation is taken over, if need be
+	uint64_t boot_id;       // of the dataplane that the slots belong to
 };
 
 const char *health_name(enum shm_health health)
@@ -124,18 +136,26 @@ static void segment_adopt(const struct link *link, struct health_backend *b)
 	b->admin = seen.admin == BLOB_ADMIN_DRAIN ? BLOB_ADMIN_DRAIN : BLOB_ADMIN_ENABLED;
 }
 
-// Names stand in the same order in both most times: the search begins where the last one ended.
+// Names stand in the same order in both most times: the next one is looked at first, and only when
+// it is another are all put into a table.
 static struct health_backend *known_find(struct health *h, const char *pool, const char *name)
 {
-	for (unsigned i = 0; i < h->count; i++) {
-		struct health_backend *b = &h->backend[(h->known_at + i) % h->count];
+	struct health_key key = {0};
+	uint32_t i = h->known_at;
 
-		if (strcmp(b->name, name) == 0 && strcmp(b->pool, pool) == 0) {
-			h->known_at = (h->known_at + i + 1) % h->count;
-			return b;
-		}
+	if (i >= h->count || strcmp(h->backend[i].name, name) != 0 ||
+	    strcmp(h->backend[i].pool, pool) != 0) {
+		if (h->known.entry == NULL && cfg_index_init(&h->known, h->count, sizeof(key)))
+			for (uint32_t k = 0; k < h->count; k++)
+				cfg_index_put(&h->known, h->backend[k].pool, k);
+		memcpy(key.pool, pool, strlen(pool));
+		memcpy(key.name, name, strlen(name));
+		i = cfg_index_get(&h->known, &key);
 	}
-	return NULL;
+	if (i == CFG_INDEX_NONE)
+		return NULL;
+	h->known_at = i + 1;
+	return &h->backend[i];
 }
 
 static void backend_fill(
@@ -192,9 +212,11 @@ int health_configure(struct health *h, const struct cfg *cfg, struct link *link,
 			h->waiting += b->request_id != 0;
 		}
 	}
+	cfg_index_release(&h->known);
 	free(h->backend);
 	h->backend = table;
 	h->count = n;
+	h->known_at = 0;
 	h->boot_id = link->at.boot_id;
 	return 0;
 }

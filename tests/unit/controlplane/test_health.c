@@ -173,6 +173,34 @@ static void restarts_keep_what_is_known(void **state)
 	health_free(h);
 }
 
+// The order of the backends in the file is nothing to their health, and a new name begins anew.
+static void what_is_known_goes_by_name(void **state)
+{
+	struct health *h = health_new();
+	const struct blob_backend a = blob.backend[0], b = blob.backend[1];
+
+	ctl[3].health = SHM_HEALTH_DOWN;
+	ctl[4].admin = BLOB_ADMIN_DRAIN;
+	assert_int_equal(health_configure(h, &cfg, &dataplane, SECOND), 0);
+	for (unsigned i = 0; i < 3; i++) { // there and back, and once more as it is
+		blob.backend[0] = i == 0 ? b : a;
+		blob.backend[1] = i == 0 ? a : b;
+		assert_int_equal(health_configure(h, &cfg, &dataplane, SECOND), 0);
+		assert_int_equal(health_find(h, "p", "a")->health, SHM_HEALTH_DOWN);
+		assert_int_equal(health_find(h, "p", "a")->slot, 3);
+		assert_int_equal(health_find(h, "p", "b")->admin, BLOB_ADMIN_DRAIN);
+		assert_int_equal(health_find(h, "p", "b")->slot, 4);
+		assert_string_equal(health_at(h, i == 0)->name, "a");
+	}
+	memcpy(blob.backend[0].name, "c", 2);
+	blob.backend[0].slot = 5;
+	assert_int_equal(health_configure(h, &cfg, &dataplane, SECOND), 0);
+	assert_null(health_find(h, "p", "a"));
+	assert_int_equal(health_find(h, "p", "c")->health, SHM_HEALTH_UNKNOWN);
+	assert_int_equal(health_find(h, "p", "b")->admin, BLOB_ADMIN_DRAIN);
+	health_free(h);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -180,6 +208,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(
 			what_is_late_or_foreign_counts_for_nothing, setup, teardown
 		),
+		cmocka_unit_test_setup_teardown(what_is_known_goes_by_name, setup, teardown),
 		cmocka_unit_test_setup_teardown(restarts_keep_what_is_known, setup, teardown),
 	};
 
