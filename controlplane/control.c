@@ -60,8 +60,8 @@ static bool blob_same(const struct blob_header *a, const struct blob_header *b)
 	       memcmp(a + 1, b + 1, a->length - sizeof(x)) == 0;
 }
 
-// Compiles cfg and makes it the generation in force.
-static int publish(struct control *c, const struct cfg *cfg, struct cfg_errors *errs)
+// Compiles cfg and makes it the generation in force; again: also if it is that already.
+static int publish(struct control *c, const struct cfg *cfg, struct cfg_errors *errs, bool again)
 {
 	uint64_t generation = c->link.blob->generation + 1;
 	char reason[256] = "";
@@ -73,7 +73,7 @@ static int publish(struct control *c, const struct cfg *cfg, struct cfg_errors *
 	err = cfg_blob_build(cfg, c->slots, generation, &blob, &len, errs);
 	if (err < 0)
 		return err;
-	if (blob_same(blob, c->link.blob)) {
+	if (blob_same(blob, c->link.blob) && !again) {
 		free(blob);
 	} else {
 		err = link_publish(&c->link, blob, reason, sizeof(reason));
@@ -101,7 +101,7 @@ static int attach(struct control *c, struct cfg_errors *errs)
 		return err;
 	cfg_slots_free(c->slots);
 	c->slots = cfg_slots_new(c->link.backend_slots, c->link.service_slots);
-	err = c->slots != NULL ? publish(c, c->cfg, errs) : -ENOMEM;
+	err = c->slots != NULL ? publish(c, c->cfg, errs, false) : -ENOMEM;
 	if (err < 0)
 		link_close(&c->link);
 	return err;
@@ -182,7 +182,7 @@ int control_reload(struct control *c, struct cfg_errors *errs)
 
 	read_ns = control_clock_ns();
 	if (err == 0 && link_check(&c->link))
-		err = publish(c, next, errs);
+		err = publish(c, next, errs, link_has_last_good(&c->link)); // the file is good now
 	c->read_ns = read_ns - begin_ns;
 	c->publish_ns = control_clock_ns() - read_ns;
 	if (err == -ENOTCONN)

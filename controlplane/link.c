@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "common/abi/sock.h"
+#include "common/abi/stats.h"
 
 #define BUSY_TRIES 50
 #define BUSY_WAIT_US 20000
@@ -161,6 +162,21 @@ const struct shm_service_local *link_service(const struct link *l, uint32_t work
 	if (!link_is_open(l) || slot >= l->service_slots || worker >= l->workers)
 		return NULL;
 	return &l->services[worker][slot];
+}
+
+bool link_has_last_good(const struct link *l)
+{
+	const uint64_t *counter = NULL;
+
+	if (link_is_open(l)) // the main thread's stand after the workers'
+		counter = shm_view_entry(
+			&l->at.stats,
+			SHM_SEC_COUNTERS,
+			l->workers,
+			(STAT_CFG_LAST_GOOD + 1) * sizeof(uint64_t)
+		);
+	return counter != NULL &&
+	       __atomic_load_n(&counter[STAT_CFG_LAST_GOOD], __ATOMIC_RELAXED) != 0;
 }
 
 bool link_backend_is_held(const struct link *l, uint32_t slot)

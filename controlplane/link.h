@@ -43,6 +43,9 @@ bool link_check(struct link *link);
 // -ENOTCONN: the dataplane has gone.
 int link_publish(struct link *link, struct blob_header *blob, char *reason, size_t reason_len);
 
+// Has the dataplane started with the last good configuration, since its file was refused, and got
+// no generation since?
+bool link_has_last_good(const struct link *link);
 // Does a session of any worker use the slot? False when detached.
 bool link_backend_is_held(const struct link *link, uint32_t slot);
 bool link_service_is_held(const struct link *link, uint32_t slot);

@@ -35,6 +35,7 @@ static json_t *status_dataplane(const struct control *c)
 		sessions += w != NULL ? w->sessions : 0;
 	}
 	set_uint(o, "generation", h->generation);
+	json_object_set_new(o, "last_good_configuration", json_boolean(link_has_last_good(l)));
 	set_seconds(o, "heartbeat_age_seconds", age(h->heartbeat_ns));
 	set_uint(o, "started_unix_seconds", h->started_unix_ns / 1000000000U);
 	set_uint(o, "workers", l->workers);

@@ -9,6 +9,7 @@ import pwd
 import random
 import re
 import signal
+import struct
 import subprocess
 import threading
 import time
@@ -200,18 +201,20 @@ def kill(lab):
     lab.proc.wait()
 
 
-def kept(lab, generation):
-    """Waits until a generation of this run is kept."""
-    path = lab.dir + "/state/generation.blob"
+def kept_now(lab):
+    """Generation and port of the first backend in what is kept."""
+    try:
+        with open(lab.dir + "/state/generation.blob", "rb") as f:
+            data = f.read()
+    except FileNotFoundError:
+        return None, None
+    blob = data[data.index(b"\n") + 1:]
+    backends, = struct.unpack_from("<I", blob, 24 + 256 + 3 * 8)
+    return struct.unpack_from("<Q", blob, 8)[0], struct.unpack_from("<H", blob, backends + 80)[0]
 
-    def there():
-        try:
-            with open(path, "rb") as f:
-                data = f.read()
-        except FileNotFoundError:
-            return False
-        return int.from_bytes(data[data.index(b"\n") + 9:][:8], "little") == generation
-    wait_for("generation %d to be kept" % generation, there)
+
+def kept(lab, generation):
+    wait_for("generation %d to be kept" % generation, lambda: kept_now(lab)[0] == generation)
 
 
 def case_a_start_with_a_broken_file_uses_the_last_good_configuration():
@@ -247,6 +250,61 @@ def case_a_start_with_a_broken_file_uses_the_last_good_configuration():
         assert len(sink.bodies) == 1
         kept(lab, 3)
         control.start()
+        quiet(lab)
+
+
+def case_control_knows_of_a_start_with_the_last_good_configuration():
+    with Lab("af_packet") as lab, Control(lab) as control:
+        sink = Sink(2525)
+        kept(lab, 1)
+        lab.write_config(lab.config.replace("pools", "pulse"))
+        kill(lab)
+        seen = control.read_log().count("attached to")
+        lab.restart()
+        wait_for("control to attach again", lambda: control.read_log().count("attached to") > seen, 20)
+        send(MAIL)
+        assert control.json("status")["dataplane"]["last_good_configuration"] and lab.stats["configuration_last_good"] == 1
+        assert control.run("reload")[0] == 1 and lab.stats["configuration_last_good"] == 1
+        lab.write_config(lab.config)  # as it was: what is in force, and good again
+        assert control.run("reload")[0] == 0
+        assert not control.json("status")["dataplane"]["last_good_configuration"] and lab.stats["configuration_last_good"] == 0
+        wait_for("the generation", lambda: lab.stats.current_generation() == 2)
+        assert control.run("reload")[0] == 0 and lab.stats["configuration_generations"] == 2, "nothing has changed"
+        send(MAIL)
+        assert len(sink.bodies) == 2
+        quiet(lab)
+
+
+def case_killed_while_it_keeps():
+    """Whenever it dies, what is kept is whole."""
+    rng = random.Random(42)
+    with Lab("af_packet") as lab:
+        sinks = Sink(2525), Sink(2526)
+        for _ in range(6):
+            lab.write_config(lab.config)
+            if lab.proc.poll() is not None:
+                lab.restart()
+            kept(lab, 1)
+            end = time.monotonic() + 0.1 + rng.random() * 0.3
+            turn = 0
+            while time.monotonic() < end:
+                turn += 1
+                lab.write_config(lab.config.replace(":2525", ":2526") if turn % 2 else lab.config)
+                lab.reload()
+                time.sleep(rng.random() * 0.02)
+            kill(lab)
+            generation, port = kept_now(lab)
+            lab.write_config("garbage")
+            lab.restart("-s", lab.dir + "/state")
+            assert "generation.blob" not in lab.read_log(), "what was kept was not whole"
+            assert lab.stats["configuration_last_good"] == 1 and lab.stats.current_generation() == generation
+            counts = [len(s.bodies) for s in sinks]
+            send(MAIL)
+            counts[port - 2525] += 1
+            assert [len(s.bodies) for s in sinks] == counts, (counts, generation, port)
+            kill(lab)
+        lab.write_config(lab.config)
+        lab.restart()
         quiet(lab)
 
 
