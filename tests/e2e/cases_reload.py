@@ -14,7 +14,7 @@ import subprocess
 import threading
 import time
 
-from lab import HOST4, VIP4, Control, Lab, Sink, wait_for
+from lab import HOST4, VIP4, Control, Lab, Sink, sh, wait_for
 from mail import Raw, body_of, quiet, send
 
 MAIL = b"a: b\r\n\r\nc\r\n"
@@ -321,6 +321,37 @@ def case_a_start_with_a_good_file_uses_it():
         kept(lab, 1)
         control.start()
         quiet(lab)
+
+
+def case_a_full_disk_stops_nothing():
+    lab = Lab("af_packet")
+    state = lab.dir + "/state"
+    os.mkdir(state)
+    sh("mount", "-t", "tmpfs", "-o", "size=64k,mode=700", "tmpfs", state)
+    try:
+        with lab:
+            sink, other = Sink(2525), Sink(2526)
+            kept(lab, 1)
+            with open(state + "/filler", "wb", buffering=0) as f:
+                try:
+                    while f.write(b"x" * 1024):
+                        pass
+                except OSError:
+                    pass  # full
+            lab.write_config(lab.config.replace(":2525", ":2526"))
+            lab.reload()
+            wait_for("the failure to be counted", lambda: lab.stats["configuration_not_kept"] == 1)
+            assert "No space left" in lab.read_log() and kept_now(lab) == (1, 2525), "what was kept before is whole"
+            send(MAIL)
+            assert len(other.bodies) == 1 and not sink.bodies
+            os.unlink(state + "/filler")
+            lab.write_config(lab.config)
+            lab.reload()
+            kept(lab, 3)
+            assert sorted(os.listdir(state)) == ["generation.blob", "start.conf"], "nothing half-written is left"
+            quiet(lab)
+    finally:
+        sh("umount", state)
 
 
 def case_a_dataplane_without_privileges_keeps_too():
