@@ -28,17 +28,25 @@ static bool is_ours(uid_t uid)
 
 int keep_make_dir(const char *dir, uid_t owner)
 {
+	int fd, err = 0;
+
 	if (mkdir(dir, 0700) < 0)
 		return errno == EEXIST ? 0 : -errno;
-	if (owner != USER_NO_ID && chown(dir, owner, (gid_t)-1) < 0)
+	if (owner == USER_NO_ID)
+		return 0;
+	fd = open(dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0)
 		return -errno;
-	return 0;
+	if (fchown(fd, owner, (gid_t)-1) < 0)
+		err = -errno;
+	close(fd);
+	return err;
 }
 
 int keep_open(struct keep *keep, const char *dir, const char *config_path)
 {
 	char *path = realpath(config_path, NULL);
-	struct stat st;
+	struct stat st = {0};
 	int err = 0;
 
 	*keep = (struct keep){.dir_fd = -1};
