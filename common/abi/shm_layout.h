@@ -30,12 +30,15 @@ enum shm_section {
 	SHM_SEC_PORT = 6,          // one entry: shm_port[], one a port, to the first without a name
 	SHM_SEC_BACKEND = 7,       // one entry: shm_backend[slots] (statistics)
 	SHM_SEC_SERVICE = 8,       // one entry: shm_service[slots] (statistics)
+	SHM_SEC_BACKEND_SIGNALS = 11, // shm_backend_signals[slots] a worker (statistics), likewise
+	SHM_SEC_BACKEND_VERDICT = 12, // one entry: shm_backend_verdict[slots], as control wrote it
 	SHM_SEC_BACKEND_CTL =
 		16, // shm_backend_ctl[slots] (control): written by control, read by workers
-	SHM_SEC_CMD_RING = 17,      // struct ctl_ring a worker, control -> worker
-	SHM_SEC_EVT_RING = 18,      // struct ctl_ring a worker, worker -> control
-	SHM_SEC_BLOB_ARENA = 19,    // one, of BLOB_MAX_BYTES: see sock.h
-	SHM_SEC_CONTROL_STATE = 20, // shm_control_state
+	SHM_SEC_CMD_RING = 17,            // struct ctl_ring a worker, control -> worker
+	SHM_SEC_EVT_RING = 18,            // struct ctl_ring a worker, worker -> control
+	SHM_SEC_BLOB_ARENA = 19,          // one, of BLOB_MAX_BYTES: see sock.h
+	SHM_SEC_CONTROL_STATE = 20,       // shm_control_state
+	SHM_SEC_BACKEND_VERDICT_CTL = 24, // shm_backend_verdict[slots] (control)
 };
 
 struct shm_dir_entry {
@@ -119,6 +122,44 @@ struct shm_backend_local {   // dp: rw (its worker), others: ro
 	struct shm_hist latency[SHM_VERB_GROUPS];
 };
 
+// What the traffic met at a backend and says something of its health. Replies to RCPT and to AUTH
+// and whatever refuses the client or its mail are not among them. Names: common/abi/signals.h.
+enum shm_signal {
+	SHM_SIGNAL_REFUSED = 0,    // connection refused
+	SHM_SIGNAL_TIMEOUT = 1,    // not connected or greeted in time
+	SHM_SIGNAL_MALFORMED = 2,  // a reply that is none
+	SHM_SIGNAL_DROPPED = 3,    // connection lost while a reply was awaited
+	SHM_SIGNAL_BANNER_421 = 4, // 421 in place of a greeting
+	SHM_SIGNAL_MAIL_421 = 5,   // 421 to MAIL
+	SHM_SIGNAL_STORAGE = 6,    // 452 4.3.1
+	SHM_SIGNAL_SYSTEM = 7,     // 451 4.3.x
+	SHM_SIGNAL_PROXY = 8,      // 451 4.7.0 ... PRX*: Exchange's front end found no back end
+	SHM_SIGNALS = 9,
+};
+
+// Which client networks (/24, /48) a backend failed or bounced: a bit each, by a keyed hash, so
+// that as many bits are at least as many networks. Of two epochs, the current one and the one
+// before.
+#define SHM_NETWORKS_EPOCH_NS 30000000000ULL
+struct shm_networks {
+	uint64_t epoch; // time / SHM_NETWORKS_EPOCH_NS of the bits below
+	uint64_t failing, bouncing;
+};
+
+struct shm_backend_signals {   // dp: rw (its worker), others: ro
+	uint64_t legs;         // connections that came to a greeting or gave a signal
+	uint64_t failing;      // of these with a signal, each once
+	uint64_t mails;        // MAIL answered 2xx
+	uint64_t rcpt_votes;   // first replies to RCPT of a transaction, at most 8 a connection
+	uint64_t rcpt_bounces; // of these 5xx
+	uint64_t eod_votes;    // replies to the end of data, at most 8 a connection
+	uint64_t eod_bounces;  // of these 5xx
+	uint64_t signal[SHM_SIGNALS];
+	struct shm_networks networks[2]; // epoch % 2
+	uint64_t said_ns;                // CLOCK_MONOTONIC of the last signal that was a reply
+	char said[64]; // that reply's last line, printable ASCII, NUL-terminated; may be read torn
+};
+
 struct shm_service_local { // dp: rw (its worker), others: ro
 	uint32_t active;
 	uint32_t reserved;
@@ -162,8 +203,9 @@ struct shm_port { // dp: rw (main thread), others: ro
 enum shm_health {
 	SHM_HEALTH_UNKNOWN = 0,
 	SHM_HEALTH_UP = 1,
-	SHM_HEALTH_DOWN = 2,
-	SHM_HEALTH_MAINTENANCE = 3
+	SHM_HEALTH_DOWN = 2,        // probes failed
+	SHM_HEALTH_MAINTENANCE = 3, // told every session 421
+	SHM_HEALTH_EJECTED = 4,     // by what the traffic met there
 };
 
 struct shm_backend_ctl {  // control: rw, dp: ro. Unknown counts as up (control not there yet).
@@ -172,6 +214,25 @@ struct shm_backend_ctl {  // control: rw, dp: ro. Unknown counts as up (control 
 	uint16_t changes; // of health, so that none is missed by a worker without traffic
 	uint32_t weight_permille; // of the configured weight: slow start and the like; 0 is read as
 				  // 1000
+};
+
+enum shm_reason { // why a backend takes no sessions
+	SHM_REASON_NONE = 0,
+	SHM_REASON_PROBE = 1,
+	SHM_REASON_MAINTENANCE = 2, // it says 421 to everybody
+	SHM_REASON_FAILING = 3,     // signals of the traffic
+	SHM_REASON_PROXY = 4,       // likewise, most of them SHM_SIGNAL_PROXY
+	SHM_REASON_BOUNCES = 5,     // its share of 5xx departs from its peers'
+	SHM_REASON_SLOW = 6,        // its reply times depart from its peers', extremely
+	SHM_REASONS = 7,
+};
+
+struct shm_backend_verdict { // control: rw, dp: ro, copied into the statistics
+	uint8_t reason;      // enum shm_reason
+	uint8_t reserved[3];
+	uint32_t drift_permille; // reply time of the last minute, of the peers'; 0: not known
+	uint32_t ejections;      // for what the traffic met, maintenance not counted
+	uint32_t reserved2;
 };
 
 struct shm_control_state {     // control: rw, dp: ro (the exporter reads a copy that the dataplane
