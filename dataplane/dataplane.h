@@ -24,6 +24,7 @@ struct dataplane {
 	struct rte_ring **ring; // [from * workers + to]
 	struct rte_ring **in;   // [to * workers + from]
 	struct lcore *lcore;    // [workers]
+	struct lb_leases *leases;
 	struct blob_header *blob, *old_blob;
 	uint64_t generation;
 	uint64_t ports_ns; // last looked at

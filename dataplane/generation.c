@@ -138,6 +138,8 @@ void generation_reap(struct dataplane *dp)
 void health_publish(struct dataplane *dp)
 {
 	const struct shm_backend_ctl *ctl = shm_backend_ctl_at(&dp->shm);
+	const struct shm_backend_verdict *verdict = shm_verdicts_ctl(&dp->shm);
+	struct shm_backend_verdict *shown = shm_verdicts(&dp->shm);
 	struct shm_backend *to = shm_backend_names(&dp->shm);
 	const struct blob_backend *b = array_of(dp->blob, &dp->blob->backends);
 	uint64_t seen =
@@ -147,8 +149,14 @@ void health_publish(struct dataplane *dp)
 	for (uint32_t i = 0; i < dp->blob->backends.count; i++, b++) {
 		const struct shm_backend_ctl c = ctl[b->slot];
 
-		to[b->slot].health =
-			c.health <= SHM_HEALTH_MAINTENANCE ? c.health : SHM_HEALTH_UNKNOWN;
+		const struct shm_backend_verdict v = verdict[b->slot];
+
+		shown[b->slot] = (struct shm_backend_verdict){
+			.reason = v.reason < SHM_REASONS ? v.reason : SHM_REASON_NONE,
+			.drift_permille = v.drift_permille,
+			.ejections = v.ejections,
+		};
+		to[b->slot].health = c.health <= SHM_HEALTH_EJECTED ? c.health : SHM_HEALTH_UNKNOWN;
 		to[b->slot].admin = b->admin != BLOB_ADMIN_ENABLED || c.admin == BLOB_ADMIN_DRAIN
 					    ? BLOB_ADMIN_DRAIN
 					    : BLOB_ADMIN_ENABLED;

@@ -99,9 +99,11 @@ static int worker_make(struct dataplane *dp, unsigned i, const struct hash_key *
 				.worker = shm_worker_at(&dp->shm, i),
 				.backends = shm_backends_at(&dp->shm, i),
 				.services = shm_services_at(&dp->shm, i),
+				.signals = shm_signals_at(&dp->shm, i),
 				.backend_ctl = shm_backend_ctl_at(&dp->shm),
 				.backend_slots = dp->shm.backend_slots,
 				.service_slots = dp->shm.service_slots,
+				.leases = dp->leases,
 			},
 		.event = event_put,
 		.up = l,
@@ -145,7 +147,8 @@ int workers_init(struct dataplane *dp)
 	if (err == 0)
 		err = rings_make(dp);
 	dp->lcore = calloc(dp->cfg->dataplane.workers, sizeof(*dp->lcore));
-	if (err == 0 && dp->lcore == NULL)
+	dp->leases = lb_leases_new(dp->shm.backend_slots);
+	if (err == 0 && (dp->lcore == NULL || dp->leases == NULL))
 		err = -ENOMEM;
 	dp->shm.header->max_sessions = dp->cfg->dataplane.max_sessions;
 	for (unsigned i = 0; i < dp->cfg->dataplane.workers && err == 0; i++)
@@ -171,6 +174,7 @@ void workers_fini(struct dataplane *dp)
 	free(dp->ring);
 	free(dp->in);
 	free(dp->lcore);
+	lb_leases_free(dp->leases);
 	net_shared_free(dp->net_shared);
 	free(dp->blob);
 	free(dp->old_blob);

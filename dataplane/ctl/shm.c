@@ -107,6 +107,18 @@ static void descriptions_fill(struct shm *shm)
 	}
 }
 
+// What tells this run from others.
+static int boot_stamp(struct shm_header *h)
+{
+	struct timespec now;
+
+	if (getrandom(&h->boot_id, sizeof(h->boot_id), 0) != sizeof(h->boot_id))
+		return -EIO;
+	clock_gettime(CLOCK_REALTIME, &now);
+	h->started_unix_ns = (uint64_t)now.tv_sec * 1000000000ULL + (uint64_t)now.tv_nsec;
+	return 0;
+}
+
 int shm_init(struct shm *shm, uint32_t workers, uint32_t backend_slots, uint32_t service_slots)
 {
 	const struct section stats[] = {
@@ -118,6 +130,10 @@ int shm_init(struct shm *shm, uint32_t workers, uint32_t backend_slots, uint32_t
 		{SHM_SEC_PORT, 1, SHM_PORTS * sizeof(struct shm_port)},
 		{SHM_SEC_BACKEND, 1, backend_slots * sizeof(struct shm_backend)},
 		{SHM_SEC_SERVICE, 1, service_slots * sizeof(struct shm_service)},
+		{SHM_SEC_BACKEND_SIGNALS,
+		 workers,
+		 backend_slots * sizeof(struct shm_backend_signals)},
+		{SHM_SEC_BACKEND_VERDICT, 1, backend_slots * sizeof(struct shm_backend_verdict)},
 	};
 	const struct section control[] = {
 		{SHM_SEC_BACKEND_CTL, 1, backend_slots * sizeof(struct shm_backend_ctl)},
@@ -125,8 +141,9 @@ int shm_init(struct shm *shm, uint32_t workers, uint32_t backend_slots, uint32_t
 		{SHM_SEC_CMD_RING, workers, sizeof(struct ctl_ring)},
 		{SHM_SEC_EVT_RING, workers, sizeof(struct ctl_ring)},
 		{SHM_SEC_BLOB_ARENA, 1, BLOB_MAX_BYTES},
+		{SHM_SEC_BACKEND_VERDICT_CTL, 1, backend_slots * sizeof(struct shm_backend_verdict)
+		},
 	};
-	struct timespec now;
 	struct shm_header h = {
 		.magic = SHM_STATS_MAGIC,
 		.abi_major = MR_ABI_MAJOR,
@@ -144,10 +161,9 @@ int shm_init(struct shm *shm, uint32_t workers, uint32_t backend_slots, uint32_t
 	shm->workers = workers;
 	shm->backend_slots = backend_slots;
 	shm->service_slots = service_slots;
-	if (getrandom(&h.boot_id, sizeof(h.boot_id), 0) != sizeof(h.boot_id))
-		return -EIO;
-	clock_gettime(CLOCK_REALTIME, &now);
-	h.started_unix_ns = (uint64_t)now.tv_sec * 1000000000ULL + (uint64_t)now.tv_nsec;
+	err = boot_stamp(&h);
+	if (err < 0)
+		return err;
 	h.size = layout(&h, stats, sizeof(stats) / sizeof(stats[0]));
 	err = segment_make(
 		"mailrace-statistics", &h, F_SEAL_FUTURE_WRITE, &shm->stats_fd, &shm->stats
@@ -215,6 +231,16 @@ struct shm_backend_local *shm_backends_at(const struct shm *shm, unsigned worker
 	return stats_at(shm, SHM_SEC_BACKEND_LOCAL, worker);
 }
 
+struct shm_backend_signals *shm_signals_at(const struct shm *shm, unsigned worker)
+{
+	return stats_at(shm, SHM_SEC_BACKEND_SIGNALS, worker);
+}
+
+struct shm_backend_verdict *shm_verdicts(const struct shm *shm)
+{
+	return stats_at(shm, SHM_SEC_BACKEND_VERDICT, 0);
+}
+
 struct shm_service_local *shm_services_at(const struct shm *shm, unsigned worker)
 {
 	return stats_at(shm, SHM_SEC_SERVICE_LOCAL, worker);
@@ -244,6 +270,11 @@ static void *control_at(const struct shm *shm, uint32_t type, unsigned worker)
 struct shm_backend_ctl *shm_backend_ctl_at(const struct shm *shm)
 {
 	return control_at(shm, SHM_SEC_BACKEND_CTL, 0);
+}
+
+const struct shm_backend_verdict *shm_verdicts_ctl(const struct shm *shm)
+{
+	return control_at(shm, SHM_SEC_BACKEND_VERDICT_CTL, 0);
 }
 
 const struct shm_control_state *shm_control_state_at(const struct shm *shm)

@@ -199,7 +199,7 @@ static bool without_leg(struct relay *r, struct session *s)
 			return false;
 		}
 	}
-	if (s->leg_state == LEG_S_NONE)
+	if (s->leg_state == LEG_S_NONE && (s->flags & SESSION_F_LEG_WAIT) == 0)
 		leg_reopen(r, s);
 	return false;
 }

@@ -160,19 +160,6 @@ static bool stage_reply(struct relay *r, struct session *s)
 	return true;
 }
 
-// What the server said last, for the operator.
-static void text_keep(struct relay *r, const char *line, uint32_t len)
-{
-	uint32_t n = len < sizeof(r->probe_text) ? len : sizeof(r->probe_text) - 1;
-
-	memset(r->probe_text, 0, sizeof(r->probe_text));
-	for (uint32_t i = 0; i < n; i++)
-		r->probe_text[i] = line[i];
-	for (uint32_t i = 0; i < n; i++)
-		if (r->probe_text[i] < ' ' || r->probe_text[i] > '~')
-			r->probe_text[i] = r->probe_text[i] == '\r' ? '\0' : '?';
-}
-
 bool probe_step(struct relay *r, struct session *s)
 {
 	enum line_result result;
@@ -192,7 +179,7 @@ bool probe_step(struct relay *r, struct session *s)
 	}
 	s->reply_code = 0;
 	if (result == LINE_OK)
-		text_keep(r, line, len);
+		text_keep(r->probe_text, line, len);
 	if (result == LINE_OK && len >= 5 && line[len - 2] == '\r')
 		s->reply_code = (uint16_t)smtp_reply_code(line, len - 2, &more);
 	if (s->reply_code == 0) {

@@ -32,7 +32,7 @@ struct relay *relay_new(const struct relay_config *config)
 	r->env = config->env;
 	r->session = calloc(config->max_sessions + 1, sizeof(struct session));
 	ids = calloc(config->max_sessions + 1, sizeof(uint32_t));
-	r->lb = lb_new(config->shm.backend_slots, &config->env->rng);
+	r->lb = lb_new(config->shm.backend_slots, config->shm.leases, &config->env->rng);
 	r->clients = client_table_new(config->max_sessions);
 	r->clients_of = calloc(config->env->count, sizeof(*r->clients_of));
 	r->service_index = calloc(config->shm.service_slots, sizeof(uint32_t));
@@ -148,6 +148,7 @@ void session_free(struct relay *r, struct session *s)
 	uint32_t idx = session_index(r, s);
 
 	BUG_ON_HOT(s->client.v != 0 || s->leg.v != 0);
+	leg_wait_end(r, s);
 	wheel_stop(&r->wheel, idx);
 	if (s->state != RELAY_S_PROBE && (s->flags & SESSION_F_LEG_ONLY) == 0) {
 		stat_inc(r->env, STAT_SESSION_ENDED);
@@ -219,6 +220,8 @@ void session_timer(struct relay *r, struct session *s)
 
 	if ((s->flags & SESSION_F_RETRY) != 0)
 		at = env_now_ms(r->env) + SESSION_RETRY_MS;
+	else if ((s->flags & SESSION_F_LEG_WAIT) != 0)
+		at = leg_wait_timer_ms(s);
 	else if (s->state == RELAY_S_PROBE)
 		at = s->leg_since_ms + s->probe.timeout_ms;
 	else if (s->leg_state == LEG_S_QUITTING)
@@ -249,6 +252,7 @@ static void leg_timed_out(struct relay *r, struct session *s)
 	}
 	if (s->leg_state == LEG_S_CONNECTING || s->leg_state == LEG_S_BANNER) {
 		session_backend(r, s)->connect_timeouts++;
+		leg_signal(r, s, SHM_SIGNAL_TIMEOUT, NULL, 0);
 		if (s->leg_state != LEG_S_BANNER || !leg_abandon(r, s))
 			leg_leave(r, s);
 		leg_failed(r, s, false);
@@ -274,6 +278,10 @@ static void timer_fire(void *owner, uint32_t idx)
 		probe_end(r, s, CTL_PROBE_TIMEOUT);
 		return;
 	}
+	if ((s->flags & SESSION_F_LEG_WAIT) != 0) {
+		leg_open(r, s);
+		return;
+	}
 	if (waits_for_leg(s) || s->state == RELAY_S_GONE) {
 		leg_timed_out(r, s);
 		return;
@@ -290,6 +298,7 @@ static void timer_fire(void *owner, uint32_t idx)
 
 unsigned relay_timers_run(struct relay *r)
 {
+	lb_leases_settle(r->lb, r->config.shm.backends, r->env->now_ns);
 	return wheel_run(&r->wheel, env_now_ms(r->env), RELAY_TIMER_QUOTA);
 }
 
@@ -402,6 +411,14 @@ on_close(void *app, struct tcp_conn_id conn, uint32_t user, enum tcp_close_reaso
 		);
 		return;
 	}
+	if (s->leg_state == LEG_S_CONNECTING)
+		leg_signal(
+			r,
+			s,
+			reason == TCP_CLOSE_REFUSED ? SHM_SIGNAL_REFUSED : SHM_SIGNAL_TIMEOUT,
+			NULL,
+			0
+		);
 	leg_lost(r, s);
 }
 
@@ -444,7 +461,7 @@ void relay_stop(struct relay *r)
 
 void relay_check(const struct relay *r)
 {
-	uint32_t used = 0, armed = 0, counted = 0;
+	uint32_t used = 0, armed = 0, counted = 0, waiting = 0;
 
 	for (uint32_t i = 1; i < r->ids.count; i++) {
 		const struct session *s = &r->session[i];
@@ -454,10 +471,14 @@ void relay_check(const struct relay *r)
 		used++;
 		armed += wheel_is_armed(&s->timer);
 		counted += s->client_entry != 0;
+		waiting += (s->flags & SESSION_F_LEG_WAIT) != 0;
 		BUG_ON(s->id == 0 || (s->client.v == 0 && s->leg.v == 0));
 		BUG_ON(!wheel_is_armed(&s->timer)); // no state without a timer
 		BUG_ON(s->pending_count > SESSION_PENDING_MAX);
 	}
 	BUG_ON(used != r->ids.used || armed != r->wheel.armed);
 	BUG_ON(counted != client_table_sum(r->clients));
+	BUG_ON(waiting != r->waiting);
+	for (uint32_t slot = 0; slot < r->config.shm.backend_slots; slot++)
+		BUG_ON(lb_leases_held(r->lb, slot) < r->config.shm.backends[slot].active);
 }

@@ -26,8 +26,10 @@ struct relay_shm {
 	struct shm_worker *worker;
 	struct shm_backend_local *backends;        // [backend_slots]
 	struct shm_service_local *services;        // [service_slots]
+	struct shm_backend_signals *signals;       // [backend_slots], NULL: not counted
 	const struct shm_backend_ctl *backend_ctl; // [backend_slots]
 	const uint32_t *others_active;             // [backend_slots], see lb_view
+	struct lb_leases *leases;                  // of all workers; NULL: of this one alone
 	uint32_t backend_slots, service_slots;
 };
 

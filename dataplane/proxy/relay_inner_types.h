@@ -85,6 +85,33 @@ void leg_forget(struct relay *r, struct session *s); // gone already
 void leg_leave(struct relay *r, struct session *s);  // politely, as far as the state lets
 void leg_reopen(struct relay *r, struct session *s);
 
+// signal.c
+void leg_judged(struct relay *r, struct session *s); // greeted: a vote that it is well
+// line: a reply's last one, or NULL. SHM_SIGNALS: nothing happens.
+void leg_signal(
+	struct relay *r,
+	struct session *s,
+	enum shm_signal signal,
+	const char *line,
+	uint32_t len
+);
+// The last line of a reply to a verb of the client.
+void reply_judge(
+	struct relay *r,
+	struct session *s,
+	enum smtp_verb verb,
+	unsigned code,
+	const char *line,
+	uint32_t len
+);
+// A line without its end, printable.
+void text_keep(char to[64], const char *line, uint32_t len);
+
+// wait.c: for a connection to become free. False: not (any longer).
+bool leg_wait(struct relay *r, struct session *s);
+void leg_wait_end(struct relay *r, struct session *s);
+uint32_t leg_wait_timer_ms(const struct session *s);
+
 // The dialogue is over: waits for the backend's FIN, then the session ends.
 void leg_finish(struct relay *r, struct session *s);
 

@@ -29,6 +29,7 @@ static void reply_count(struct relay *r, struct session *s, enum smtp_verb verb,
 	backend->replies_421 += code == 421;
 	if (verb == SMTP_V_RCPT && code / 100 == 2) {
 		s->recipients++;
+		s->leg_flags |= SESSION_LEG_F_FRUIT;
 		backend->recipients++;
 		service->recipients++;
 		stat_inc(r->env, STAT_SESSION_RECIPIENTS);
@@ -38,10 +39,12 @@ static void reply_count(struct relay *r, struct session *s, enum smtp_verb verb,
 	service->bytes += s->body_bytes;
 	if (code / 100 == 2) {
 		s->messages++;
+		s->leg_flags |= SESSION_LEG_F_FRUIT;
 		backend->messages++;
 		service->messages++;
 		stat_inc(r->env, STAT_SESSION_MESSAGES);
 	} else {
+		s->leg_flags &= (uint8_t)~SESSION_LEG_F_FRUIT;
 		stat_inc(r->env, STAT_SESSION_MESSAGES_REFUSED);
 	}
 }
@@ -133,6 +136,7 @@ static void reply_done(struct relay *r, struct session *s, unsigned code)
 static void protocol_error(struct relay *r, struct session *s)
 {
 	stat_inc(r->env, STAT_LEG_MALFORMED);
+	leg_signal(r, s, SHM_SIGNAL_MALFORMED, NULL, 0);
 	if (s->leg_state == LEG_S_BANNER) {
 		leg_failed(r, s, true);
 		return;
@@ -159,6 +163,7 @@ static void banner_take(struct relay *r, struct session *s, unsigned code)
 		leg_failed(r, s, true);
 		return;
 	}
+	leg_judged(r, s);
 	backend->connecting--;
 	backend->sessions++;
 	lb_report_success(r->lb, s->backend_slot);
@@ -277,6 +282,23 @@ static bool is_ehlo_reply(const struct session *s, unsigned code)
 	       s->pending_verb[s->pending_head] == SMTP_V_EHLO;
 }
 
+// To the client, as it came or made temporary.
+static bool
+line_relay(struct relay *r, struct session *s, const char *line, uint32_t len, unsigned code)
+{
+	enum smtp_verb verb = (enum smtp_verb)s->pending_verb[s->pending_head];
+
+	if ((s->leg_flags & SESSION_LEG_F_SOFT_BOUNCE) == 0 || code / 100 != 5 ||
+	    !smtp_verb_softens(verb))
+		return tcp_tx_write(r->tcp, s->client, line, len);
+	memcpy(r->out, line, len);
+	smtp_reply_soften(r->out, len);
+	if (!tcp_tx_write(r->tcp, s->client, r->out, len))
+		return false;
+	stat_inc(r->env, STAT_LEG_SOFT_BOUNCED);
+	return true;
+}
+
 // A line of an ordinary reply, checked.
 static bool reply_line(
 	struct relay *r,
@@ -304,6 +326,7 @@ static bool reply_line(
 		return false;
 	}
 	if (s->leg_state == LEG_S_BANNER) {
+		leg_signal(r, s, smtp_reply_signal(SMTP_V_UNKNOWN, code, line, len), line, len);
 		tcp_rx_drop(r->tcp, s->leg, len);
 		banner_take(r, s, code);
 		return s->id != 0;
@@ -315,10 +338,14 @@ static bool reply_line(
 		protocol_error(r, s);
 		return false;
 	}
-	if (s->client.v != 0 && !tcp_tx_write(r->tcp, s->client, line, len)) {
+	if (s->client.v != 0 && !line_relay(r, s, line, len, code)) {
 		s->flags |= SESSION_F_RETRY;
 		return false;
 	}
+	if (!more)
+		reply_judge(
+			r, s, (enum smtp_verb)s->pending_verb[s->pending_head], code, line, len
+		);
 	tcp_rx_drop(r->tcp, s->leg, len);
 	s->reply_bytes += len;
 	s->reply_code = (uint16_t)code;

@@ -12,6 +12,7 @@
 #include "common/wheel.h"
 #include "dataplane/proxy/relay.h"
 #include "dataplane/smtp/dot.h"
+#include "dataplane/smtp/judge.h"
 #include "dataplane/smtp/own.h"
 #include "dataplane/smtp/reply.h"
 #include "dataplane/smtp/verb.h"
@@ -61,6 +62,15 @@ enum {
 	SESSION_F_RETRY = 1 << 9,     // waits for a buffer
 	SESSION_F_LEG_ONLY = 1 << 10, // an abandoned leg: never was a session of a client
 	SESSION_F_ORPHAN = 1 << 11,   // counted as such at its backend
+	SESSION_F_LEG_WAIT = 1 << 12, // no leg yet: all backends are at their limit
+};
+
+enum {                                      // of the leg: begin anew with each
+	SESSION_LEG_F_SOFT_BOUNCE = 1 << 0, // the pool's, when it was opened
+	SESSION_LEG_F_FRUIT = 1 << 1,       // a recipient or a message was accepted last
+	SESSION_LEG_F_JUDGED = 1 << 2,      // counted among the backend's legs
+	SESSION_LEG_F_FAILING = 1 << 3,     // counted among those with a signal
+	SESSION_LEG_F_RCPT_VOTED = 1 << 4,  // of this transaction
 };
 
 struct pending {
@@ -91,6 +101,9 @@ struct session {
 	uint8_t pending_verb[SESSION_PENDING_MAX];
 	uint8_t tried_count;
 	uint8_t bare_lf;
+	uint8_t leg_flags;
+	uint8_t leg_looks;             // for a connection to become free
+	uint8_t rcpt_votes, eod_votes; // of this leg
 	uint32_t tried[LB_MAX_TRIED];
 	uint32_t service_slot, backend_slot;
 	uint32_t caps; // the leg's
@@ -132,6 +145,7 @@ struct relay {
 	struct client_table *clients;
 	const struct client_table **clients_of; // [workers]
 	uint64_t id_count;
+	uint32_t waiting; // sessions that wait for a connection to become free
 	bool draining;
 	char probe_text[64]; // reply under judgement, else empty
 	char scratch[RELAY_SCRATCH];

@@ -19,8 +19,11 @@ struct box {
 	uint64_t stats[SIM_WORKERS_MAX][STAT_COUNT];
 	struct shm_worker shm[SIM_WORKERS_MAX];
 	struct shm_backend_local backend[SIM_WORKERS_MAX][BOX_SLOTS];
+	struct shm_backend_signals signals[SIM_WORKERS_MAX][BOX_SLOTS];
 	struct shm_service_local service[SIM_WORKERS_MAX][BOX_SLOTS];
 	struct shm_backend_ctl ctl[BOX_SLOTS];
+	struct lb_leases *leases;
+	uint32_t limit[BOX_SLOTS], open[BOX_SLOTS]; // the oracle's
 	bool (*event)(void *up, const struct ctl_msg *msg);
 	void *event_up;
 };
@@ -46,6 +49,27 @@ void box_command(struct box *box, unsigned worker, const struct ctl_msg *msg)
 	relay_command(w->relay, msg);
 }
 
+// After each worker's turn.
+static void limits_check(struct box *box)
+{
+	for (uint32_t slot = 1; slot < BOX_SLOTS; slot++) {
+		uint32_t open = 0;
+
+		for (unsigned i = 0; i < box->workers; i++)
+			open += box->backend[i][slot].active;
+		if (box->limit[slot] != 0 && open > box->limit[slot] && open > box->open[slot])
+			sim_fail(box->sim, "more connections than the limit", slot, open);
+		if (lb_leases_used(box->leases, slot) < open)
+			sim_fail(box->sim, "connections without a lease", slot, open);
+		box->open[slot] = open;
+	}
+}
+
+void box_limit_set(struct box *box, uint32_t slot, uint32_t limit)
+{
+	box->limit[slot] = limit;
+}
+
 static unsigned box_turn(struct sim_host *host)
 {
 	struct box *box = host->app;
@@ -56,6 +80,7 @@ static unsigned box_turn(struct sim_host *host)
 	for (unsigned i = 0; i < box->workers; i++) {
 		box->worker[i].env.now_ns = box->sim->now_ns;
 		work += worker_turn(&box->worker[i]);
+		limits_check(box);
 	}
 	return work;
 }
@@ -88,6 +113,20 @@ static void rings_make(struct box *box)
 			box->ring[from][to] = box->in[to][from] = steer_ring_new();
 }
 
+static struct relay_shm shm_of(struct box *box, unsigned i)
+{
+	return (struct relay_shm){
+		.worker = &box->shm[i],
+		.backends = box->backend[i],
+		.services = box->service[i],
+		.signals = box->signals[i],
+		.backend_ctl = box->ctl,
+		.backend_slots = BOX_SLOTS,
+		.service_slots = BOX_SLOTS,
+		.leases = box->leases,
+	};
+}
+
 struct box *box_new(struct sim *sim, struct sim_host *host, const struct box_limits *limits)
 {
 	struct box *box = calloc(1, sizeof(*box));
@@ -107,6 +146,9 @@ struct box *box_new(struct sim *sim, struct sim_host *host, const struct box_lim
 	host->shared = net_shared_new(&shared);
 	box->sim = sim;
 	box->workers = host->queues;
+	box->leases = lb_leases_new(BOX_SLOTS);
+	if (box->leases == NULL)
+		abort();
 	rings_make(box);
 	for (unsigned i = 0; i < box->workers; i++) {
 		box->port[i] = (struct sim_port){host, (uint16_t)i};
@@ -130,15 +172,7 @@ struct box *box_new(struct sim *sim, struct sim_host *host, const struct box_lim
 			.max_slices = limits->max_slices,
 			.flow_key = {rng_next(&sim->rng), 3},
 			.isn_key = {rng_next(&sim->rng), 4},
-			.shm =
-				{
-					.worker = &box->shm[i],
-					.backends = box->backend[i],
-					.services = box->service[i],
-					.backend_ctl = box->ctl,
-					.backend_slots = BOX_SLOTS,
-					.service_slots = BOX_SLOTS,
-				},
+			.shm = shm_of(box, i),
 			.event = event_pass,
 			.up = box,
 			.client_key = {7, 9},
@@ -165,6 +199,7 @@ void box_free(struct box *box)
 	for (unsigned from = 0; from < box->workers; from++)
 		for (unsigned to = 0; to < box->workers; to++)
 			steer_ring_free(box->ring[from][to]);
+	lb_leases_free(box->leases);
 	free(box);
 }
 

@@ -29,4 +29,7 @@ bool box_idle(const struct box *box); // no session, connection, slice
 // Sessions and legs that the statistics still show open.
 uint64_t box_load(const struct box *box);
 uint64_t box_stat(const struct box *box, enum stat_id stat);
+// Limits of the backends' connections, by slot: what all workers together have open never grows
+// beyond them (0: none). Set with the generation.
+void box_limit_set(struct box *box, uint32_t slot, uint32_t limit);
 struct shm_backend_ctl *box_backend_ctl(struct box *box);

@@ -114,6 +114,9 @@ static void generation_swap(struct control *c)
 		b->backend[i] = old->backend[(i + 1) % n];
 		b->backend[i].weight = 1 + rng_below(rng, 5);
 		b->backend[i].pool = 1 - b->backend[i].pool;
+		if (!c->benign && rng_below(rng, 4) == 0)
+			b->backend[i].max_connections = rng_below(rng, 5);
+		box_limit_set(c->box, b->backend[i].slot, b->backend[i].max_connections);
 	}
 	c->current = 1 - c->current;
 	box_generation(c->box, &b->head);

@@ -142,6 +142,9 @@ static void backends_make(struct sim *sim, struct plot *d)
 			.port = 25,
 			.slot = i + 1,
 			.weight = 1 + rng_below(&sim->rng, 5),
+			.max_connections = !d->benign && rng_below(&sim->rng, 3) == 0
+						   ? 1 + rng_below(&sim->rng, 4)
+						   : 0,
 		};
 	}
 }
@@ -245,6 +248,8 @@ void scenario_relay(struct sim *sim)
 	box = sim_host_new(sim, (uint16_t)(1 + rng_below(rng, SIM_WORKERS_MAX)));
 	backends_make(sim, d);
 	d->box = box_new(sim, box, &limits);
+	for (unsigned i = 0; i < d->backends; i++)
+		box_limit_set(d->box, i + 1, d->blob.backend[i].max_connections);
 	blob_make(d, box, rng);
 	if (rng_below(rng, 2))
 		d->control = control_new(sim, box, d->box, &d->blob, d->benign);
