@@ -92,7 +92,9 @@ struct cfg_pool {
 	int source; // index into sources, -1: the port's address
 	struct cfg_probe probe;
 	uint32_t connect_timeout_ms, banner_timeout_ms, reply_timeout_ms, end_of_data_timeout_ms,
-		slow_start_ms;
+		slow_start_ms, ejection_ms;
+	int backup; // index into pools, -1: none
+	bool soft_bounce, passive_health, bounce_guard;
 	struct cfg_backend *backends;
 	unsigned backend_count;
 };

@@ -150,6 +150,9 @@ static bool pools_fill(const struct cfg *cfg, struct cfg_slots *slots, struct bl
 		pool->banner_timeout_ms = from->banner_timeout_ms;
 		pool->reply_timeout_ms = from->reply_timeout_ms;
 		pool->end_of_data_timeout_ms = from->end_of_data_timeout_ms;
+		pool->slow_start_ms = from->slow_start_ms;
+		pool->flags = from->soft_bounce ? BLOB_POOL_F_SOFT_BOUNCE : 0;
+		pool->backup = (uint16_t)(from->backup + 1);
 		for (unsigned k = 0; k < from->backend_count; k++, n++) {
 			const struct cfg_backend *b = &from->backends[k];
 			char name[2 * MR_NAME_LEN];

@@ -271,6 +271,7 @@ static void pool_read(struct cfg_reader *r, const config_setting_t *s, struct cf
 		.reply_timeout_ms = 660000,
 		.end_of_data_timeout_ms = 720000,
 	};
+	cfg_balance_defaults(pool);
 	name_take(r, s, pool->name);
 	if (!config_setting_is_group(s)) {
 		cfg_fail(r, s, "wants a group { ... }");
@@ -286,6 +287,7 @@ static void pool_read(struct cfg_reader *r, const config_setting_t *s, struct cf
 	cfg_duration(r, s, "reply_timeout", &pool->reply_timeout_ms);
 	cfg_duration(r, s, "end_of_data_timeout", &pool->end_of_data_timeout_ms);
 	probe_read(r, s, &pool->probe);
+	cfg_balance_read(r, s, pool);
 	list = cfg_list(r, s, "backends");
 	pool->backends =
 		members_new(r, list, sizeof(struct cfg_backend), 4096, &pool->backend_count);
@@ -313,6 +315,7 @@ void cfg_pools_read(struct cfg_reader *r, const config_setting_t *root)
 		cfg_fail(r, g, "pools are missing: at least one");
 	for (unsigned i = 0; i < r->cfg->pool_count; i++)
 		pool_read(r, config_setting_get_elem(g, i), &r->cfg->pools[i]);
+	cfg_backups_read(r, g);
 }
 
 static void policy_read(struct cfg_reader *r, const config_setting_t *s, struct cfg_policy *policy)

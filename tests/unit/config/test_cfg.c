@@ -97,6 +97,57 @@ static void keys_not_built_yet_are_refused_by_name(void **state)
 		"not built yet");
 }
 
+static void a_pool_has_a_backup_and_it_has_none(void **state)
+{
+	static const char second[] = "pools = { sorry = { soft_bounce = true; slow_start = \"2m\"; "
+				     "backends = ( { name = \"s\"; address = "
+				     "\"198.51.100.60:25\"; } ); %s };";
+	char text[400];
+	struct cfg *cfg;
+	void *blob;
+	size_t len;
+	struct cfg_slots *slots = cfg_slots_new(16, 16);
+	const struct blob_pool *pool;
+
+	snprintf(
+		text,
+		sizeof(text),
+		second,
+		"}; third = { backup = \"sorry\"; backends = ( { name = \"t\"; address = "
+		"\"198.51.100.61:25\"; } );"
+	);
+	cfg = load_with("pools = {", text);
+	assert_non_null(cfg);
+	assert_int_equal(cfg_blob_build(cfg, slots, 7, &blob, &len, &errs), 0);
+	pool = (const struct blob_pool *)((uint8_t *)blob + ((struct blob_header *)blob)->pools.off
+	);
+	assert_int_equal(pool[0].flags, BLOB_POOL_F_SOFT_BOUNCE);
+	assert_int_equal(pool[0].slow_start_ms, 120000);
+	assert_int_equal(pool[0].backup, 0);
+	assert_int_equal(pool[1].backup, 1);
+	assert_int_equal(pool[1].flags, 0);
+	assert_true(cfg->pools[1].passive_health && cfg->pools[1].bounce_guard);
+	free(blob);
+	cfg_free(cfg);
+	cfg_slots_free(slots);
+	snprintf(text, sizeof(text), second, "backup = \"sorry\";");
+	refused("pools = {", text, "pools.sorry.backup", "no backup of itself");
+	snprintf(
+		text,
+		sizeof(text),
+		second,
+		"backup = \"mail\"; } ; x = { backup = \"sorry\"; "
+		"backends = ( { name = \"t\"; address = "
+		"\"198.51.100.61:25\"; } );"
+	);
+	refused("pools = {", text, "pools.x.backup", "has a backup itself");
+	refused("scheduler =", "backup = \"none\"; scheduler =", "pools.mail.backup", "not among");
+	refused("scheduler =",
+		"ejection_time = \"1s\"; scheduler =",
+		"pools.mail.ejection_time",
+		"at least 5s");
+}
+
 static void every_truncation_is_refused_or_loads(void **state)
 {
 	static char text[16384];
@@ -277,6 +328,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(the_sample_loads),
 		cmocka_unit_test(errors_name_the_key),
 		cmocka_unit_test(keys_not_built_yet_are_refused_by_name),
+		cmocka_unit_test(a_pool_has_a_backup_and_it_has_none),
 		cmocka_unit_test(every_truncation_is_refused_or_loads),
 		cmocka_unit_test(blobs_pass_their_check_and_no_flipped_bit_does),
 		cmocka_unit_test(slots_stay_with_their_names),
