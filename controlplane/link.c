@@ -33,6 +33,12 @@ static bool sections_find(struct link *l)
 		0,
 		l->backend_slots * sizeof(struct shm_backend_ctl)
 	);
+	l->verdicts = shm_view_entry(
+		&l->at.control,
+		SHM_SEC_BACKEND_VERDICT_CTL,
+		0,
+		l->backend_slots * sizeof(struct shm_backend_verdict)
+	);
 	l->state = shm_view_entry(&l->at.control, SHM_SEC_CONTROL_STATE, 0, sizeof(*l->state));
 	l->arena = shm_view_entry(&l->at.control, SHM_SEC_BLOB_ARENA, 0, BLOB_MAX_BYTES);
 	for (uint32_t i = 0; i < l->workers; i++) {
@@ -145,6 +151,17 @@ const struct shm_backend_local *link_backend(const struct link *l, uint32_t work
 			&l->at.stats, SHM_SEC_BACKEND_LOCAL, worker, (slot + 1) * sizeof(*b)
 		);
 	return b != NULL ? &b[slot] : NULL;
+}
+
+const struct shm_backend_signals *link_signals(const struct link *l, uint32_t worker, uint32_t slot)
+{
+	const struct shm_backend_signals *s = NULL;
+
+	if (link_is_open(l) && slot < l->backend_slots)
+		s = shm_view_entry(
+			&l->at.stats, SHM_SEC_BACKEND_SIGNALS, worker, (slot + 1) * sizeof(*s)
+		);
+	return s != NULL ? &s[slot] : NULL;
 }
 
 const struct shm_service_local *link_service(const struct link *l, uint32_t worker, uint32_t slot)

@@ -19,7 +19,8 @@ struct link {
 	struct attach_control at; // at.fd -1: detached, and nothing below may be used
 	uint32_t workers, backend_slots, service_slots;
 	struct ctl_ring *commands[CFG_MAX_WORKERS], *events[CFG_MAX_WORKERS];
-	struct shm_backend_ctl *backend_ctl; // [backend_slots]
+	struct shm_backend_ctl *backend_ctl;  // [backend_slots]
+	struct shm_backend_verdict *verdicts; // [backend_slots]; NULL: a dataplane without them
 	struct shm_control_state *state;
 	uint8_t *arena;           // BLOB_MAX_BYTES
 	struct blob_header *blob; // in force: our own checked copy
@@ -47,5 +48,7 @@ uint32_t link_service_active(const struct link *link, uint32_t slot);
 // One worker's block, or NULL.
 const struct shm_backend_local *
 link_backend(const struct link *link, uint32_t worker, uint32_t slot);
+const struct shm_backend_signals *
+link_signals(const struct link *link, uint32_t worker, uint32_t slot);
 const struct shm_service_local *
 link_service(const struct link *link, uint32_t worker, uint32_t slot);

@@ -49,14 +49,14 @@ static json_t *status_dataplane(const struct control *c)
 static json_t *status_health(const struct control *c)
 {
 	const struct health_backend *b;
-	uint64_t count[SHM_HEALTH_MAINTENANCE + 1] = {0}, draining = 0;
+	uint64_t count[SHM_HEALTH_EJECTED + 1] = {0}, draining = 0;
 	json_t *o = json_object();
 
 	for (unsigned i = 0; (b = health_at(c->health, i)) != NULL; i++) {
 		count[b->health]++;
 		draining += b->admin == BLOB_ADMIN_DRAIN;
 	}
-	for (unsigned i = 0; i <= SHM_HEALTH_MAINTENANCE; i++)
+	for (unsigned i = 0; i <= SHM_HEALTH_EJECTED; i++)
 		set_uint(o, health_name((enum shm_health)i), count[i]);
 	set_uint(o, "drained_by_operator", draining);
 	return o;
@@ -160,9 +160,7 @@ json_t *show_pools(const struct control *c)
 
 			active += sum.active;
 			messages += sum.messages;
-			usable += h != NULL && h->health != SHM_HEALTH_DOWN &&
-				  h->admin == BLOB_ADMIN_ENABLED &&
-				  b->admin == BLOB_ADMIN_ENABLED && b->weight > 0;
+			usable += h != NULL && health_takes_sessions(h);
 		}
 		set_text(o, "name", pool[i].name);
 		set_text(
@@ -173,6 +171,16 @@ json_t *show_pools(const struct control *c)
 		);
 		set_uint(o, "backends", pool[i].backend_count);
 		set_uint(o, "usable", usable);
+		if (pool[i].backup != 0)
+			set_text(o, "backup", pool[pool[i].backup - 1].name);
+		json_object_set_new(
+			o, "backup_in_use", json_boolean(pool[i].backup != 0 && usable == 0)
+		);
+		json_object_set_new(
+			o,
+			"soft_bounce",
+			json_boolean((pool[i].flags & BLOB_POOL_F_SOFT_BOUNCE) != 0)
+		);
 		set_uint(o, "connections", active);
 		set_uint(o, "messages_total", messages);
 		json_array_append_new(list, o);

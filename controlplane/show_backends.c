@@ -6,6 +6,7 @@
 #include <stdio.h>
 
 #include "common/abi/hist.h"
+#include "common/abi/signals.h"
 #include "controlplane/json_set.h"
 #include "controlplane/show.h"
 
@@ -81,6 +82,41 @@ static void backend_counters(json_t *o, const struct shm_backend_local *sum)
 	set_uint(o, "desync_total", sum->desync);
 }
 
+// Why it takes no sessions, and what the traffic met there.
+static void traffic_show(json_t *o, const struct link *l, const struct health_backend *h)
+{
+	uint64_t now = control_clock_ns(), signal[SHM_SIGNALS] = {0};
+	struct shm_backend_signals sum = {0};
+	json_t *signals = json_object();
+
+	for (uint32_t w = 0; w < l->workers; w++) {
+		const struct shm_backend_signals *s = link_signals(l, w, h->slot);
+
+		for (unsigned i = 0; s != NULL && i < SHM_SIGNALS; i++)
+			signal[i] += s->signal[i];
+		sum.rcpt_votes += s != NULL ? s->rcpt_votes : 0;
+		sum.rcpt_bounces += s != NULL ? s->rcpt_bounces : 0;
+		sum.eod_votes += s != NULL ? s->eod_votes : 0;
+		sum.eod_bounces += s != NULL ? s->eod_bounces : 0;
+	}
+	set_text(o, "reason", health_is_out(h) ? reason_names[h->reason] : "");
+	set_text(o, "said", h->said);
+	if (health_is_out(h) && h->hold_ns > now)
+		set_seconds(o, "out_for_seconds", (double)(h->hold_ns - now) / 1e9);
+	json_object_set_new(o, "spared", json_boolean(h->spared));
+	set_uint(o, "weight_permille", h->weight_permille);
+	set_uint(o, "ejections_total", h->ejections);
+	if (h->drift_permille != 0)
+		json_object_set_new(o, "reply_drift", json_real(h->drift_permille / 1e3));
+	for (unsigned i = 0; i < SHM_SIGNALS; i++)
+		set_uint(signals, signal_names[i], signal[i]);
+	json_object_set_new(o, "signals_total", signals);
+	set_uint(o, "rcpt_votes_total", sum.rcpt_votes);
+	set_uint(o, "rcpt_bounces_total", sum.rcpt_bounces);
+	set_uint(o, "end_of_data_votes_total", sum.eod_votes);
+	set_uint(o, "end_of_data_bounces_total", sum.eod_bounces);
+}
+
 json_t *show_backends(const struct control *c)
 {
 	const struct blob_backend *b;
@@ -115,6 +151,7 @@ json_t *show_backends(const struct control *c)
 			set_seconds(o, "health_age_seconds", age(h->changed_ns));
 		if (h->probe.enabled)
 			json_object_set_new(o, "probe", probe_show(h));
+		traffic_show(o, &c->link, h);
 		backend_counters(o, &sum);
 		json_array_append_new(list, o);
 	}

@@ -41,6 +41,8 @@ static const struct column pool_columns[] = {
 	{"SCHEDULER", "scheduler"},
 	{"BACKENDS", "backends"},
 	{"USABLE", "usable"},
+	{"BACKUP", "backup"},
+	{"IN-USE", "backup_in_use"},
 	{"CONNECTIONS", "connections"},
 	{"MESSAGES", "messages_total"},
 	{NULL, NULL},
@@ -51,6 +53,7 @@ static const struct column backend_columns[] = {
 	{"ADDRESS", "address"},
 	{"WEIGHT", "weight"},
 	{"HEALTH", "health"},
+	{"REASON", "reason"},
 	{"ADMIN", "admin"},
 	{"CONNECTIONS", "connections"},
 	{"SESSIONS", "sessions_total"},
@@ -59,8 +62,11 @@ static const struct column backend_columns[] = {
 	{"TIMEOUTS", "connect_timeouts_total"},
 	{"4XX", "replies_4xx_total"},
 	{"5XX", "replies_5xx_total"},
+	{"EJECTIONS", "ejections_total"},
+	{"DRIFT", "reply_drift"},
 	{"PROBE", "probe.result"},
 	{"REPLY", "probe.reply"},
+	{"SAID", "said"},
 	{NULL, NULL},
 };
 static const struct column port_columns[] = {

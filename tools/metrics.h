@@ -5,10 +5,18 @@
 
 #pragma once
 
+#include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 
 #include "common/abi/attach.h"
 
 void metrics_write(const struct shm_view *view, FILE *out);
+// Why backends take no sessions; labels says pool and backend of a slot in force.
+void metrics_health_write(
+	const struct shm_view *view,
+	bool (*labels)(const struct shm_view *view, uint32_t slot, char *buf, size_t len),
+	FILE *out
+);
 // Its part about services, backends and pools.
 void metrics_backends_write(const struct shm_view *view, FILE *out);

@@ -206,7 +206,7 @@ static void health_write(const struct shm_view *view, FILE *out)
 {
 	const struct family up = {
 		"backend_up",
-		"Whether a backend may take sessions: 0 when probes found it down.",
+		"Whether a backend may take sessions: 0 when probes or the traffic found it bad.",
 		0,
 		false,
 		false
@@ -224,7 +224,7 @@ static void health_write(const struct shm_view *view, FILE *out)
 
 			if (b == NULL)
 				continue;
-			is_up = b->health != SHM_HEALTH_DOWN && b->health != SHM_HEALTH_MAINTENANCE;
+			is_up = b->health == SHM_HEALTH_UNKNOWN || b->health == SHM_HEALTH_UP;
 			fprintf(out,
 				"mailrace_%s{pool=\"%s\",backend=\"%s\"} %d\n",
 				k == 0 ? up.name : drain.name,
@@ -233,6 +233,19 @@ static void health_write(const struct shm_view *view, FILE *out)
 				k == 0 ? is_up : b->admin != BLOB_ADMIN_ENABLED);
 		}
 	}
+}
+
+static bool labels_write(const struct shm_view *view, uint32_t slot, char *buf, size_t len)
+{
+	const struct shm_backend *b = backend_at(view, slot);
+	char pool[2 * MR_NAME_LEN], name[2 * MR_NAME_LEN];
+
+	if (b == NULL)
+		return false;
+	snprintf(
+		buf, len, "pool=\"%s\",backend=\"%s\"", label(b->pool, pool), label(b->name, name)
+	);
+	return true;
 }
 
 static void services_write(const struct shm_view *view, FILE *out)
@@ -421,6 +434,7 @@ void metrics_backends_write(const struct shm_view *view, FILE *out)
 {
 	ports_write(view, out);
 	health_write(view, out);
+	metrics_health_write(view, labels_write, out);
 	backends_write(view, out);
 	services_write(view, out);
 	backend_replies_write(view, out);

@@ -1,0 +1,231 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Copyright (c) 2026, the Mailrace authors
+
+// What the traffic met at each backend, judged against the others of its pool: maintenance by the
+// backend's own word, ejection for failures, bounce storms and extreme slowness, never beyond half
+// the pool. Main thread of control.
+
+#include <stdio.h>
+#include <string.h>
+
+#include "common/log.h"
+#include "controlplane/health.h"
+
+static void networks_add(struct passive *p, const struct shm_backend_signals *s, uint64_t now_ns)
+{
+	uint64_t epoch = now_ns / SHM_NETWORKS_EPOCH_NS;
+
+	for (unsigned i = 0; i < 2; i++) {
+		const struct shm_networks n = s->networks[i];
+
+		if (n.epoch != epoch && n.epoch + 1 != epoch)
+			continue;
+		p->failing_networks |= n.failing;
+		p->bouncing_networks |= n.bouncing;
+	}
+}
+
+static void replies_add(struct passive_sums *sums, const struct shm_backend_local *local)
+{
+	static const enum shm_verb_group groups[] = {SHM_VERB_BANNER, SHM_VERB_EHLO, SHM_VERB_MAIL};
+
+	for (unsigned i = 0; i < sizeof(groups) / sizeof(groups[0]); i++) {
+		sums->replies += local->latency[groups[i]].count;
+		sums->reply_us += local->latency[groups[i]].sum_us;
+	}
+}
+
+static struct passive_sums
+sums_of(const struct link *link, struct health_backend *b, uint64_t now_ns)
+{
+	struct passive_sums sums = {0};
+
+	b->passive.failing_networks = b->passive.bouncing_networks = 0;
+	for (uint32_t w = 0; w < link->workers; w++) {
+		const struct shm_backend_signals *s = link_signals(link, w, b->slot);
+		const struct shm_backend_local *local = link_backend(link, w, b->slot);
+
+		if (s == NULL || local == NULL)
+			continue;
+		sums.legs += s->legs;
+		sums.failing += s->failing;
+		sums.mails += s->mails;
+		sums.told_421 += s->signal[SHM_SIGNAL_BANNER_421] + s->signal[SHM_SIGNAL_MAIL_421];
+		sums.proxy += s->signal[SHM_SIGNAL_PROXY];
+		sums.rcpt_votes += s->rcpt_votes;
+		sums.rcpt_bounces += s->rcpt_bounces;
+		sums.eod_votes += s->eod_votes;
+		sums.eod_bounces += s->eod_bounces;
+		networks_add(&b->passive, s, now_ns);
+		replies_add(&sums, local);
+	}
+	return sums;
+}
+
+void health_judge_anew(const struct link *link, struct health_backend *b, uint64_t now_ns)
+{
+	struct passive_sums sums = sums_of(link, b, now_ns);
+
+	passive_start(&b->passive, &sums, now_ns);
+}
+
+// The last reply that was a signal, of any worker.
+static void said_take(const struct link *link, struct health_backend *b)
+{
+	const struct shm_backend_signals *last = NULL;
+
+	memset(b->said, 0, sizeof(b->said));
+	for (uint32_t w = 0; w < link->workers; w++) {
+		const struct shm_backend_signals *s = link_signals(link, w, b->slot);
+
+		if (s != NULL && (last == NULL || s->said_ns > last->said_ns))
+			last = s;
+	}
+	if (last == NULL)
+		return;
+	memcpy(b->said, last->said, sizeof(b->said) - 1);
+	for (char *p = b->said; *p != '\0'; p++) // may be torn
+		if (*p < ' ' || *p > '~')
+			*p = '?';
+}
+
+// The same windows of those that take sessions beside b.
+static void peers_sum(
+	struct health *h,
+	const struct health_backend *b,
+	struct passive_sums peers[PASSIVE_SNAPS]
+)
+{
+	memset(peers, 0, PASSIVE_SNAPS * sizeof(*peers));
+	for (uint32_t i = b->first; i < b->first + b->peers; i++) {
+		const struct health_backend *o = health_at(h, i);
+
+		if (o == b || !health_takes_sessions(o))
+			continue;
+		for (unsigned k = 0; k < PASSIVE_SNAPS; k++) {
+			unsigned there = k < o->passive.count ? k : o->passive.count - 1;
+			struct passive_sums w = passive_window(&o->passive, there);
+
+			passive_sums_add(&peers[k], &w);
+		}
+	}
+}
+
+// May one more be taken out: is half of the pool left?
+static bool may_eject(struct health *h, const struct health_backend *b)
+{
+	uint32_t left = 0;
+
+	for (uint32_t i = b->first; i < b->first + b->peers; i++)
+		left += health_takes_sessions(health_at(h, i));
+	return (left - 1) * 2 >= b->peers;
+}
+
+// For the operator: why.
+static void evidence_take(const struct link *link, struct health_backend *b, enum shm_reason reason)
+{
+	struct passive_sums w = passive_window(&b->passive, b->passive.count - 1);
+
+	if (reason == SHM_REASON_BOUNCES)
+		snprintf(
+			b->said,
+			sizeof(b->said),
+			"5xx to %llu of %llu RCPT, %llu of %llu bodies",
+			(unsigned long long)w.rcpt_bounces,
+			(unsigned long long)w.rcpt_votes,
+			(unsigned long long)w.eod_bounces,
+			(unsigned long long)w.eod_votes
+		);
+	else if (reason == SHM_REASON_SLOW)
+		snprintf(
+			b->said,
+			sizeof(b->said),
+			"replies take %.1f s",
+			(double)w.reply_us / 1e6 / (double)(w.replies > 0 ? w.replies : 1)
+		);
+	else
+		said_take(link, b);
+}
+
+static void eject(struct health *h, struct link *link, struct health_backend *b, uint64_t now_ns)
+{
+	enum shm_reason reason = b->suspected;
+
+	if (!may_eject(h, b)) {
+		if (!b->spared)
+			log_line(
+				LOG_WARNING,
+				"backend %s/%s is bad by its traffic, but half of the pool would "
+				"be out: it keeps its sessions",
+				b->pool,
+				b->name
+			);
+		b->spared = true;
+		return;
+	}
+	evidence_take(link, b, reason);
+	health_change(link, b, SHM_HEALTH_EJECTED, reason, now_ns);
+}
+
+static void
+backend_judge(struct health *h, struct link *link, struct health_backend *b, uint64_t now_ns)
+{
+	struct passive_sums peers[PASSIVE_SNAPS];
+	enum shm_reason reason;
+
+	if (b->rules.health && passive_is_maintenance(&b->passive)) {
+		said_take(link, b);
+		b->bad = 0;
+		health_change(link, b, SHM_HEALTH_MAINTENANCE, SHM_REASON_MAINTENANCE, now_ns);
+		return;
+	}
+	peers_sum(h, b, peers);
+	b->drift_permille = passive_drift(&b->passive, peers);
+	reason = passive_judge(&b->passive, peers, &b->rules);
+	if (reason != SHM_REASON_NONE && reason == b->suspected)
+		eject(h, link, b, now_ns);
+	else
+		b->suspected = reason;
+	if (reason == SHM_REASON_NONE)
+		b->spared = false;
+	health_write(link, b);
+}
+
+static void pool_watch(struct health *h, struct health_backend *first)
+{
+	bool up = false;
+
+	for (uint32_t i = first->first; i < first->first + first->peers; i++)
+		up = up || health_takes_sessions(health_at(h, i));
+	if (up != first->pool_down)
+		return;
+	first->pool_down = !up;
+	if (up)
+		log_line(LOG_NOTICE, "pool %s is up again", first->pool);
+	else if (first->backup[0] != '\0')
+		log_line(
+			LOG_WARNING,
+			"pool %s: nothing is up: its sessions go to pool %s",
+			first->pool,
+			first->backup
+		);
+	else
+		log_line(LOG_WARNING, "pool %s: nothing is up: clients are told 421", first->pool);
+}
+
+void health_judge(struct health *h, struct link *link, uint64_t now_ns)
+{
+	struct health_backend *b;
+
+	for (unsigned i = 0; (b = health_at(h, i)) != NULL; i++) {
+		struct passive_sums sums = sums_of(link, b, now_ns);
+
+		passive_add(&b->passive, &sums, now_ns);
+	}
+	for (unsigned i = 0; (b = health_at(h, i)) != NULL; i++) {
+		if (health_takes_sessions(b))
+			backend_judge(h, link, b, now_ns);
+		if (b->first == i)
+			pool_watch(h, b);
+	}
+}
