@@ -28,11 +28,12 @@ struct health_backend {
 	enum blob_admin admin;  // as the operator set it here; the file has its own
 	unsigned good, bad;     // probes in a row
 	struct passive passive;
-	enum shm_reason suspected; // judged once, not yet twice
-	bool spared;               // it would be ejected, but half the pool is out
-	unsigned times;            // ejected in a row
-	uint64_t hold_ns;          // not back before
-	uint64_t ramp_ns;          // begin of its slow start, 0: none
+	enum shm_reason suspected; // judged last, and so many times more before
+	unsigned strikes;
+	bool spared;      // it would be ejected, but half the pool is out
+	unsigned times;   // ejected in a row
+	uint64_t hold_ns; // not back before
+	uint64_t ramp_ns; // begin of its slow start, 0: none
 	uint32_t ramp_ms;
 	uint32_t weight_permille, drift_permille, ejections;
 	char backup[MR_NAME_LEN]; // of the pool, empty: none

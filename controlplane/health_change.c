@@ -116,6 +116,7 @@ void health_change(
 	b->changed_ns = now_ns;
 	b->good = b->bad = 0;
 	b->suspected = SHM_REASON_NONE;
+	b->strikes = 0;
 	b->weight_permille = b->ramp_ns != 0 ? RAMP_FIRST_PERMILLE : 1000;
 	health_write(link, b);
 	__atomic_store_n(

@@ -11,6 +11,11 @@
 #include "common/log.h"
 #include "controlplane/health.h"
 
+// Judged the same so many times more, a second apart. It takes a moment to see that nobody is told
+// anything but 421.
+#define STRIKES 1U
+#define STRIKES_421 5U
+
 static void networks_add(struct passive *p, const struct shm_backend_signals *s, uint64_t now_ns)
 {
 	uint64_t epoch = now_ns / SHM_NETWORKS_EPOCH_NS;
@@ -41,6 +46,7 @@ sums_of(const struct link *link, struct health_backend *b, uint64_t now_ns)
 	struct passive_sums sums = {0};
 
 	b->passive.failing_networks = b->passive.bouncing_networks = 0;
+	b->passive.run_421 = b->passive.mail_ns = 0;
 	for (uint32_t w = 0; w < link->workers; w++) {
 		const struct shm_backend_signals *s = link_signals(link, w, b->slot);
 		const struct shm_backend_local *local = link_backend(link, w, b->slot);
@@ -49,13 +55,15 @@ sums_of(const struct link *link, struct health_backend *b, uint64_t now_ns)
 			continue;
 		sums.legs += s->legs;
 		sums.failing += s->failing;
-		sums.mails += s->mails;
 		sums.told_421 += s->signal[SHM_SIGNAL_BANNER_421] + s->signal[SHM_SIGNAL_MAIL_421];
 		sums.proxy += s->signal[SHM_SIGNAL_PROXY];
 		sums.rcpt_votes += s->rcpt_votes;
 		sums.rcpt_bounces += s->rcpt_bounces;
 		sums.eod_votes += s->eod_votes;
 		sums.eod_bounces += s->eod_bounces;
+		b->passive.run_421 += s->run_421;
+		if (s->mail_ns > b->passive.mail_ns)
+			b->passive.mail_ns = s->mail_ns;
 		networks_add(&b->passive, s, now_ns);
 		replies_add(&sums, local);
 	}
@@ -173,7 +181,7 @@ backend_judge(struct health *h, struct link *link, struct health_backend *b, uin
 	struct passive_sums peers[PASSIVE_SNAPS];
 	enum shm_reason reason;
 
-	if (b->rules.health && passive_is_maintenance(&b->passive)) {
+	if (b->rules.health && passive_is_maintenance(&b->passive, now_ns)) {
 		said_take(link, b);
 		b->bad = 0;
 		health_change(link, b, SHM_HEALTH_MAINTENANCE, SHM_REASON_MAINTENANCE, now_ns);
@@ -182,10 +190,10 @@ backend_judge(struct health *h, struct link *link, struct health_backend *b, uin
 	peers_sum(h, b, peers);
 	b->drift_permille = passive_drift(&b->passive, peers);
 	reason = passive_judge(&b->passive, peers, &b->rules);
-	if (reason != SHM_REASON_NONE && reason == b->suspected)
+	b->strikes = reason != SHM_REASON_NONE && reason == b->suspected ? b->strikes + 1 : 0;
+	b->suspected = reason;
+	if (b->strikes >= (passive_may_be_maintenance(&b->passive) ? STRIKES_421 : STRIKES))
 		eject(h, link, b, now_ns);
-	else
-		b->suspected = reason;
 	if (reason == SHM_REASON_NONE)
 		b->spared = false;
 	health_write(link, b);

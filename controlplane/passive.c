@@ -10,6 +10,7 @@
 
 #define SIGNALS_MIN 5
 #define MAINTENANCE_MIN 3
+#define MAINTENANCE_QUIET_NS 2000000000ULL // no mail for so long
 #define DRIFT_REPLIES_MIN 10
 #define SLOW_REPLIES_MIN 20
 #define SLOW_MEAN_US 10000000U // Exchange's back pressure begins here
@@ -18,7 +19,12 @@
 
 void passive_start(struct passive *p, const struct passive_sums *now, uint64_t now_ns)
 {
-	*p = (struct passive){.now = *now, .count = 1, .snapped_ns = now_ns};
+	*p = (struct passive){
+		.now = *now,
+		.count = 1,
+		.snapped_ns = now_ns,
+		.run_before = p->run_421,
+	};
 	p->snap[0] = *now;
 }
 
@@ -38,7 +44,6 @@ void passive_sums_add(struct passive_sums *to, const struct passive_sums *from)
 {
 	to->legs += from->legs;
 	to->failing += from->failing;
-	to->mails += from->mails;
 	to->told_421 += from->told_421;
 	to->proxy += from->proxy;
 	to->rcpt_votes += from->rcpt_votes;
@@ -56,7 +61,6 @@ struct passive_sums passive_window(const struct passive *p, unsigned k)
 	return (struct passive_sums){
 		.legs = p->now.legs - then->legs,
 		.failing = p->now.failing - then->failing,
-		.mails = p->now.mails - then->mails,
 		.told_421 = p->now.told_421 - then->told_421,
 		.proxy = p->now.proxy - then->proxy,
 		.rcpt_votes = p->now.rcpt_votes - then->rcpt_votes,
@@ -89,17 +93,19 @@ static bool enough(uint64_t networks)
 	return __builtin_popcountll(networks) >= PASSIVE_NETWORKS;
 }
 
-bool passive_is_maintenance(const struct passive *p)
+bool passive_is_maintenance(const struct passive *p, uint64_t now_ns)
 {
-	if (!enough(p->failing_networks))
-		return false;
-	for (unsigned k = 0; k < p->count; k++) {
-		struct passive_sums w = passive_window(p, k);
+	uint64_t run = p->run_421 >= p->run_before ? p->run_421 - p->run_before : p->run_421;
 
-		if (w.told_421 >= MAINTENANCE_MIN && w.told_421 == w.failing && w.mails == 0)
-			return true;
-	}
-	return false;
+	return enough(p->failing_networks) && run >= MAINTENANCE_MIN &&
+	       now_ns >= p->mail_ns + MAINTENANCE_QUIET_NS;
+}
+
+bool passive_may_be_maintenance(const struct passive *p)
+{
+	struct passive_sums w = passive_window(p, 0);
+
+	return w.told_421 * 2 >= w.failing;
 }
 
 static bool

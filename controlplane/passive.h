@@ -17,7 +17,7 @@
 
 // Counters of one backend over all workers, or the difference of two such.
 struct passive_sums {
-	uint64_t legs, failing, mails;
+	uint64_t legs, failing;
 	uint64_t told_421, proxy; // of the signals
 	uint64_t rcpt_votes, rcpt_bounces, eod_votes, eod_bounces;
 	uint64_t replies, reply_us; // to EHLO and MAIL, and greetings
@@ -29,13 +29,15 @@ struct passive {
 	unsigned newest, count;
 	uint64_t snapped_ns;
 	uint64_t failing_networks, bouncing_networks; // bits, of the last minute at most
+	uint64_t run_421, run_before; // told 421 since the last MAIL accepted; at the start
+	uint64_t mail_ns;             // of that one
 };
 
 struct passive_rules {
 	bool health, bounces; // what is to be judged
 };
 
-// Forgets everything before now.
+// Forgets everything before now; run_421 has been filled in.
 void passive_start(struct passive *p, const struct passive_sums *now, uint64_t now_ns);
 // New sums, a snapshot when it is time.
 void passive_add(struct passive *p, const struct passive_sums *now, uint64_t now_ns);
@@ -48,7 +50,9 @@ void passive_sums_add(struct passive_sums *to, const struct passive_sums *from);
 bool passive_departs(uint64_t bad, uint64_t n, uint64_t peers_bad, uint64_t peers_n);
 
 // Has the backend itself called everybody off, from three networks, with no mail in between?
-bool passive_is_maintenance(const struct passive *p);
+bool passive_is_maintenance(const struct passive *p, uint64_t now_ns);
+// Are most of its failures 421, so that it may be about to?
+bool passive_may_be_maintenance(const struct passive *p);
 // Why the backend should get no sessions, judged against peers (others of the pool that take
 // sessions, same windows). SHM_REASON_NONE, _FAILING, _PROXY, _BOUNCES or _SLOW.
 enum shm_reason passive_judge(

@@ -146,10 +146,13 @@ struct shm_networks {
 	uint64_t failing, bouncing;
 };
 
-struct shm_backend_signals {   // dp: rw (its worker), others: ro
-	uint64_t legs;         // connections that came to a greeting or gave a signal
-	uint64_t failing;      // of these with a signal, each once
-	uint64_t mails;        // MAIL answered 2xx
+struct shm_backend_signals { // dp: rw (its worker), others: ro
+	uint64_t legs;       // connections that came to a greeting or gave a signal
+	uint64_t failing;    // of these with a signal, each once
+	uint64_t mails;      // of these with a MAIL accepted, each once
+	uint64_t mail_ns;    // CLOCK_MONOTONIC of the last such
+	uint64_t run_421; // connections told 421 at the banner or at MAIL since then, with no other
+			  // signal in between
 	uint64_t rcpt_votes;   // first replies to RCPT of a transaction, at most 8 a connection
 	uint64_t rcpt_bounces; // of these 5xx
 	uint64_t eod_votes;    // replies to the end of data, at most 8 a connection

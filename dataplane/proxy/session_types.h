@@ -71,6 +71,7 @@ enum {                                      // of the leg: begin anew with each
 	SESSION_LEG_F_JUDGED = 1 << 2,      // counted among the backend's legs
 	SESSION_LEG_F_FAILING = 1 << 3,     // counted among those with a signal
 	SESSION_LEG_F_RCPT_VOTED = 1 << 4,  // of this transaction
+	SESSION_LEG_F_MAILED = 1 << 5,      // a MAIL was accepted
 };
 
 struct pending {

@@ -74,6 +74,10 @@ void leg_signal(
 		return;
 	leg_judged(r, s);
 	signals->signal[signal]++;
+	if (signal == SHM_SIGNAL_BANNER_421 || signal == SHM_SIGNAL_MAIL_421)
+		signals->run_421++;
+	else
+		signals->run_421 = 0;
 	if ((s->leg_flags & SESSION_LEG_F_FAILING) == 0)
 		signals->failing++;
 	s->leg_flags |= SESSION_LEG_F_FAILING;
@@ -87,6 +91,16 @@ void leg_signal(
 static void bounce_mark(struct relay *r, const struct session *s, struct shm_backend_signals *to)
 {
 	networks_now(r, to)->bouncing |= network_bit(r, s);
+}
+
+static void mail_count(struct relay *r, struct session *s, struct shm_backend_signals *signals)
+{
+	if ((s->leg_flags & SESSION_LEG_F_MAILED) != 0)
+		return; // an old session may go on where new ones are called off
+	s->leg_flags |= SESSION_LEG_F_MAILED;
+	signals->mails++;
+	signals->mail_ns = r->env->now_ns;
+	signals->run_421 = 0;
 }
 
 void reply_judge(
@@ -105,7 +119,7 @@ void reply_judge(
 		return;
 	leg_signal(r, s, smtp_reply_signal(verb, code, line, len), line, len);
 	if (verb == SMTP_V_MAIL && code / 100 == 2) {
-		signals->mails++;
+		mail_count(r, s, signals);
 		s->leg_flags &= (uint8_t)~SESSION_LEG_F_RCPT_VOTED;
 	} else if (verb == SMTP_V_RCPT && (s->leg_flags & SESSION_LEG_F_RCPT_VOTED) == 0 &&
 		   s->rcpt_votes < VOTES_MAX) {

@@ -114,10 +114,15 @@ sessions(unsigned slot, unsigned good, unsigned bad, enum shm_signal kind, unsig
 		s->legs++;
 		if (i >= bad) {
 			s->mails++;
+			s->mail_ns = now;
+			s->run_421 = 0;
 			continue;
 		}
 		s->failing++;
 		s->signal[kind]++;
+		s->run_421 = kind == SHM_SIGNAL_BANNER_421 || kind == SHM_SIGNAL_MAIL_421
+				     ? s->run_421 + 1
+				     : 0;
 		networks(i % WORKERS, slot)->failing |= 1ULL << (i % nets);
 		s->said_ns = now;
 		memcpy(s->said, "451 4.3.0 no", 13);
@@ -275,8 +280,9 @@ static void four_two_one_to_everybody_is_maintenance(void **state)
 		second_passes();
 		expect(2, SHM_HEALTH_UNKNOWN, SHM_REASON_NONE);
 	}
-	for (unsigned i = 0; i < 14 && ctl[2].health == SHM_HEALTH_UNKNOWN; i++) {
-		sessions(2, 0, 1, SHM_SIGNAL_MAIL_421, 1);
+	for (unsigned i = 0; i < 5 && ctl[2].health == SHM_HEALTH_UNKNOWN; i++) {
+		sessions(1, 20, 0, 0, 1);
+		sessions(2, 0, 20, SHM_SIGNAL_MAIL_421, 9);
 		memcpy(stats.signals[0][2].said, "421 4.3.2 upgrade\x01", 19);
 		networks(0, 2)->failing |= 0xff;
 		second_passes();
