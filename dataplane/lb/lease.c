@@ -46,10 +46,11 @@ uint32_t lb_leases_held(const struct lb *lb, uint32_t slot)
 
 bool lease_is_there(const struct lb *lb, const struct lb_view *view, const struct blob_backend *b)
 {
-	uint32_t used = lb_leases_used(lb->leases, b->slot);
+	uint32_t used;
 
 	if (b->max_connections == 0)
-		return true;
+		return true; // what other workers write is not even looked at
+	used = lb_leases_used(lb->leases, b->slot);
 	// a limit that was lowered: nobody opens more before enough have closed
 	return lb->slot[b->slot].held > view->local[b->slot].active ? used <= b->max_connections
 								    : used < b->max_connections;
@@ -70,9 +71,13 @@ bool lease_take(struct lb *lb, const struct lb_view *view, const struct blob_bac
 	struct lb_slot *slot = &lb->slot[b->slot];
 	uint32_t *used = &lb->leases->slot[b->slot].used;
 	uint32_t limit = b->max_connections != 0 ? b->max_connections : UINT32_MAX;
-	uint32_t now = __atomic_load_n(used, __ATOMIC_RELAXED);
+	bool spare = slot->held > view->local[b->slot].active;
+	uint32_t now;
 
-	if (slot->held > view->local[b->slot].active)
+	if (spare && b->max_connections == 0)
+		return true;
+	now = __atomic_load_n(used, __ATOMIC_RELAXED);
+	if (spare)
 		return now <= limit;
 	for (unsigned i = 0; i < TAKE_TRIES && now < limit; i++) {
 		uint32_t n = batch_for(view, b);
@@ -96,7 +101,7 @@ void lb_leases_settle(struct lb *lb, const struct shm_backend_local *local, uint
 	lb->sweep_ns = now_ns;
 	for (uint32_t i = 0; i < SWEEP_SLOTS && i < lb->slots; i++) {
 		struct lb_slot *slot = &lb->slot[lb->sweep];
-		uint32_t spare = slot->held - local[lb->sweep].active;
+		uint32_t spare = slot->held > 0 ? slot->held - local[lb->sweep].active : 0;
 
 		if (spare > 0) {
 			slot->held -= spare;

@@ -269,6 +269,26 @@ uint64_t box_stat(const struct box *box, enum stat_id stat)
 	return sum;
 }
 
+struct shm_backend_signals box_signals(const struct box *box, uint32_t slot)
+{
+	struct shm_backend_signals sum = {0};
+
+	for (unsigned i = 0; i < box->workers; i++) {
+		const struct shm_backend_signals *s = &box->signals[i][slot];
+
+		sum.legs += s->legs;
+		sum.failing += s->failing;
+		sum.mails += s->mails;
+		sum.rcpt_votes += s->rcpt_votes;
+		sum.rcpt_bounces += s->rcpt_bounces;
+		sum.eod_votes += s->eod_votes;
+		sum.eod_bounces += s->eod_bounces;
+		for (unsigned k = 0; k < SHM_SIGNALS; k++)
+			sum.signal[k] += s->signal[k];
+	}
+	return sum;
+}
+
 struct shm_backend_ctl *box_backend_ctl(struct box *box)
 {
 	return box->ctl;

@@ -29,6 +29,7 @@ bool box_idle(const struct box *box); // no session, connection, slice
 // Sessions and legs that the statistics still show open.
 uint64_t box_load(const struct box *box);
 uint64_t box_stat(const struct box *box, enum stat_id stat);
+struct shm_backend_signals box_signals(const struct box *box, uint32_t slot); // of all workers
 // Limits of the backends' connections, by slot: what all workers together have open never grows
 // beyond them (0: none). Set with the generation.
 void box_limit_set(struct box *box, uint32_t slot, uint32_t limit);

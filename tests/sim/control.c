@@ -123,14 +123,19 @@ static void generation_swap(struct control *c)
 	memset(&c->blob[1 - c->current], 0xa5, sizeof(*b)); // nobody may look at it any more
 }
 
-static void drain_flip(struct control *c)
+// One always takes sessions; of the others anything may be said, whether it makes sense or not.
+static void verdicts_flip(struct control *c)
 {
 	struct shm_backend_ctl *ctl = box_backend_ctl(c->box);
 	uint32_t kept = 1 + rng_below(&c->sim->rng, c->backends);
 
-	for (uint32_t slot = 1; slot <= c->backends; slot++)
+	for (uint32_t slot = 1; slot <= c->backends; slot++) {
+		ctl[slot].weight_permille = rng_below(&c->sim->rng, 1200);
+		ctl[slot].health = (uint8_t)(slot != kept ? rng_below(&c->sim->rng, 7) : 1);
+		ctl[slot].changes++;
 		ctl[slot].admin = slot != kept && rng_below(&c->sim->rng, 2) ? BLOB_ADMIN_DRAIN
 									     : BLOB_ADMIN_ENABLED;
+	}
 }
 
 static void probe_order(struct control *c)
@@ -184,7 +189,7 @@ static void control_turn(struct sim_host *host)
 		generation_swap(c);
 		break;
 	case 1:
-		drain_flip(c);
+		verdicts_flip(c);
 		break;
 	case 2:
 		probe_order(c);
