@@ -343,3 +343,49 @@ def case_without_control_the_last_view_holds():
         b = control.backends()["b1"]
         assert b["health"] == "ejected" and b["reason"] == "failing" and b["ejections_total"] == 1, b
         quiet(lab)
+
+
+def case_every_signal_is_counted_and_nothing_else():
+    mood = {}
+
+    def behave(verb, sink):
+        if verb not in mood:
+            return None
+        if mood[verb] == "drop":
+            raise ConnectionError
+        if mood[verb] == "sleep":
+            time.sleep(2.5)
+            return None
+        return mood[verb]
+    moods = (
+        ("malformed", {"MAIL": "what?"}), ("malformed", {"BANNER": "hello"}), ("dropped", {"BANNER": "drop"}),
+        ("dropped", {"MAIL": "drop"}), ("dropped", {"EOD": "drop"}), ("timeout", {"BANNER": "sleep"}),
+        ("banner_421", {"BANNER": "421 4.3.2 no"}), ("mail_421", {"MAIL": "421 4.3.2 no"}), ("storage", {"MAIL": "452 4.3.1 full"}),
+        ("system", {"EOD": "451 4.3.5 wrong"}), ("system", {"BANNER": "451 4.3.0 soon"}),
+        ("proxy", {"EOD": "451 4.7.0 later PRX2"}), ("refused", None),
+        (None, {"RCPT": "451 4.3.0 lookup"}), (None, {"RCPT": "450 4.2.0 grey"}), (None, {"RCPT": "drop", "MAIL": "550 5.7.1 no"}),
+        (None, {"MAIL": "450 4.7.1 not you"}), (None, {"EOD": "550 5.7.1 spam"}), (None, {"BANNER": "554 5.7.1 not you"}),
+        (None, {"AUTH": "454 4.7.0 no"}), (None, {"AUTH": "drop"}), (None, {"EHLO": "421 4.7.0 you again"}), (None, {"QUIT": "drop"}),
+    )
+    with Lab(extra='banner_timeout = "1s"; passive_health = false;') as lab, Control(lab) as control:
+        sink = Sink(2525, behave=behave)
+        before = control.backends()["b0"]["signals_total"]
+        for signal, replies in moods:
+            mood.clear()
+            mood.update(replies or {})
+            if signal == "refused":
+                sink.close()
+            try:
+                talk(None, (("AUTH PLAIN AGEAYg==",) if "AUTH" in mood else ()) + MAIL + ("QUIT",))
+            except AssertionError:
+                pass  # no greeting
+            wait_for("the session to end", lambda: lab.stats.sessions() == 0, 30)
+            after = control.backends()["b0"]["signals_total"]
+            rose = {k: after[k] - before[k] for k in after if after[k] != before[k]}
+            assert rose == ({signal: rose.get(signal)} if signal else {}) and (not signal or rose[signal] >= 1), (signal, replies, rose)
+            before = after
+            if signal == "refused":
+                sink = Sink(2525, behave=behave)
+        mood.clear()
+        wait_for("no avoidance", lambda: talk(None)[-1].startswith("221"), 40)
+        quiet(lab)
