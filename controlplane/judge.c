@@ -40,19 +40,39 @@ static void replies_add(struct passive_sums *sums, const struct shm_backend_loca
 	}
 }
 
+// The workers' blocks, found once for all backends.
+struct blocks {
+	uint32_t count;
+	const struct shm_backend_signals *signals[CFG_MAX_WORKERS];
+	const struct shm_backend_local *local[CFG_MAX_WORKERS];
+};
+
+static void blocks_find(const struct link *link, struct blocks *ret)
+{
+	uint32_t last = link->backend_slots - 1;
+
+	ret->count = 0;
+	for (uint32_t w = 0; w < link->workers; w++) {
+		const struct shm_backend_signals *s = link_signals(link, w, last);
+		const struct shm_backend_local *local = link_backend(link, w, last);
+
+		if (s == NULL || local == NULL)
+			continue; // a dataplane that does not count them
+		ret->signals[ret->count] = s - last;
+		ret->local[ret->count++] = local - last;
+	}
+}
+
 static struct passive_sums
-sums_of(const struct link *link, struct health_backend *b, uint64_t now_ns)
+sums_of(const struct blocks *blocks, struct health_backend *b, uint64_t now_ns)
 {
 	struct passive_sums sums = {0};
 
 	b->passive.failing_networks = b->passive.bouncing_networks = 0;
 	b->passive.run_421 = b->passive.mail_ns = 0;
-	for (uint32_t w = 0; w < link->workers; w++) {
-		const struct shm_backend_signals *s = link_signals(link, w, b->slot);
-		const struct shm_backend_local *local = link_backend(link, w, b->slot);
+	for (uint32_t w = 0; w < blocks->count; w++) {
+		const struct shm_backend_signals *s = &blocks->signals[w][b->slot];
 
-		if (s == NULL || local == NULL)
-			continue;
 		sums.legs += s->legs;
 		sums.failing += s->failing;
 		sums.told_421 += s->signal[SHM_SIGNAL_BANNER_421] + s->signal[SHM_SIGNAL_MAIL_421];
@@ -65,15 +85,18 @@ sums_of(const struct link *link, struct health_backend *b, uint64_t now_ns)
 		if (s->mail_ns > b->passive.mail_ns)
 			b->passive.mail_ns = s->mail_ns;
 		networks_add(&b->passive, s, now_ns);
-		replies_add(&sums, local);
+		replies_add(&sums, &blocks->local[w][b->slot]);
 	}
 	return sums;
 }
 
 void health_judge_anew(const struct link *link, struct health_backend *b, uint64_t now_ns)
 {
-	struct passive_sums sums = sums_of(link, b, now_ns);
+	struct blocks blocks;
+	struct passive_sums sums;
 
+	blocks_find(link, &blocks);
+	sums = sums_of(&blocks, b, now_ns);
 	passive_start(&b->passive, &sums, now_ns);
 }
 
@@ -97,25 +120,38 @@ static void said_take(const struct link *link, struct health_backend *b)
 			*p = '?';
 }
 
-// The same windows of those that take sessions beside b.
-static void peers_sum(
+// The k-th window of one, or its longest.
+static struct passive_sums window_of(const struct health_backend *b, unsigned k)
+{
+	return passive_window(&b->passive, k < b->passive.count ? k : b->passive.count - 1);
+}
+
+// The windows of all of the pool that take sessions.
+static void pool_sum(
 	struct health *h,
-	const struct health_backend *b,
-	struct passive_sums peers[PASSIVE_SNAPS]
+	const struct health_backend *first,
+	struct passive_sums all[PASSIVE_SNAPS]
 )
 {
-	memset(peers, 0, PASSIVE_SNAPS * sizeof(*peers));
-	for (uint32_t i = b->first; i < b->first + b->peers; i++) {
-		const struct health_backend *o = health_at(h, i);
+	memset(all, 0, PASSIVE_SNAPS * sizeof(*all));
+	for (uint32_t i = first->first; i < first->first + first->peers; i++) {
+		const struct health_backend *b = health_at(h, i);
 
-		if (o == b || !health_takes_sessions(o))
-			continue;
-		for (unsigned k = 0; k < PASSIVE_SNAPS; k++) {
-			unsigned there = k < o->passive.count ? k : o->passive.count - 1;
-			struct passive_sums w = passive_window(&o->passive, there);
+		for (unsigned k = 0; k < PASSIVE_SNAPS && health_takes_sessions(b); k++) {
+			struct passive_sums w = window_of(b, k);
 
-			passive_sums_add(&peers[k], &w);
+			passive_sums_add(&all[k], &w);
 		}
+	}
+}
+
+// Of these, b's own taken off.
+static void own_take_off(struct passive_sums all[PASSIVE_SNAPS], const struct health_backend *b)
+{
+	for (unsigned k = 0; k < PASSIVE_SNAPS; k++) {
+		struct passive_sums w = window_of(b, k);
+
+		passive_sums_sub(&all[k], &w);
 	}
 }
 
@@ -175,8 +211,13 @@ static void eject(struct health *h, struct link *link, struct health_backend *b,
 	health_change(link, b, SHM_HEALTH_EJECTED, reason, now_ns);
 }
 
-static void
-backend_judge(struct health *h, struct link *link, struct health_backend *b, uint64_t now_ns)
+static void backend_judge(
+	struct health *h,
+	struct link *link,
+	struct health_backend *b,
+	const struct passive_sums all[PASSIVE_SNAPS],
+	uint64_t now_ns
+)
 {
 	struct passive_sums peers[PASSIVE_SNAPS];
 	enum shm_reason reason;
@@ -187,7 +228,8 @@ backend_judge(struct health *h, struct link *link, struct health_backend *b, uin
 		health_change(link, b, SHM_HEALTH_MAINTENANCE, SHM_REASON_MAINTENANCE, now_ns);
 		return;
 	}
-	peers_sum(h, b, peers);
+	memcpy(peers, all, sizeof(peers));
+	own_take_off(peers, b);
 	b->drift_permille = passive_drift(&b->passive, peers);
 	reason = passive_judge(&b->passive, peers, &b->rules);
 	b->strikes = reason != SHM_REASON_NONE && reason == b->suspected ? b->strikes + 1 : 0;
@@ -221,19 +263,36 @@ static void pool_watch(struct health *h, struct health_backend *first)
 		log_line(LOG_WARNING, "pool %s: nothing is up: clients are told 421", first->pool);
 }
 
+static void
+pool_judge(struct health *h, struct link *link, struct health_backend *first, uint64_t now_ns)
+{
+	struct passive_sums all[PASSIVE_SNAPS];
+
+	pool_sum(h, first, all);
+	for (uint32_t i = first->first; i < first->first + first->peers; i++) {
+		struct health_backend *b = health_at(h, i);
+
+		if (!health_takes_sessions(b))
+			continue;
+		backend_judge(h, link, b, all, now_ns);
+		if (!health_takes_sessions(b))
+			own_take_off(all, b); // nobody's peer any more
+	}
+	pool_watch(h, first);
+}
+
 void health_judge(struct health *h, struct link *link, uint64_t now_ns)
 {
 	struct health_backend *b;
+	struct blocks blocks;
 
+	blocks_find(link, &blocks);
 	for (unsigned i = 0; (b = health_at(h, i)) != NULL; i++) {
-		struct passive_sums sums = sums_of(link, b, now_ns);
+		struct passive_sums sums = sums_of(&blocks, b, now_ns);
 
 		passive_add(&b->passive, &sums, now_ns);
 	}
-	for (unsigned i = 0; (b = health_at(h, i)) != NULL; i++) {
-		if (health_takes_sessions(b))
-			backend_judge(h, link, b, now_ns);
+	for (unsigned i = 0; (b = health_at(h, i)) != NULL; i++)
 		if (b->first == i)
-			pool_watch(h, b);
-	}
+			pool_judge(h, link, b, now_ns);
 }

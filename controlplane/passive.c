@@ -54,22 +54,26 @@ void passive_sums_add(struct passive_sums *to, const struct passive_sums *from)
 	to->reply_us += from->reply_us;
 }
 
+void passive_sums_sub(struct passive_sums *from, const struct passive_sums *what)
+{
+	from->legs -= what->legs;
+	from->failing -= what->failing;
+	from->told_421 -= what->told_421;
+	from->proxy -= what->proxy;
+	from->rcpt_votes -= what->rcpt_votes;
+	from->rcpt_bounces -= what->rcpt_bounces;
+	from->eod_votes -= what->eod_votes;
+	from->eod_bounces -= what->eod_bounces;
+	from->replies -= what->replies;
+	from->reply_us -= what->reply_us;
+}
+
 struct passive_sums passive_window(const struct passive *p, unsigned k)
 {
-	const struct passive_sums *then = &p->snap[(p->newest + PASSIVE_SNAPS - k) % PASSIVE_SNAPS];
+	struct passive_sums w = p->now;
 
-	return (struct passive_sums){
-		.legs = p->now.legs - then->legs,
-		.failing = p->now.failing - then->failing,
-		.told_421 = p->now.told_421 - then->told_421,
-		.proxy = p->now.proxy - then->proxy,
-		.rcpt_votes = p->now.rcpt_votes - then->rcpt_votes,
-		.rcpt_bounces = p->now.rcpt_bounces - then->rcpt_bounces,
-		.eod_votes = p->now.eod_votes - then->eod_votes,
-		.eod_bounces = p->now.eod_bounces - then->eod_bounces,
-		.replies = p->now.replies - then->replies,
-		.reply_us = p->now.reply_us - then->reply_us,
-	};
+	passive_sums_sub(&w, &p->snap[(p->newest + PASSIVE_SNAPS - k) % PASSIVE_SNAPS]);
+	return w;
 }
 
 bool passive_departs(uint64_t bad, uint64_t n, uint64_t peers_bad, uint64_t peers_n)

@@ -44,6 +44,7 @@ void passive_add(struct passive *p, const struct passive_sums *now, uint64_t now
 // Since the k-th newest snapshot, k < count.
 struct passive_sums passive_window(const struct passive *p, unsigned k);
 void passive_sums_add(struct passive_sums *to, const struct passive_sums *from);
+void passive_sums_sub(struct passive_sums *from, const struct passive_sums *what);
 
 // Do bad of n depart from bad of n at the peers, upwards, beyond chance (3.5 standard errors) and
 // by much: a quarter more of all, or half of the good ones gone?
