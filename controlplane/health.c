@@ -99,6 +99,8 @@ bool health_is_waiting(const struct health *h)
 void health_admin_set(struct link *link, struct health_backend *b, enum blob_admin admin)
 {
 	b->admin = admin;
+	if (admin == BLOB_ADMIN_ENABLED) // whoever enables it knows better than the traffic did
+		b->hold_ns = 0;
 	if (link_is_open(link))
 		health_write(link, b);
 	log_line(

@@ -99,7 +99,7 @@ void health_return(struct link *link, struct health_backend *b, uint64_t now_ns)
 // judge.c: what the traffic met at each, once a second. Forgets what it knows of one.
 void health_judge(struct health *health, struct link *link, uint64_t now_ns);
 void health_judge_anew(const struct link *link, struct health_backend *b, uint64_t now_ns);
-// The operator's drain or enable.
+// The operator's drain or enable; the latter also ends the least time out of an ejection.
 void health_admin_set(struct link *link, struct health_backend *b, enum blob_admin admin);
 const char *health_name(enum shm_health health);
 const char *health_result_name(unsigned code); // enum ctl_probe_result_code

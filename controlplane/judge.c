@@ -11,11 +11,6 @@
 #include "common/log.h"
 #include "controlplane/health.h"
 
-// Judged the same so many times more, a second apart. It takes a moment to see that nobody is told
-// anything but 421.
-#define STRIKES 1U
-#define STRIKES_421 5U
-
 static void networks_add(struct passive *p, const struct shm_backend_signals *s, uint64_t now_ns)
 {
 	uint64_t epoch = now_ns / SHM_NETWORKS_EPOCH_NS;
@@ -70,8 +65,10 @@ sums_of(const struct blocks *blocks, struct health_backend *b, uint64_t now_ns)
 
 	b->passive.failing_networks = b->passive.bouncing_networks = 0;
 	b->passive.run_421 = b->passive.mail_ns = 0;
+	b->passive.serving = false;
 	for (uint32_t w = 0; w < blocks->count; w++) {
 		const struct shm_backend_signals *s = &blocks->signals[w][b->slot];
+		const struct shm_backend_local *local = &blocks->local[w][b->slot];
 
 		sums.legs += s->legs;
 		sums.failing += s->failing;
@@ -85,7 +82,9 @@ sums_of(const struct blocks *blocks, struct health_backend *b, uint64_t now_ns)
 		if (s->mail_ns > b->passive.mail_ns)
 			b->passive.mail_ns = s->mail_ns;
 		networks_add(&b->passive, s, now_ns);
-		replies_add(&sums, &blocks->local[w][b->slot]);
+		replies_add(&sums, local);
+		b->passive.serving =
+			b->passive.serving || local->active > local->connecting + local->orphans;
 	}
 	return sums;
 }
@@ -234,7 +233,7 @@ static void backend_judge(
 	reason = passive_judge(&b->passive, peers, &b->rules);
 	b->strikes = reason != SHM_REASON_NONE && reason == b->suspected ? b->strikes + 1 : 0;
 	b->suspected = reason;
-	if (b->strikes >= (passive_may_be_maintenance(&b->passive) ? STRIKES_421 : STRIKES))
+	if (b->strikes >= passive_strikes(&b->passive, now_ns))
 		eject(h, link, b, now_ns);
 	if (reason == SHM_REASON_NONE)
 		b->spared = false;

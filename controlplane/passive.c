@@ -11,6 +11,10 @@
 #define SIGNALS_MIN 5
 #define MAINTENANCE_MIN 3
 #define MAINTENANCE_QUIET_NS 2000000000ULL // no mail for so long
+#define MAINTENANCE_SERVING_NS 30000000000ULL
+#define STRIKES 1U
+#define STRIKES_421 5U
+#define STRIKES_CALLED_OFF 35U // MAINTENANCE_SERVING_NS is over first
 #define DRIFT_REPLIES_MIN 10
 #define SLOW_REPLIES_MIN 20
 #define SLOW_MEAN_US 10000000U // Exchange's back pressure begins here
@@ -97,7 +101,8 @@ static bool enough(uint64_t networks)
 	return __builtin_popcountll(networks) >= PASSIVE_NETWORKS;
 }
 
-bool passive_is_maintenance(const struct passive *p, uint64_t now_ns)
+// Everybody was told 421 since the last mail, for now.
+static bool is_called_off(const struct passive *p, uint64_t now_ns)
 {
 	uint64_t run = p->run_421 >= p->run_before ? p->run_421 - p->run_before : p->run_421;
 
@@ -105,11 +110,19 @@ bool passive_is_maintenance(const struct passive *p, uint64_t now_ns)
 	       now_ns >= p->mail_ns + MAINTENANCE_QUIET_NS;
 }
 
-bool passive_may_be_maintenance(const struct passive *p)
+bool passive_is_maintenance(const struct passive *p, uint64_t now_ns)
+{
+	return is_called_off(p, now_ns) &&
+	       (!p->serving || now_ns >= p->mail_ns + MAINTENANCE_SERVING_NS);
+}
+
+unsigned passive_strikes(const struct passive *p, uint64_t now_ns)
 {
 	struct passive_sums w = passive_window(p, 0);
 
-	return w.told_421 * 2 >= w.failing;
+	if (is_called_off(p, now_ns))
+		return STRIKES_CALLED_OFF;
+	return w.told_421 * 2 >= w.failing ? STRIKES_421 : STRIKES;
 }
 
 static bool

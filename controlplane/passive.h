@@ -31,6 +31,7 @@ struct passive {
 	uint64_t failing_networks, bouncing_networks; // bits, of the last minute at most
 	uint64_t run_421, run_before; // told 421 since the last MAIL accepted; at the start
 	uint64_t mail_ns;             // of that one
+	bool serving;                 // sessions are still open there
 };
 
 struct passive_rules {
@@ -50,10 +51,12 @@ void passive_sums_sub(struct passive_sums *from, const struct passive_sums *what
 // by much: a quarter more of all, or half of the good ones gone?
 bool passive_departs(uint64_t bad, uint64_t n, uint64_t peers_bad, uint64_t peers_n);
 
-// Has the backend itself called everybody off, from three networks, with no mail in between?
+// Has the backend itself called everybody off, from three networks, with no mail in between? While
+// sessions are open there it takes longer to tell that from a limit of the server's own.
 bool passive_is_maintenance(const struct passive *p, uint64_t now_ns);
-// Are most of its failures 421, so that it may be about to?
-bool passive_may_be_maintenance(const struct passive *p);
+// How long failures must last to be taken for such: a second; longer where most of them are 421,
+// until it is clear whether everybody is told so.
+unsigned passive_strikes(const struct passive *p, uint64_t now_ns);
 // Why the backend should get no sessions, judged against peers (others of the pool that take
 // sessions, same windows). SHM_REASON_NONE, _FAILING, _PROXY, _BOUNCES or _SLOW.
 enum shm_reason passive_judge(

@@ -197,6 +197,21 @@ static void one_that_fails_is_out_and_comes_back(void **state)
 	assert_int_equal(out, 60); // for longer the second time
 }
 
+static void the_operator_ends_it(void **state)
+{
+	pool_make(2);
+	for (unsigned i = 0; i < 20 && ctl[2].health == SHM_HEALTH_UNKNOWN; i++) {
+		sessions(1, 5, 0, 0, 1);
+		sessions(2, 0, 5, SHM_SIGNAL_SYSTEM, 3);
+		second_passes();
+	}
+	expect(2, SHM_HEALTH_EJECTED, SHM_REASON_FAILING);
+	second_passes();
+	health_admin_set(&dataplane, health_at(h, 1), BLOB_ADMIN_ENABLED);
+	second_passes();
+	expect(2, SHM_HEALTH_UNKNOWN, SHM_REASON_NONE);
+}
+
 static void few_networks_equal_peers_and_single_servers_say_nothing(void **state)
 {
 	pool_make(3);
@@ -290,6 +305,14 @@ static void four_two_one_to_everybody_is_maintenance(void **state)
 	expect(2, SHM_HEALTH_MAINTENANCE, SHM_REASON_MAINTENANCE);
 	assert_string_equal(health_at(h, 1)->said, "421 4.3.2 upgrade?");
 	assert_int_equal(verdict[2].ejections, 0);
+	stats.local[0][1].active = 3; // a server at its limit says so too, and goes on serving
+	for (unsigned i = 0; i < 25; i++) {
+		sessions(1, 0, 2, SHM_SIGNAL_BANNER_421, 1);
+		networks(0, 1)->failing |= 0xff;
+		second_passes();
+		expect(1, SHM_HEALTH_UNKNOWN, SHM_REASON_NONE);
+	}
+	stats.local[0][1].active = 0;
 	for (unsigned i = 0; i < 14; i++) { // the last one may call us off too
 		sessions(1, 0, 1, SHM_SIGNAL_BANNER_421, 1);
 		networks(0, 1)->failing |= 0xff;
@@ -418,6 +441,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		CASE(one_that_fails_is_out_and_comes_back),
+		CASE(the_operator_ends_it),
 		CASE(few_networks_equal_peers_and_single_servers_say_nothing),
 		CASE(ten_thousand_block_listed_clients_eject_nobody),
 		CASE(at_most_half_the_pool_is_out),
