@@ -193,25 +193,11 @@ static bool awaits_body_reply(const struct session *s)
 	return false;
 }
 
-// Is the backend due to answer? Not counted where a server may have its reasons to hang up.
-static bool awaits_reply(const struct session *s)
-{
-	unsigned verb = s->pending_count > 0 ? s->pending_verb[s->pending_head] : SMTP_V_QUIT;
-
-	if (s->state == RELAY_S_SPLICE)
-		return false;
-	return s->leg_state == LEG_S_BANNER || s->leg_state == LEG_S_REEHLO ||
-	       (s->leg_state == LEG_S_READY && verb != SMTP_V_QUIT && verb != SMTP_V_AUTH &&
-		verb < SMTP_V_COUNT);
-}
-
 void leg_lost(struct relay *r, struct session *s)
 {
 	enum leg_state was = s->leg_state;
 	bool quit = s->pending_count > 0 && s->pending_verb[s->pending_head] == SMTP_V_QUIT;
 
-	if (awaits_reply(s))
-		leg_signal(r, s, SHM_SIGNAL_DROPPED, NULL, 0);
 	if (awaits_body_reply(s)) {
 		session_backend(r, s)->eod_lost++;
 		stat_inc(r->env, STAT_LEG_EOD_LOST);

@@ -411,14 +411,7 @@ on_close(void *app, struct tcp_conn_id conn, uint32_t user, enum tcp_close_reaso
 		);
 		return;
 	}
-	if (s->leg_state == LEG_S_CONNECTING)
-		leg_signal(
-			r,
-			s,
-			reason == TCP_CLOSE_REFUSED ? SHM_SIGNAL_REFUSED : SHM_SIGNAL_TIMEOUT,
-			NULL,
-			0
-		);
+	leg_close_judge(r, s, reason);
 	leg_lost(r, s);
 }
 

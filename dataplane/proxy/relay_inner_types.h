@@ -95,6 +95,8 @@ void leg_signal(
 	const char *line,
 	uint32_t len
 );
+// The backend's connection ended, before leg_lost.
+void leg_close_judge(struct relay *r, struct session *s, enum tcp_close_reason reason);
 // The last line of a reply to a verb of the client.
 void reply_judge(
 	struct relay *r,

@@ -371,6 +371,7 @@ bool reply_step(struct relay *r, struct session *s)
 			struct tcp_conn_id leg = s->leg;
 
 			tcp_release(r->tcp, leg, true);
+			leg_close_judge(r, s, TCP_CLOSE_DONE);
 			leg_lost(r, s);
 		}
 		return false;

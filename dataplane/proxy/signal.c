@@ -88,6 +88,34 @@ void leg_signal(
 	signals->said_ns = r->env->now_ns;
 }
 
+// Is the backend due to answer? Not counted where a server may have its reasons to hang up.
+static bool awaits_reply(const struct session *s)
+{
+	unsigned verb = s->pending_count > 0 ? s->pending_verb[s->pending_head] : SMTP_V_QUIT;
+
+	if (s->state == RELAY_S_SPLICE)
+		return false;
+	return s->leg_state == LEG_S_BANNER || s->leg_state == LEG_S_REEHLO ||
+	       (s->leg_state == LEG_S_READY && verb != SMTP_V_QUIT && verb != SMTP_V_AUTH &&
+		verb < SMTP_V_COUNT);
+}
+
+void leg_close_judge(struct relay *r, struct session *s, enum tcp_close_reason reason)
+{
+	if (reason == TCP_CLOSE_NO_MEMORY)
+		return; // ours, not the backend's
+	if (s->leg_state == LEG_S_CONNECTING)
+		leg_signal(
+			r,
+			s,
+			reason == TCP_CLOSE_REFUSED ? SHM_SIGNAL_REFUSED : SHM_SIGNAL_TIMEOUT,
+			NULL,
+			0
+		);
+	else if (awaits_reply(s))
+		leg_signal(r, s, SHM_SIGNAL_DROPPED, NULL, 0);
+}
+
 static void bounce_mark(struct relay *r, const struct session *s, struct shm_backend_signals *to)
 {
 	networks_now(r, to)->bouncing |= network_bit(r, s);
