@@ -30,10 +30,11 @@ struct health_backend {
 	struct passive passive;
 	enum shm_reason suspected; // judged last, and so many times more before
 	unsigned strikes;
-	bool spared;      // it would be ejected, but half the pool is out
-	unsigned times;   // ejected in a row
-	uint64_t hold_ns; // not back before
-	uint64_t ramp_ns; // begin of its slow start, 0: none
+	uint64_t source_refused, refused_log_ns; // greetings 5xx, as last seen; when it was said
+	bool spared;                             // it would be ejected, but half the pool is out
+	unsigned times;                          // ejected in a row
+	uint64_t hold_ns;                        // not back before
+	uint64_t ramp_ns;                        // begin of its slow start, 0: none
 	uint32_t ramp_ms;
 	uint32_t weight_permille, drift_permille, ejections;
 	char backup[MR_NAME_LEN]; // of the pool, empty: none

@@ -11,6 +11,8 @@
 #include "common/log.h"
 #include "controlplane/health.h"
 
+#define REFUSED_LOG_NS 60000000000ULL // at most once a minute
+
 static void networks_add(struct passive *p, const struct shm_backend_signals *s, uint64_t now_ns)
 {
 	uint64_t epoch = now_ns / SHM_NETWORKS_EPOCH_NS;
@@ -33,6 +35,16 @@ static void replies_add(struct passive_sums *sums, const struct shm_backend_loca
 		sums->replies += local->latency[groups[i]].count;
 		sums->reply_us += local->latency[groups[i]].sum_us;
 	}
+}
+
+// A text that its writer may change meanwhile.
+static void text_copy(char to[64], const char *from)
+{
+	memcpy(to, from, 63);
+	to[63] = '\0';
+	for (char *p = to; *p != '\0'; p++)
+		if (*p < ' ' || *p > '~')
+			*p = '?';
 }
 
 // The workers' blocks, found once for all backends.
@@ -89,6 +101,15 @@ sums_of(const struct blocks *blocks, struct health_backend *b, uint64_t now_ns)
 	return sums;
 }
 
+static uint64_t source_refused_sum(const struct blocks *blocks, uint32_t slot)
+{
+	uint64_t sum = 0;
+
+	for (uint32_t w = 0; w < blocks->count; w++)
+		sum += blocks->signals[w][slot].source_refused;
+	return sum;
+}
+
 void health_judge_anew(const struct link *link, struct health_backend *b, uint64_t now_ns)
 {
 	struct blocks blocks;
@@ -97,6 +118,34 @@ void health_judge_anew(const struct link *link, struct health_backend *b, uint64
 	blocks_find(link, &blocks);
 	sums = sums_of(&blocks, b, now_ns);
 	passive_start(&b->passive, &sums, now_ns);
+	b->source_refused = source_refused_sum(&blocks, b->slot);
+}
+
+// 5xx in place of a greeting is a verdict on our source address: an alarm, and no matter of health.
+static void source_watch(const struct blocks *blocks, struct health_backend *b, uint64_t now_ns)
+{
+	uint64_t sum = source_refused_sum(blocks, b->slot);
+	char said[64] = "";
+
+	if (sum == b->source_refused ||
+	    (b->refused_log_ns != 0 && now_ns - b->refused_log_ns < REFUSED_LOG_NS))
+		return;
+	for (uint32_t w = 0; w < blocks->count; w++) {
+		const struct shm_backend_signals *s = &blocks->signals[w][b->slot];
+
+		if (s->source_refused != 0)
+			text_copy(said, s->source_said);
+	}
+	log_line(
+		LOG_WARNING,
+		"backend %s/%s refuses our source address, %llu times since it was said last: %s",
+		b->pool,
+		b->name,
+		(unsigned long long)(sum - b->source_refused),
+		said
+	);
+	b->source_refused = sum;
+	b->refused_log_ns = now_ns;
 }
 
 // The last reply that was a signal, of any worker.
@@ -113,10 +162,7 @@ static void said_take(const struct link *link, struct health_backend *b)
 	}
 	if (last == NULL)
 		return;
-	memcpy(b->said, last->said, sizeof(b->said) - 1);
-	for (char *p = b->said; *p != '\0'; p++) // may be torn
-		if (*p < ' ' || *p > '~')
-			*p = '?';
+	text_copy(b->said, last->said);
 }
 
 // The k-th window of one, or its longest.
@@ -290,6 +336,7 @@ void health_judge(struct health *h, struct link *link, uint64_t now_ns)
 		struct passive_sums sums = sums_of(&blocks, b, now_ns);
 
 		passive_add(&b->passive, &sums, now_ns);
+		source_watch(&blocks, b, now_ns);
 	}
 	for (unsigned i = 0; (b = health_at(h, i)) != NULL; i++)
 		if (b->first == i)

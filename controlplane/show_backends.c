@@ -98,6 +98,7 @@ static void traffic_show(json_t *o, const struct link *l, const struct health_ba
 		sum.rcpt_bounces += s != NULL ? s->rcpt_bounces : 0;
 		sum.eod_votes += s != NULL ? s->eod_votes : 0;
 		sum.eod_bounces += s != NULL ? s->eod_bounces : 0;
+		sum.source_refused += s != NULL ? s->source_refused : 0;
 	}
 	set_text(o, "reason", health_is_out(h) ? reason_names[h->reason] : "");
 	set_text(o, "said", h->said);
@@ -111,6 +112,7 @@ static void traffic_show(json_t *o, const struct link *l, const struct health_ba
 	for (unsigned i = 0; i < SHM_SIGNALS; i++)
 		set_uint(signals, signal_names[i], signal[i]);
 	json_object_set_new(o, "signals_total", signals);
+	set_uint(o, "source_refused_total", sum.source_refused);
 	set_uint(o, "rcpt_votes_total", sum.rcpt_votes);
 	set_uint(o, "rcpt_bounces_total", sum.rcpt_bounces);
 	set_uint(o, "end_of_data_votes_total", sum.eod_votes);

@@ -161,6 +161,8 @@ struct shm_backend_signals { // dp: rw (its worker), others: ro
 	struct shm_networks networks[2]; // epoch % 2
 	uint64_t said_ns;                // CLOCK_MONOTONIC of the last signal that was a reply
 	char said[64]; // that reply's last line, printable ASCII, NUL-terminated; may be read torn
+	uint64_t source_refused; // greetings 5xx: no signal, our address is not wanted there
+	char source_said[64];    // the last of them
 };
 
 struct shm_service_local { // dp: rw (its worker), others: ro

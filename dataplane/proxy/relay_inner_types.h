@@ -95,6 +95,14 @@ void leg_signal(
 	const char *line,
 	uint32_t len
 );
+// The last line of a greeting.
+void banner_judge(
+	struct relay *r,
+	struct session *s,
+	unsigned code,
+	const char *line,
+	uint32_t len
+);
 // The backend's connection ended, before leg_lost.
 void leg_close_judge(struct relay *r, struct session *s, enum tcp_close_reason reason);
 // The last line of a reply to a verb of the client.

@@ -326,7 +326,7 @@ static bool reply_line(
 		return false;
 	}
 	if (s->leg_state == LEG_S_BANNER) {
-		leg_signal(r, s, smtp_reply_signal(SMTP_V_UNKNOWN, code, line, len), line, len);
+		banner_judge(r, s, code, line, len);
 		tcp_rx_drop(r->tcp, s->leg, len);
 		banner_take(r, s, code);
 		return s->id != 0;

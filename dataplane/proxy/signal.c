@@ -121,6 +121,17 @@ static void bounce_mark(struct relay *r, const struct session *s, struct shm_bac
 	networks_now(r, to)->bouncing |= network_bit(r, s);
 }
 
+void banner_judge(struct relay *r, struct session *s, unsigned code, const char *line, uint32_t len)
+{
+	struct shm_backend_signals *signals = signals_of(r, s);
+
+	leg_signal(r, s, smtp_reply_signal(SMTP_V_UNKNOWN, code, line, len), line, len);
+	if (signals == NULL || code / 100 != 5)
+		return;
+	signals->source_refused++;
+	text_keep(signals->source_said, line, len);
+}
+
 static void mail_count(struct relay *r, struct session *s, struct shm_backend_signals *signals)
 {
 	if ((s->leg_flags & SESSION_LEG_F_MAILED) != 0)

@@ -350,6 +350,20 @@ def case_without_control_the_last_view_holds():
         quiet(lab)
 
 
+def case_a_refused_source_address_is_an_alarm():
+    with Lab(backends=TWO) as lab, Control(lab) as control:
+        sinks = Sink(2525), Sink(2526, behave=lambda v, s: "554 5.7.1 10.77.0.10 is listed" if v == "BANNER" else None)
+        for _ in range(4):
+            send(b"a: b\r\n\r\nc\r\n")  # none is lost of it
+        assert len(sinks[0].bodies) == 4
+        wait_for("the alarm", lambda: "backend mail/b1 refuses our source address" in control.read_log())
+        assert "5.7.1 10.77.0.10 is listed" in control.read_log()
+        b = control.backends()["b1"]
+        assert b["health"] == "unknown" and sum(b["signals_total"].values()) == 0, b
+        assert b["source_refused_total"] == lab.stats["leg_source_address_refused"] > 0
+        quiet(lab)
+
+
 def case_every_signal_is_counted_and_nothing_else():
     mood = {}
 

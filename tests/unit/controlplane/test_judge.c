@@ -212,6 +212,18 @@ static void the_operator_ends_it(void **state)
 	expect(2, SHM_HEALTH_UNKNOWN, SHM_REASON_NONE);
 }
 
+static void our_source_address_is_no_matter_of_health(void **state)
+{
+	pool_make(2);
+	for (unsigned i = 0; i < 70; i++) {
+		stats.signals[1][2].source_refused += 5;
+		sessions(1, 5, 0, 0, 1);
+		second_passes();
+	}
+	expect(2, SHM_HEALTH_UNKNOWN, SHM_REASON_NONE);
+	assert_int_equal(health_at(h, 1)->source_refused, 5 * 61); // said twice, a minute apart
+}
+
 static void few_networks_equal_peers_and_single_servers_say_nothing(void **state)
 {
 	pool_make(3);
@@ -442,6 +454,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		CASE(one_that_fails_is_out_and_comes_back),
 		CASE(the_operator_ends_it),
+		CASE(our_source_address_is_no_matter_of_health),
 		CASE(few_networks_equal_peers_and_single_servers_say_nothing),
 		CASE(ten_thousand_block_listed_clients_eject_nobody),
 		CASE(at_most_half_the_pool_is_out),
