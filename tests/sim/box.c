@@ -203,6 +203,14 @@ void box_free(struct box *box)
 	free(box);
 }
 
+bool box_generation_take(struct box *box, unsigned worker, const struct blob_header *blob)
+{
+	if (worker >= box->workers)
+		return false;
+	relay_generation(box->worker[worker].relay, blob);
+	return true;
+}
+
 void box_generation(struct box *box, const struct blob_header *blob)
 {
 	for (unsigned i = 0; i < box->workers; i++)

@@ -24,6 +24,8 @@ void box_command(struct box *box, unsigned worker, const struct ctl_msg *msg);
 // Where the workers' events go; until then they are lost.
 void box_event_set(struct box *box, bool (*event)(void *up, const struct ctl_msg *msg), void *up);
 void box_generation(struct box *box, const struct blob_header *blob);
+// One worker alone takes it over; false: there is no such worker.
+bool box_generation_take(struct box *box, unsigned worker, const struct blob_header *blob);
 void box_dump(const struct box *box);
 bool box_idle(const struct box *box); // no session, connection, slice
 // Sessions and legs that the statistics still show open.

@@ -25,6 +25,8 @@ struct control {
 	struct box *box;
 	struct control_blob blob[2]; // in force and the one before
 	unsigned current, backends;
+	unsigned taken; // workers that have taken the current one over
+	bool swapping;  // others have not yet
 	uint64_t next_ns;
 	uint32_t next_id;
 	bool stopped, benign;
@@ -92,6 +94,36 @@ static bool on_event(void *up, const struct ctl_msg *msg)
 	return true;
 }
 
+// While two generations are in force a slot may have the higher of its limits.
+static void limits_tell(struct control *c)
+{
+	const struct control_blob *b = &c->blob[c->current], *old = &c->blob[1 - c->current];
+
+	for (unsigned i = 0; i < c->backends; i++) {
+		uint32_t slot = b->backend[i].slot, limit = b->backend[i].max_connections;
+
+		for (unsigned k = 0; k < c->backends && c->swapping; k++)
+			if (old->backend[k].slot == slot && limit != 0 &&
+			    (old->backend[k].max_connections == 0 ||
+			     old->backend[k].max_connections > limit))
+				limit = old->backend[k].max_connections;
+		box_limit_set(c->box, slot, limit);
+	}
+}
+
+// One worker after the other, as they come to it.
+static void generation_take(struct control *c)
+{
+	if (box_generation_take(c->box, c->taken, &c->blob[c->current].head)) {
+		c->taken++;
+		return;
+	}
+	c->swapping = false;
+	limits_tell(c);
+	memset(&c->blob[1 - c->current], 0xa5, sizeof(c->blob[0])
+	); // nobody may look at it any more
+}
+
 // Moves everything that has an index; slots stay.
 static void generation_swap(struct control *c)
 {
@@ -116,11 +148,11 @@ static void generation_swap(struct control *c)
 		b->backend[i].pool = 1 - b->backend[i].pool;
 		if (!c->benign && rng_below(rng, 4) == 0)
 			b->backend[i].max_connections = rng_below(rng, 5);
-		box_limit_set(c->box, b->backend[i].slot, b->backend[i].max_connections);
 	}
 	c->current = 1 - c->current;
-	box_generation(c->box, &b->head);
-	memset(&c->blob[1 - c->current], 0xa5, sizeof(*b)); // nobody may look at it any more
+	c->taken = 0;
+	c->swapping = true;
+	limits_tell(c);
 }
 
 // One always takes sessions; of the others anything may be said, whether it makes sense or not.
@@ -186,7 +218,10 @@ static void control_turn(struct sim_host *host)
 	c->next_ns = c->sim->now_ns + (1 + rng_below(&c->sim->rng, 400)) * SIM_MS;
 	switch (rng_below(&c->sim->rng, 4)) {
 	case 0:
-		generation_swap(c);
+		if (c->swapping)
+			generation_take(c);
+		else
+			generation_swap(c);
 		break;
 	case 1:
 		verdicts_flip(c);
