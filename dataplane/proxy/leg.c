@@ -111,6 +111,8 @@ void leg_open(struct relay *r, struct session *s)
 {
 	bool full = false;
 
+	if (leg_wait_behind(r, s))
+		return;
 	while (s->tried_count < LB_MAX_TRIED && !full) {
 		uint32_t index = backend_choose(r, s);
 		const struct blob_pool *pool;

@@ -36,8 +36,9 @@ struct relay *relay_new(const struct relay_config *config)
 	r->clients = client_table_new(config->max_sessions);
 	r->clients_of = calloc(config->env->count, sizeof(*r->clients_of));
 	r->service_index = calloc(config->shm.service_slots, sizeof(uint32_t));
+	r->waiting_of = calloc(config->shm.service_slots, sizeof(uint32_t));
 	if (r->session == NULL || ids == NULL || r->lb == NULL || r->service_index == NULL ||
-	    r->clients == NULL || r->clients_of == NULL) {
+	    r->waiting_of == NULL || r->clients == NULL || r->clients_of == NULL) {
 		free(ids);
 		relay_free(r);
 		errno = ENOMEM;
@@ -55,6 +56,7 @@ void relay_free(struct relay *r)
 		return;
 	free(r->session);
 	free(r->service_index);
+	free(r->waiting_of);
 	client_table_free(r->clients);
 	free(r->clients_of);
 	free(r->ids.next);

@@ -119,6 +119,8 @@ void text_keep(char to[64], const char *line, uint32_t len);
 
 // wait.c: for a connection to become free. False: not (any longer).
 bool leg_wait(struct relay *r, struct session *s);
+// A new session goes not before those of its service that wait already.
+bool leg_wait_behind(struct relay *r, struct session *s);
 void leg_wait_end(struct relay *r, struct session *s);
 uint32_t leg_wait_timer_ms(const struct session *s);
 

@@ -146,7 +146,8 @@ struct relay {
 	struct client_table *clients;
 	const struct client_table **clients_of; // [workers]
 	uint64_t id_count;
-	uint32_t waiting; // sessions that wait for a connection to become free
+	uint32_t *waiting_of; // [service_slots]: of these
+	uint32_t waiting;     // sessions that wait for a connection to become free
 	bool draining;
 	char probe_text[64]; // reply under judgement, else empty
 	char scratch[RELAY_SCRATCH];
