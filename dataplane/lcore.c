@@ -5,6 +5,8 @@
 
 #include "dataplane/lcore.h"
 
+#include <rte_cycles.h>
+
 #include <time.h>
 #include <unistd.h>
 
@@ -90,6 +92,11 @@ static void publish(struct lcore *l)
 	__atomic_store_n(&w->shm->heartbeat_ns, w->env.now_ns, __ATOMIC_RELAXED);
 }
 
+static uint64_t cycles_now(void)
+{
+	return rte_rdtsc();
+}
+
 int lcore_run(void *arg)
 {
 	struct lcore *l = arg;
@@ -97,6 +104,10 @@ int lcore_run(void *arg)
 	const struct blob_header *seen = NULL;
 	uint32_t idle_turns = 0;
 
+	if (TURN_METER) {
+		l->meter.cycles = cycles_now;
+		w->meter = &l->meter;
+	}
 	for (;;) {
 		enum lcore_phase phase = atomic_load_explicit(l->phase, memory_order_relaxed);
 		const struct blob_header *next =

@@ -22,6 +22,7 @@ enum lcore_phase {
 
 struct lcore {
 	struct worker worker;
+	struct turn_meter meter;                 // of mailrace-dataplane-cycles
 	const struct blob_header *_Atomic next;  // main: w, lcore: r
 	uint32_t *others_active;                 // [backend slots], this lcore: rw
 	const struct shm_backend_local **others; // [count - 1] blocks of the other workers

@@ -157,6 +157,10 @@ static void lcores_stop(struct dataplane *dp)
 {
 	atomic_store(&dp->phase, LCORE_STOP);
 	rte_eal_mp_wait_lcore();
+	for (unsigned i = 0; TURN_METER && i < dp->cfg->dataplane.workers; i++)
+		turn_meter_show(
+			&dp->lcore[i].meter, i, shm_counters_at(&dp->shm, i)[STAT_SESSION_ENDED]
+		);
 }
 
 static const struct {

@@ -134,8 +134,10 @@ static unsigned ports_run(struct worker *w)
 	for (uint8_t p = 0; p < w->port_count; p++) {
 		uint16_t n = w->port_ops->rx_burst(w->port_dev, p, burst, NET_BURST);
 
+		turn_meter_note(w->meter, TURN_S_RECEIVE);
 		if (n > 0)
 			net_input_burst(w->net, p, burst, n, false);
+		turn_meter_note(w->meter, TURN_S_INPUT);
 		work += n;
 	}
 	return work;
@@ -166,16 +168,25 @@ static unsigned rings_run(struct worker *w)
 
 unsigned worker_turn(struct worker *w)
 {
-	unsigned work = ports_run(w);
+	unsigned work;
 
+	turn_meter_begin(w->meter);
+	work = ports_run(w);
 	work += rings_run(w);
+	turn_meter_note(w->meter, TURN_S_RINGS);
 	work += tcp_events_run(w->tcp);
+	turn_meter_note(w->meter, TURN_S_EVENTS);
 	work += relay_timers_run(w->relay);
 	work += tcp_timers_run(w->tcp);
+	turn_meter_note(w->meter, TURN_S_TIMERS);
 	work += tcp_events_run(w->tcp);
+	turn_meter_note(w->meter, TURN_S_EVENTS);
 	work += tcp_output_run(w->tcp);
+	turn_meter_note(w->meter, TURN_S_OUTPUT);
 	net_timers(w->net);
 	net_flush(w->net);
+	turn_meter_note(w->meter, TURN_S_TRANSMIT);
+	turn_meter_end(w->meter, work);
 	return work;
 }
 

@@ -15,6 +15,7 @@
 #include "dataplane/net/net.h"
 #include "dataplane/proxy/relay.h"
 #include "dataplane/tcp/tcp.h"
+#include "dataplane/turn_meter.h"
 
 struct rte_ring;
 
@@ -30,6 +31,7 @@ struct worker {
 		*steer_out; // [count], to each other worker (own entry NULL), see port/steer.h
 	struct rte_ring **steer_in; // [count], from each other worker
 	struct shm_worker *shm;
+	struct turn_meter *meter; // NULL: nobody counts cycles
 };
 
 // Memory pools, limits and secrets of one worker, from which worker_init makes its layers (net,

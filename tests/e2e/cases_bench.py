@@ -4,6 +4,7 @@
 modes, and that it notices faults. Nothing here is about speed."""
 
 import os
+import re
 import sys
 
 import lab
@@ -88,3 +89,19 @@ def case_generator_notices_faults():
         r.backends = ["10.99.0.101:2525"]  # nobody listens where the dataplane calls
         status, report, text = r.load("-n", 10, "-c", 2)
         assert status == 1 and report["sessions_ok"] == 0, text
+
+
+def case_generator_cycles_of_each_stage():
+    with rig(cycles=True) as r:
+        check_load(r, 200, "-n", 200, "-c", 16)
+        assert r.stop() == 0, r.read_log()
+        line = re.search(r"worker 0: (\d+) turns .* 200 sessions; cycles a session: (\d+) =(.*)", r.read_log())
+        assert line, r.read_log()
+        stages = dict(re.findall(r"(\w+) (\d+)", line.group(3)))
+        assert list(stages) == ["receive", "input", "rings", "events", "timers", "output", "transmit"]
+        for name in ("receive", "input", "events", "output", "transmit"):
+            assert int(stages[name]) > 0, line.group(0)
+        assert abs(sum(int(n) for n in stages.values()) - int(line.group(2))) < 8, "the sum of its parts"
+    with rig() as r:
+        check_load(r, 20, "-n", 20, "-c", 4)
+        assert r.stop() == 0 and "cycles" not in r.read_log(), "counts only where it was asked for"
