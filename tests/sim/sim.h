@@ -111,6 +111,8 @@ void sim_host_port_config(const struct sim_host *host, struct net_port_config *r
 
 // message.c: bodies that both ends can make again from the identity alone
 uint32_t message_size(uint64_t seed, unsigned client, unsigned message);
+// All messages of this size (about) from here on; 0: sizes are drawn again.
+void message_size_fix(uint32_t bytes);
 // Bytes of the message as stored (dots not stuffed), with CRLF line ends; ends with CRLF. buf holds
 // MESSAGE_MAX.
 #define MESSAGE_MAX (512U << 10)
