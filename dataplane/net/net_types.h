@@ -164,6 +164,8 @@ void ip_transmit(
 struct rte_ipv4_hdr;
 struct rte_ipv6_hdr;
 uint16_t l4_cksum(const struct rte_mbuf *m, uint16_t l4_off, uint16_t pseudo);
+// Folded sum of one run of bytes, not complemented.
+uint16_t raw_cksum(const void *data, uint32_t len);
 uint16_t l4_cksum_ip4(const struct rte_mbuf *m, const struct rte_ipv4_hdr *ip, uint16_t l4_off);
 uint16_t l4_cksum_ip6(
 	const struct rte_mbuf *m,
