@@ -47,9 +47,8 @@ chain_find(const struct tcp_stack *s, uint32_t b, uint16_t tag, const struct flo
 	return NULL;
 }
 
-static uint32_t *flow_find(const struct tcp_stack *s, const struct flow_key *key)
+static uint32_t *flow_find(const struct tcp_stack *s, const struct flow_key *key, uint64_t hash)
 {
-	uint64_t hash = flow_hash(s, key);
 	uint32_t *place = chain_find(s, (uint32_t)hash & s->bucket_mask, tag_of(hash), key);
 
 	if (place == NULL)
@@ -59,7 +58,7 @@ static uint32_t *flow_find(const struct tcp_stack *s, const struct flow_key *key
 
 uint32_t flow_lookup(const struct tcp_stack *s, const struct flow_key *key)
 {
-	uint32_t *place = flow_find(s, key);
+	uint32_t *place = flow_find(s, key, flow_hash(s, key));
 
 	return place != NULL ? *place : 0;
 }
@@ -117,12 +116,32 @@ static void chain_trim(struct tcp_stack *s, uint32_t b)
 	}
 }
 
+void flow_replace(struct tcp_stack *s, const struct flow_key *key, uint32_t idx)
+{
+	uint32_t *place = flow_find(s, key, flow_hash(s, key));
+
+	BUG_ON_HOT(place == NULL);
+	*place = idx;
+}
+
+void flow_remove_own(struct tcp_stack *s, const struct flow_key *key, uint32_t idx)
+{
+	uint64_t hash = flow_hash(s, key);
+	uint32_t *place = flow_find(s, key, hash);
+
+	if (place == NULL || *place != idx)
+		return;
+	*place = 0;
+	chain_trim(s, (uint32_t)hash & s->bucket_mask);
+}
+
 void flow_remove(struct tcp_stack *s, const struct flow_key *key)
 {
-	uint32_t *place = flow_find(s, key);
+	uint64_t hash = flow_hash(s, key);
+	uint32_t *place = flow_find(s, key, hash);
 
 	if (place == NULL)
 		return;
 	*place = 0;
-	chain_trim(s, (uint32_t)flow_hash(s, key) & s->bucket_mask);
+	chain_trim(s, (uint32_t)hash & s->bucket_mask);
 }

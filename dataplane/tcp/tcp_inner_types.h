@@ -16,7 +16,11 @@ struct flow_key {
 static_assert(sizeof(struct flow_key) == 36, "prefix of PCB and mini");
 uint32_t flow_lookup(const struct tcp_stack *s, const struct flow_key *key); // 0: none
 bool flow_insert(struct tcp_stack *s, const struct flow_key *key, uint32_t idx);
+// The key is in the table: idx takes the place of what had it.
+void flow_replace(struct tcp_stack *s, const struct flow_key *key, uint32_t idx);
 void flow_remove(struct tcp_stack *s, const struct flow_key *key);
+// Only if it leads to idx.
+void flow_remove_own(struct tcp_stack *s, const struct flow_key *key, uint32_t idx);
 static inline const struct flow_key *pcb_key(const struct tcp_pcb *p)
 {
 	return (const struct flow_key *)p;
@@ -33,6 +37,14 @@ unsigned
 tcp_options_syn(uint8_t *out, uint16_t mss, unsigned flags, uint32_t ts_val, uint32_t ts_ecr);
 unsigned tcp_options_ts(uint8_t *out, uint32_t ts_val, uint32_t ts_ecr);
 
+// tcp_input.c: a segment of a connection
+void tcp_pcb_input(
+	struct tcp_stack *s,
+	struct tcp_pcb *p,
+	const struct net_pkt *pkt,
+	struct tcp_seg *seg
+);
+
 // tcp_listen.c: segments of no PCB
 void tcp_listen_input(
 	struct tcp_stack *s,
@@ -41,11 +53,15 @@ void tcp_listen_input(
 	uint32_t mini
 );
 void tcp_minis_run(struct tcp_stack *s);
+// Until the first of a FIFO that is not empty is due; below 0: over.
+int32_t tcp_minis_left_ms(const struct tcp_stack *s, const struct tcp_minis *minis);
 void tcp_time_wait_enter(struct tcp_stack *s, const struct tcp_pcb *p);
 uint32_t tcp_isn(const struct tcp_stack *s, const struct flow_key *key);
 uint32_t tcp_ts_offset(const struct tcp_stack *s, const struct flow_key *key);
 
 // tcp_stack.c
+struct tcp_pcb *
+pcb_new(struct tcp_stack *s, const struct flow_key *key); // NULL: none; not in the table
 struct tcp_pcb *
 pcb_alloc(struct tcp_stack *s, const struct flow_key *key); // NULL: none, or table full
 void pcb_event(struct tcp_stack *s, struct tcp_pcb *p, unsigned events);

@@ -181,8 +181,12 @@ static void acceptable_input(struct tcp_stack *s, struct tcp_pcb *p, struct tcp_
 		tcp_rcv_fin(s, p);
 }
 
-static void
-pcb_input(struct tcp_stack *s, struct tcp_pcb *p, const struct net_pkt *pkt, struct tcp_seg *seg)
+void tcp_pcb_input(
+	struct tcp_stack *s,
+	struct tcp_pcb *p,
+	const struct net_pkt *pkt,
+	struct tcp_seg *seg
+)
 {
 	if (p->state == TCP_S_SYN_SENT) {
 		syn_sent_input(s, p, pkt, seg);
@@ -237,7 +241,7 @@ void tcp_input_burst(struct tcp_stack *s, struct net_pkt *pkts, unsigned n)
 		}
 		idx = flow_lookup(s, &key);
 		if (idx != 0 && (idx & TCP_INDEX_MINI) == 0)
-			pcb_input(s, pcb_of(s, idx), pkt, &seg);
+			tcp_pcb_input(s, pcb_of(s, idx), pkt, &seg);
 		else
 			tcp_listen_input(s, pkt, &seg, idx);
 		rte_pktmbuf_free(seg.m);

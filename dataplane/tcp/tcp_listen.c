@@ -21,13 +21,18 @@ uint32_t tcp_ts_offset(const struct tcp_stack *s, const struct flow_key *key)
 	return (uint32_t)(hash_siphash13(&s->config.isn_key, key, sizeof(*key)) >> 32);
 }
 
-static uint32_t mini_push(struct tcp_minis *minis)
+// Appends one to the FIFO; 0: none is left.
+static uint32_t mini_push(struct tcp_stack *s, struct tcp_minis *minis, uint32_t delay_ms)
 {
 	uint32_t idx = idpool_get(&minis->ids);
+	struct tcp_mini *mini = &minis->mini[idx];
 
 	if (idx == 0)
 		return 0;
-	minis->mini[idx].next = 0;
+	mini->due = (uint16_t)((env_now_ms(s->env) + delay_ms + TCP_MINI_TICK_MS - 1) /
+			       TCP_MINI_TICK_MS);
+	mini->next = 0;
+	mini->prev = minis->fifo.tail;
 	if (minis->fifo.tail != 0)
 		minis->mini[minis->fifo.tail].next = idx;
 	else
@@ -37,23 +42,25 @@ static uint32_t mini_push(struct tcp_minis *minis)
 	return idx;
 }
 
-static uint32_t mini_pop(struct tcp_minis *minis)
+// Gives a mini back at once, from wherever it stands; its tuple is another's already.
+static void mini_free(struct tcp_minis *minis, struct tcp_mini *mini)
 {
-	uint32_t idx = minis->fifo.head;
-
-	minis->fifo.head = minis->mini[idx].next;
-	if (minis->fifo.head == 0)
-		minis->fifo.tail = 0;
+	if (mini->prev != 0)
+		minis->mini[mini->prev].next = mini->next;
+	else
+		minis->fifo.head = mini->next;
+	if (mini->next != 0)
+		minis->mini[mini->next].prev = mini->prev;
+	else
+		minis->fifo.tail = mini->prev;
 	minis->fifo.count--;
-	idpool_put(&minis->ids, idx);
-	return idx;
+	idpool_put(&minis->ids, (uint32_t)(mini - minis->mini));
 }
 
-// Out of the table at once; its place in the FIFO is given back when its time comes.
-static void mini_kill(struct tcp_stack *s, struct tcp_mini *mini)
+static void mini_kill(struct tcp_stack *s, struct tcp_minis *minis, struct tcp_mini *mini)
 {
 	flow_remove(s, mini_key(mini));
-	mini->kind = TCP_MINI_DEAD;
+	mini_free(minis, mini);
 }
 
 static void mini_ack(struct tcp_stack *s, const struct tcp_mini *mini)
@@ -76,31 +83,23 @@ static void mini_ack(struct tcp_stack *s, const struct tcp_mini *mini)
 
 void tcp_time_wait_enter(struct tcp_stack *s, const struct tcp_pcb *p)
 {
-	uint32_t idx = mini_push(&s->tw);
 	struct tcp_mini *mini;
+	uint32_t idx;
 
-	if (idx == 0) { // oldest first
-		mini = &s->tw.mini[s->tw.fifo.head];
-		if (mini->kind != TCP_MINI_DEAD) {
-			stat_inc(s->env, STAT_TCP_TIME_WAIT_RECYCLED);
-			mini_kill(s, mini);
-		}
-		mini_pop(&s->tw);
-		idx = mini_push(&s->tw);
-		if (idx == 0)
-			return;
+	if (s->tw.fifo.count == s->config.max_minis) { // oldest first
+		stat_inc(s->env, STAT_TCP_TIME_WAIT_RECYCLED);
+		mini_kill(s, &s->tw, &s->tw.mini[s->tw.fifo.head]);
 	}
+	idx = mini_push(s, &s->tw, TCP_TIME_WAIT_MS);
+	if (idx == 0)
+		return;
 	mini = &s->tw.mini[idx];
 	memcpy(mini, pcb_key(p), sizeof(struct flow_key));
-	mini->kind = TCP_MINI_TIME_WAIT;
 	mini->flags = (uint8_t)(p->flags & (TCP_F_TS | TCP_F_WS));
 	mini->rcv_nxt = p->rcv_nxt;
 	mini->snd_nxt = p->snd_max;
 	mini->ts_recent = p->ts_recent;
-	mini->deadline_ms = env_now_ms(s->env) + TCP_TIME_WAIT_MS;
-	flow_remove(s, pcb_key(p)); // the mini takes the tuple over
-	if (!flow_insert(s, mini_key(mini), TCP_INDEX_MINI | MINI_TW | idx))
-		mini->kind = TCP_MINI_DEAD;
+	flow_replace(s, mini_key(mini), TCP_INDEX_MINI | MINI_TW | idx); // takes the tuple over
 	if ((p->flags & TCP_F_ACK_NOW) != 0)
 		mini_ack(s, mini); // of the peer's FIN: the PCB will not send it any more
 }
@@ -150,25 +149,22 @@ static void syn_input(struct tcp_stack *s, const struct net_pkt *pkt, struct tcp
 		tcp_reset_reply(s, pkt, seg);
 		return;
 	}
-	idx = mini_push(&s->syn);
+	idx = mini_push(s, &s->syn, TCP_SYN_TICK_MS);
 	if (idx == 0) {
 		stat_inc(s->env, STAT_TCP_NO_MINI);
 		return;
 	}
 	mini = &s->syn.mini[idx];
 	memcpy(mini, &key, sizeof(key));
-	mini->kind = TCP_MINI_SYN_RCVD;
 	mini->flags = (uint8_t)((seg->has_ts ? TCP_F_TS : 0) | (seg->has_ws ? TCP_F_WS : 0));
-	mini->retries = 0;
+	mini->seconds = 0;
 	mini->snd_wscale = seg->has_ws ? seg->wscale : 0;
 	mini->rcv_nxt = seg->seq + 1;
 	mini->snd_nxt = tcp_isn(s, &key);
 	mini->ts_recent = seg->ts_val;
 	mini->mss = seg->mss;
-	mini->reserved = 0;
-	mini->deadline_ms = env_now_ms(s->env) + TCP_SYN_TICK_MS;
 	if (!flow_insert(s, mini_key(mini), TCP_INDEX_MINI | idx)) {
-		mini->kind = TCP_MINI_DEAD;
+		mini_free(&s->syn, mini);
 		stat_inc(s->env, STAT_TCP_NO_MINI);
 		return;
 	}
@@ -184,18 +180,14 @@ mini_promote(struct tcp_stack *s, struct tcp_mini *mini, const struct tcp_seg *s
 	const struct ip_endpoint remote = {key.remote, key.remote_port};
 	struct tcp_listen_info info = {0};
 	struct tcp_pcb *p;
-	uint16_t mtu, own;
+	uint16_t mtu, own, mss;
 
 	if (!s->config.ops->on_syn(s->config.app, &local, &remote, &info))
 		return NULL;
-	if (s->pcbs.used + 1 >= s->pcbs.count) {
-		stat_inc(s->env, STAT_TCP_NO_PCB);
-		return NULL; // the mini stays: the client's next segment tries again
-	}
-	mini_kill(s, mini);
-	p = pcb_alloc(s, &key);
+	p = pcb_new(s, &key);
 	if (p == NULL)
-		return NULL;
+		return NULL; // the mini stays: the client's next segment tries again
+	flow_replace(s, &key, pcb_index(s, p));
 	p->flags = mini->flags;
 	p->snd_wscale = mini->snd_wscale;
 	p->rcv_nxt = mini->rcv_nxt;
@@ -208,13 +200,15 @@ mini_promote(struct tcp_stack *s, struct tcp_mini *mini, const struct tcp_seg *s
 	p->rcv_cap = info.rcv_window;
 	p->rcv_adv = p->rcv_nxt + (info.rcv_window < 65535 ? info.rcv_window : 65535);
 	p->user = info.cookie;
+	mss = mini->mss;
+	mini_free(&s->syn, mini);
 	if (!pcb_route(s, p, NULL, &mtu)) {
 		p->flags |= TCP_F_ORPHAN;
 		pcb_kill(s, p, TCP_CLOSE_UNREACHABLE);
 		return NULL;
 	}
 	own = tcp_mss_of_mtu(&p->remote, mtu);
-	pcb_mss_set(p, mini->mss, info.mss_max != 0 && info.mss_max < own ? info.mss_max : own);
+	pcb_mss_set(p, mss, info.mss_max != 0 && info.mss_max < own ? info.mss_max : own);
 	p->state = TCP_S_ESTABLISHED;
 	stat_inc(s->env, STAT_TCP_ACCEPTS);
 	pcb_event(s, p, TCP_EV_ACCEPT);
@@ -228,11 +222,11 @@ static void half_open_input(
 	struct tcp_mini *mini
 )
 {
-	struct net_pkt again = *pkt;
+	struct tcp_pcb *p;
 
 	if ((seg->flags & RTE_TCP_RST_FLAG) != 0) {
 		if (seg->seq == mini->rcv_nxt)
-			mini_kill(s, mini);
+			mini_kill(s, &s->syn, mini);
 		return;
 	}
 	if ((seg->flags & RTE_TCP_SYN_FLAG) != 0) {
@@ -247,11 +241,9 @@ static void half_open_input(
 		tcp_reset_reply(s, pkt, seg);
 		return;
 	}
-	if (mini_promote(s, mini, seg) == NULL)
-		return;
-	seg->m = NULL; // the segment once more, now with a connection
-	stat_add(s->env, STAT_TCP_SEGMENTS_IN, (uint64_t)-1);
-	tcp_input_burst(s, &again, 1);
+	p = mini_promote(s, mini, seg);
+	if (p != NULL)
+		tcp_pcb_input(s, p, pkt, seg); // the segment once more, now with a connection
 }
 
 // RFC 9293 3.10.7.4 for TIME-WAIT, RFC 6191, RFC 1337.
@@ -273,7 +265,7 @@ static void time_wait_input(
 		newer = seq_diff(seg->seq, mini->rcv_nxt) > 0;
 	if (syn && newer) {
 		stat_inc(s->env, STAT_TCP_TIME_WAIT_REUSED);
-		mini_kill(s, mini);
+		mini_kill(s, &s->tw, mini);
 		syn_input(s, pkt, seg);
 		return;
 	}
@@ -306,37 +298,40 @@ void tcp_listen_input(
 	}
 }
 
-void tcp_minis_run(struct tcp_stack *s)
+static bool mini_due(const struct tcp_stack *s, const struct tcp_minis *minis)
+{
+	return minis->fifo.count > 0 && tcp_minis_left_ms(s, minis) <= 0;
+}
+
+int32_t tcp_minis_left_ms(const struct tcp_stack *s, const struct tcp_minis *minis)
 {
 	uint32_t now = env_now_ms(s->env);
+	uint16_t ticks = (uint16_t)(minis->mini[minis->fifo.head].due - now / TCP_MINI_TICK_MS);
 
-	for (unsigned n = 0; n < TCP_TIMER_QUOTA && s->syn.fifo.count > 0; n++) {
-		struct tcp_mini *mini = &s->syn.mini[s->syn.fifo.head];
-		uint32_t idx = s->syn.fifo.head;
+	return (int16_t)ticks * TCP_MINI_TICK_MS - (int32_t)(now % TCP_MINI_TICK_MS);
+}
 
-		if (seq_diff(mini->deadline_ms, now) > 0)
-			break;
-		if (mini->kind != TCP_MINI_DEAD && mini->reserved >= (1U << TCP_SYNACK_RETRIES))
-			mini_kill(s, mini);
-		mini_pop(&s->syn);
-		if (mini->kind == TCP_MINI_DEAD)
-			continue;
-		// once a second in the list; sent again after 1, 2, 4 ... seconds
-		BUG_ON_HOT(mini_push(&s->syn) != idx);
-		mini->deadline_ms = now + TCP_SYN_TICK_MS;
-		mini->reserved++;
-		if (mini->reserved == 1U << mini->retries) {
-			mini->retries++;
-			syn_ack_send(s, mini);
-		}
+// A half-open one whose second is over: sent again after 1, 2, 4 ... seconds.
+static void half_open_tick(struct tcp_stack *s, struct tcp_mini *mini)
+{
+	uint32_t idx = (uint32_t)(mini - s->syn.mini), again;
+
+	if (mini->seconds >= 1U << TCP_SYNACK_RETRIES) {
+		mini_kill(s, &s->syn, mini);
+		return;
 	}
-	for (unsigned n = 0; n < TCP_TIMER_QUOTA && s->tw.fifo.count > 0; n++) {
-		struct tcp_mini *mini = &s->tw.mini[s->tw.fifo.head];
+	mini_free(&s->syn, mini); // to the end of the list
+	again = mini_push(s, &s->syn, TCP_SYN_TICK_MS);
+	BUG_ON_HOT(again != idx);
+	mini->seconds++;
+	if ((mini->seconds & (mini->seconds - 1)) == 0)
+		syn_ack_send(s, mini);
+}
 
-		if (seq_diff(mini->deadline_ms, now) > 0)
-			break;
-		if (mini->kind != TCP_MINI_DEAD)
-			mini_kill(s, mini);
-		mini_pop(&s->tw);
-	}
+void tcp_minis_run(struct tcp_stack *s)
+{
+	for (unsigned n = 0; n < TCP_TIMER_QUOTA && mini_due(s, &s->syn); n++)
+		half_open_tick(s, &s->syn.mini[s->syn.fifo.head]);
+	for (unsigned n = 0; n < TCP_TIMER_QUOTA && mini_due(s, &s->tw); n++)
+		mini_kill(s, &s->tw, &s->tw.mini[s->tw.fifo.head]);
 }

@@ -117,7 +117,7 @@ size_t tcp_stack_bytes(const struct tcp_stack *s)
 	return s->bytes + sizeof(*s);
 }
 
-struct tcp_pcb *pcb_alloc(struct tcp_stack *s, const struct flow_key *key)
+struct tcp_pcb *pcb_new(struct tcp_stack *s, const struct flow_key *key)
 {
 	uint32_t idx = idpool_get(&s->pcbs);
 	struct tcp_pcb *p;
@@ -129,14 +129,23 @@ struct tcp_pcb *pcb_alloc(struct tcp_stack *s, const struct flow_key *key)
 	p = pcb_of(s, idx);
 	*p = (struct tcp_pcb){0};
 	memcpy(p, key, sizeof(*key));
-	if (!flow_insert(s, key, idx)) {
-		stat_inc(s->env, STAT_TCP_NO_PCB);
-		idpool_put(&s->pcbs, idx);
-		return NULL;
-	}
 	p->rto_ms = TCP_RTO_INITIAL_MS;
 	p->ssthresh = UINT32_MAX;
 	p->ts_offset = tcp_ts_offset(s, key);
+	return p;
+}
+
+struct tcp_pcb *pcb_alloc(struct tcp_stack *s, const struct flow_key *key)
+{
+	struct tcp_pcb *p = pcb_new(s, key);
+
+	if (p == NULL)
+		return NULL;
+	if (!flow_insert(s, key, pcb_index(s, p))) {
+		stat_inc(s->env, STAT_TCP_NO_PCB);
+		idpool_put(&s->pcbs, pcb_index(s, p));
+		return NULL;
+	}
 	return p;
 }
 
@@ -165,8 +174,7 @@ void pcb_dirty(struct tcp_stack *s, struct tcp_pcb *p)
 // No longer a connection on the wire.
 static void pcb_detach(struct tcp_stack *s, struct tcp_pcb *p)
 {
-	if (flow_lookup(s, pcb_key(p)) == pcb_index(s, p)) // else its TIME_WAIT has the tuple
-		flow_remove(s, pcb_key(p));
+	flow_remove_own(s, pcb_key(p), pcb_index(s, p)); // not when its TIME_WAIT has the tuple
 	wheel_stop(&s->wheel, pcb_index(s, p));
 	if (p->peer != 0)
 		pcb_of(s, p->peer)->peer = 0;

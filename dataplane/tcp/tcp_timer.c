@@ -145,12 +145,12 @@ uint32_t tcp_next_timer_ms(const struct tcp_stack *s, uint32_t limit_ms)
 	uint32_t next = wheel_next_ms(&s->wheel, limit_ms) - now;
 
 	if (s->syn.fifo.count > 0) {
-		uint32_t syn = s->syn.mini[s->syn.fifo.head].deadline_ms - now;
+		uint32_t syn = (uint32_t)tcp_minis_left_ms(s, &s->syn);
 
 		next = syn < next || (int32_t)syn < 0 ? syn : next;
 	}
 	if (s->tw.fifo.count > 0) {
-		uint32_t tw = s->tw.mini[s->tw.fifo.head].deadline_ms - now;
+		uint32_t tw = (uint32_t)tcp_minis_left_ms(s, &s->tw);
 
 		next = tw < next || (int32_t)tw < 0 ? tw : next;
 	}

@@ -122,19 +122,20 @@ static_assert(sizeof(struct tcp_pcb) == 192, "three cache lines");
 static_assert(offsetof(struct tcp_pcb, rcv_adv) == 64, "line 1");
 static_assert(offsetof(struct tcp_pcb, snd_max) == 128, "line 2");
 
-enum tcp_mini_kind { TCP_MINI_DEAD, TCP_MINI_SYN_RCVD, TCP_MINI_TIME_WAIT };
+#define TCP_MINI_TICK_MS 4 // of `due`: 16 bits reach 131 s ahead
 
 struct tcp_mini {
 	struct ip_addr local, remote;
 	uint16_t local_port, remote_port;
-	uint8_t kind, flags; // flags: TCP_F_TS, TCP_F_WS
-	uint8_t retries, snd_wscale;
+	uint8_t flags; // TCP_F_TS, TCP_F_WS
+	uint8_t snd_wscale;
+	uint8_t seconds; // half-open: since the SYN
+	uint8_t reserved;
 	uint32_t rcv_nxt, snd_nxt;
 	uint32_t ts_recent;
-	uint32_t deadline_ms;
-	uint32_t next; // FIFO
-	uint16_t mss;  // the peer's offer
-	uint16_t reserved;
+	uint16_t due;        // in ticks, wraps
+	uint16_t mss;        // the peer's offer
+	uint32_t next, prev; // FIFO
 };
 static_assert(sizeof(struct tcp_mini) == 64, "one cache line");
 

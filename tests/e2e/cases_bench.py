@@ -29,6 +29,7 @@ def check_load(r, sessions, *args):
     assert report["backends"]["EHLO"] == report["backends"]["sessions"] == report["backends"]["QUIT"] == sessions, report["backends"]
     assert report["backends"]["RSET"] == report["backends"]["NOOP"] == 0
     now = r.stats()
+    assert now["half_open"] == 0, "a handshake that is over holds nothing"
     assert now["session_ended_total"] - before["session_ended_total"] == sessions
     assert now["session_messages_total"] - before["session_messages_total"] == books["accepted"]
     return report
