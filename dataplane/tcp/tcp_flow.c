@@ -8,6 +8,8 @@
 
 #include "dataplane/tcp/tcp_inner_types.h"
 
+#include <rte_prefetch.h>
+
 static uint64_t flow_hash(const struct tcp_stack *s, const struct flow_key *key)
 {
 	return hash_siphash13(&s->config.flow_key, key, sizeof(*key));
@@ -56,11 +58,38 @@ static uint32_t *flow_find(const struct tcp_stack *s, const struct flow_key *key
 	return place;
 }
 
-uint32_t flow_lookup(const struct tcp_stack *s, const struct flow_key *key)
+uint32_t flow_lookup_hashed(const struct tcp_stack *s, const struct flow_key *key, uint64_t hash)
 {
-	uint32_t *place = flow_find(s, key, flow_hash(s, key));
+	uint32_t *place = flow_find(s, key, hash);
 
 	return place != NULL ? *place : 0;
+}
+
+uint32_t flow_lookup(const struct tcp_stack *s, const struct flow_key *key)
+{
+	return flow_lookup_hashed(s, key, flow_hash(s, key));
+}
+
+uint64_t flow_bucket_prefetch(const struct tcp_stack *s, const struct flow_key *key)
+{
+	uint64_t hash = flow_hash(s, key);
+
+	rte_prefetch0(&s->bucket[(uint32_t)hash & s->bucket_mask]);
+	return hash;
+}
+
+void flow_conn_prefetch(const struct tcp_stack *s, uint64_t hash)
+{
+	const struct flow_bucket *bucket = &s->bucket[(uint32_t)hash & s->bucket_mask];
+	uint16_t tag = tag_of(hash);
+
+	for (unsigned i = 0; i < FLOW_WAYS; i++) {
+		if (bucket->tag[i] != tag || (bucket->idx[i] & TCP_INDEX_MINI) != 0)
+			continue;
+		for (unsigned line = 0; line < sizeof(struct tcp_pcb) / 64; line++)
+			rte_prefetch0((const uint8_t *)&s->pcb[bucket->idx[i]] + line * 64);
+		return;
+	}
 }
 
 static bool bucket_put(struct flow_bucket *bucket, uint16_t tag, uint32_t idx)

@@ -15,6 +15,11 @@ struct flow_key {
 };
 static_assert(sizeof(struct flow_key) == 36, "prefix of PCB and mini");
 uint32_t flow_lookup(const struct tcp_stack *s, const struct flow_key *key); // 0: none
+// The same in steps, for bursts: while one segment's bucket and connection are fetched into the
+// cache, the next one's hash is computed.
+uint64_t flow_bucket_prefetch(const struct tcp_stack *s, const struct flow_key *key); // its hash
+void flow_conn_prefetch(const struct tcp_stack *s, uint64_t hash);
+uint32_t flow_lookup_hashed(const struct tcp_stack *s, const struct flow_key *key, uint64_t hash);
 bool flow_insert(struct tcp_stack *s, const struct flow_key *key, uint32_t idx);
 // The key is in the table: idx takes the place of what had it.
 void flow_replace(struct tcp_stack *s, const struct flow_key *key, uint32_t idx);

@@ -226,26 +226,43 @@ void tcp_pcb_input(
 	acceptable_input(s, p, seg);
 }
 
+static void segment_input(
+	struct tcp_stack *s,
+	const struct net_pkt *pkt,
+	const struct flow_key *key,
+	uint64_t hash
+)
+{
+	struct tcp_seg seg;
+	uint32_t idx;
+
+	if (!segment_parse(s, pkt, &seg)) {
+		rte_pktmbuf_free(pkt->m);
+		return;
+	}
+	idx = flow_lookup_hashed(s, key, hash);
+	if (idx != 0 && (idx & TCP_INDEX_MINI) == 0)
+		tcp_pcb_input(s, pcb_of(s, idx), pkt, &seg);
+	else
+		tcp_listen_input(s, pkt, &seg, idx);
+	rte_pktmbuf_free(seg.m);
+}
+
 void tcp_input_burst(struct tcp_stack *s, struct net_pkt *pkts, unsigned n)
 {
+	struct flow_key key[NET_BURST];
+	uint64_t hash[NET_BURST];
+
+	BUG_ON_HOT(n > NET_BURST);
 	stat_add(s->env, STAT_TCP_SEGMENTS_IN, n);
 	for (unsigned i = 0; i < n; i++) {
-		const struct net_pkt *pkt = &pkts[i];
-		const struct flow_key key = {pkt->dst, pkt->src, pkt->dport, pkt->sport};
-		struct tcp_seg seg;
-		uint32_t idx;
-
-		if (!segment_parse(s, pkt, &seg)) {
-			rte_pktmbuf_free(pkt->m);
-			continue;
-		}
-		idx = flow_lookup(s, &key);
-		if (idx != 0 && (idx & TCP_INDEX_MINI) == 0)
-			tcp_pcb_input(s, pcb_of(s, idx), pkt, &seg);
-		else
-			tcp_listen_input(s, pkt, &seg, idx);
-		rte_pktmbuf_free(seg.m);
+		key[i] = (struct flow_key){pkts[i].dst, pkts[i].src, pkts[i].dport, pkts[i].sport};
+		hash[i] = flow_bucket_prefetch(s, &key[i]);
 	}
+	for (unsigned i = 0; i < n; i++)
+		flow_conn_prefetch(s, hash[i]);
+	for (unsigned i = 0; i < n; i++)
+		segment_input(s, &pkts[i], &key[i], hash[i]);
 }
 
 void tcp_icmp_error(struct tcp_stack *s, const struct net_icmp_error *err)
