@@ -351,8 +351,11 @@ static void on_sent(void *app, struct tcp_conn_id conn, uint32_t user)
 	struct relay *r = app;
 	struct session *s = session_of(r, user & ~TCP_USER_LEG);
 
+	// only bodies and spliced bytes wait for room; what found no buffer has its timer
 	if (s->state == RELAY_S_DATA || s->state == RELAY_S_BDAT)
 		session_touch(r, s); // a slow backend is not an idle client
+	else if (s->state != RELAY_S_SPLICE)
+		return;
 	session_run(r, s);
 }
 
