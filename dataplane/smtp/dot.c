@@ -1,22 +1,31 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Copyright (c) 2026, the Mailrace authors
 
-// The dot scanner: lines are skipped with memchr, only line ends and line starts are looked at byte
+// The dot scanner: lines are skipped by vectors, only line ends and line starts are looked at byte
 // by byte. Pure.
 
 #include "dataplane/smtp/dot.h"
 
+#include <emmintrin.h>
 #include <stdbool.h>
-#include <string.h>
 
-// Bytes up to the next CR or LF.
+// Bytes up to the next CR or LF, sixteen at a time.
 static uint32_t text_len(const uint8_t *data, uint32_t len)
 {
-	const uint8_t *lf = memchr(data, '\n', len);
-	uint32_t end = lf != NULL ? (uint32_t)(lf - data) : len;
-	const uint8_t *cr = memchr(data, '\r', end);
+	const __m128i cr = _mm_set1_epi8('\r'), lf = _mm_set1_epi8('\n');
+	uint32_t i = 0;
 
-	return cr != NULL ? (uint32_t)(cr - data) : end;
+	for (; len - i >= 16; i += 16) {
+		__m128i v = _mm_loadu_si128((const __m128i *)(data + i));
+		__m128i hit = _mm_or_si128(_mm_cmpeq_epi8(v, cr), _mm_cmpeq_epi8(v, lf));
+		unsigned mask = (unsigned)_mm_movemask_epi8(hit);
+
+		if (mask != 0)
+			return i + (uint32_t)__builtin_ctz(mask);
+	}
+	while (i < len && data[i] != '\r' && data[i] != '\n')
+		i++;
+	return i;
 }
 
 enum smtp_dot_event
