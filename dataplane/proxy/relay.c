@@ -231,7 +231,8 @@ void session_timer(struct relay *r, struct session *s)
 		at = s->leg_since_ms + pool_timeout(r, s);
 	else
 		at = s->touched_ms + client_timeout(r, s);
-	wheel_arm(&r->wheel, session_index(r, s), at);
+	if (!wheel_put_off(&s->timer, at))
+		wheel_arm(&r->wheel, session_index(r, s), at);
 }
 
 // Nobody answered in time.

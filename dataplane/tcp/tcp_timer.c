@@ -28,10 +28,9 @@ void tcp_timer_update(struct tcp_stack *s, struct tcp_pcb *p)
 		at = p->state_at_ms;
 		any = true;
 	}
-	if (any)
-		wheel_arm(
-			&s->wheel, pcb_index(s, p), at
-		); // nothing due: an armed entry fires once in vain
+	// nothing due: an armed entry fires once in vain
+	if (any && !wheel_put_off(&p->timer, at))
+		wheel_arm(&s->wheel, pcb_index(s, p), at);
 }
 
 void tcp_rtx_arm(struct tcp_stack *s, struct tcp_pcb *p)
