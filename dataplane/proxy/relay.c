@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "common/abi/hist.h"
+#include "common/array.h"
 
 #define BANNERS_LEARNED 20
 #define BANNER_PATIENCE_MS 270000 // a client waits five minutes (RFC 5321 4.5.3.2.2)
@@ -30,8 +31,8 @@ struct relay *relay_new(const struct relay_config *config)
 		return NULL;
 	r->config = *config;
 	r->env = config->env;
-	r->session = calloc(config->max_sessions + 1, sizeof(struct session));
-	ids = calloc(config->max_sessions + 1, sizeof(uint32_t));
+	r->session = array_new(config->max_sessions + 1, sizeof(struct session));
+	ids = array_new(config->max_sessions + 1, sizeof(uint32_t));
 	r->lb = lb_new(config->shm.backend_slots, &config->env->rng);
 	r->clients = client_table_new(config->max_sessions);
 	r->clients_of = calloc(config->env->count, sizeof(*r->clients_of));

@@ -9,20 +9,20 @@
 #include <errno.h>
 #include <stdlib.h>
 
-static void *array_new(struct tcp_stack *s, size_t count, size_t size)
-{
-	void *mem = aligned_alloc(64, (count * size + 63) / 64 * 64);
+#include "common/array.h"
 
-	if (mem != NULL) {
-		memset(mem, 0, count * size);
+static void *table_new(struct tcp_stack *s, size_t count, size_t size)
+{
+	void *mem = array_new(count, size);
+
+	if (mem != NULL)
 		s->bytes += count * size;
-	}
 	return mem;
 }
 
 static bool pool_new(struct tcp_stack *s, struct idpool *pool, uint32_t count)
 {
-	uint32_t *mem = array_new(s, count, sizeof(uint32_t));
+	uint32_t *mem = table_new(s, count, sizeof(uint32_t));
 
 	if (mem != NULL)
 		idpool_init(pool, mem, count);
@@ -35,14 +35,14 @@ static bool list_new(struct tcp_stack *s, struct tcp_list *list, uint32_t count)
 
 	while (size < count)
 		size *= 2;
-	list->idx = array_new(s, size, sizeof(uint32_t));
+	list->idx = table_new(s, size, sizeof(uint32_t));
 	list->mask = size - 1;
 	return list->idx != NULL;
 }
 
 static bool minis_new(struct tcp_stack *s, struct tcp_minis *minis, uint32_t count)
 {
-	minis->mini = array_new(s, count, sizeof(struct tcp_mini));
+	minis->mini = table_new(s, count, sizeof(struct tcp_mini));
 	return minis->mini != NULL && pool_new(s, &minis->ids, count);
 }
 
@@ -58,9 +58,9 @@ static bool tables_new(struct tcp_stack *s)
 		buckets *= 2;
 	s->bucket_mask = buckets - 1;
 	s->bucket_main = buckets;
-	s->bucket = array_new(s, buckets + minis / 4 + 16, sizeof(struct flow_bucket));
-	s->pcb = array_new(s, conns, sizeof(struct tcp_pcb));
-	s->slice = array_new(s, s->config.max_slices + 1, sizeof(struct tcp_slice));
+	s->bucket = table_new(s, buckets + minis / 4 + 16, sizeof(struct flow_bucket));
+	s->pcb = table_new(s, conns, sizeof(struct tcp_pcb));
+	s->slice = table_new(s, s->config.max_slices + 1, sizeof(struct tcp_slice));
 	return s->bucket != NULL && s->pcb != NULL && s->slice != NULL &&
 	       pool_new(s, &s->pcbs, conns) && pool_new(s, &s->slices, s->config.max_slices + 1) &&
 	       pool_new(s, &s->overflow, minis / 4 + 16) && minis_new(s, &s->syn, minis) &&
