@@ -17,7 +17,7 @@
 #define CHUNK (64U << 10)    // of a message written at once
 #define TX_HELD (128U << 10) // bytes a client keeps unacknowledged
 #define STARTS_A_TURN 64U    // new sessions
-#define HOLD_OPENING 512U    // held ones on their way
+#define HOLD_MOVING 512U     // held ones on their way in or out
 #define SCAN_A_TURN 64U      // for time-outs
 #define CONNECT_TIMEOUT_MS 10000U
 #define SAY_MAX 16384U
@@ -416,7 +416,7 @@ bool clients_warm(const struct bench *b)
 static unsigned holds_begin(struct bench *b)
 {
 	struct clients *c = b->clients;
-	uint32_t opening = clients_warm(b) ? HOLD_OPENING : 1;
+	uint32_t opening = clients_warm(b) ? HOLD_MOVING : 1;
 	unsigned n = 0;
 
 	while (!c->release && c->holding < b->opt.hold && c->holding - c->held_ready < opening &&
@@ -472,11 +472,13 @@ static unsigned scan(struct bench *b)
 		c->scan = c->scan + 1 < c->count ? c->scan + 1 : 0;
 		if (cl->conn.v == 0)
 			continue;
-		if (cl->step == CLIENT_S_HELD && c->release) {
+		if (cl->step == CLIENT_S_HELD) {
+			if (!c->release || c->active - c->held_ready >= HOLD_MOVING)
+				continue;
 			c->held_ready--;
 			quit_say(b, cl);
 			work++;
-		} else if (cl->step != CLIENT_S_HELD && b->env.now_ns - cl->asked_ns > limit) {
+		} else if (b->env.now_ns - cl->asked_ns > limit) {
 			client_fail(b, cl, "timeout", 0);
 		}
 	}

@@ -81,12 +81,13 @@ static bool never(const struct bench *b)
 static void bench_run(struct bench *b)
 {
 	uint64_t wait_ns = (uint64_t)b->opt.timeout_s * 2000000000ULL;
+	uint64_t hold_ns = wait_ns + b->opt.hold * 1000000ULL; // at least a thousand a second
 	uint64_t load_ns = b->opt.seconds != 0 ? b->opt.seconds * 1000000000ULL : UINT64_MAX / 2;
 	uint64_t before;
 
 	host_announce(b);
 	if (b->opt.hold > 0) {
-		turns_until(b, b->env.now_ns + 100 * wait_ns, holds_stand);
+		turns_until(b, b->env.now_ns + hold_ns, holds_stand);
 		fprintf(stderr, "holding %u\n", b->clients->held_ready);
 	} else {
 		turns_until(b, b->env.now_ns + wait_ns, clients_warm);
@@ -104,7 +105,7 @@ static void bench_run(struct bench *b)
 	b->clients->stopping = true;
 	turns_until(b, b->env.now_ns + wait_ns, clients_done);
 	b->clients->release = true;
-	turns_until(b, b->env.now_ns + wait_ns, clients_done);
+	turns_until(b, b->env.now_ns + hold_ns, clients_done);
 	turns_until(b, b->env.now_ns + FLUSH_NS, never);
 }
 
