@@ -58,6 +58,24 @@ static uint32_t pcb_check(const struct tcp_stack *s, const struct tcp_pcb *p)
 	return slices;
 }
 
+// The FIFO both ways, in order of time, and each tuple led to its mini.
+static void minis_check(const struct tcp_stack *s, const struct tcp_minis *minis, uint32_t kind)
+{
+	uint32_t before = 0, n = 0;
+
+	for (uint32_t idx = minis->fifo.head; idx != 0; idx = minis->mini[idx].next) {
+		const struct tcp_mini *mini = &minis->mini[idx];
+
+		BUG_ON(n++ > minis->ids.count); // a circle
+		BUG_ON(mini->prev != before);
+		BUG_ON(before != 0 && (int16_t)(mini->due - minis->mini[before].due) < 0);
+		BUG_ON(flow_lookup(s, mini_key(mini)) != (kind | idx));
+		before = idx;
+	}
+	BUG_ON(minis->fifo.tail != before);
+	BUG_ON(n != minis->fifo.count || n != minis->ids.used);
+}
+
 void tcp_check(const struct tcp_stack *s)
 {
 	uint32_t slices = 0, used = 0;
@@ -70,4 +88,6 @@ void tcp_check(const struct tcp_stack *s)
 	}
 	BUG_ON(used != s->pcbs.used);
 	BUG_ON(slices != s->slices.used);
+	minis_check(s, &s->syn, TCP_INDEX_MINI);
+	minis_check(s, &s->tw, TCP_INDEX_MINI | TCP_INDEX_TW);
 }

@@ -26,10 +26,10 @@ static bool key_matches(const struct tcp_stack *s, uint32_t idx, const struct fl
 
 	if ((idx & TCP_INDEX_MINI) == 0)
 		have = pcb_key(&s->pcb[idx]);
-	else if ((idx & 0x40000000U) != 0)
-		have = mini_key(&s->tw.mini[idx & 0x3fffffffU]);
+	else if ((idx & TCP_INDEX_TW) != 0)
+		have = mini_key(&s->tw.mini[idx & (TCP_INDEX_TW - 1)]);
 	else
-		have = mini_key(&s->syn.mini[idx & 0x3fffffffU]);
+		have = mini_key(&s->syn.mini[idx & (TCP_INDEX_TW - 1)]);
 	return memcmp(have, key, sizeof(*key)) == 0;
 }
 

@@ -7,8 +7,6 @@
 
 #include "dataplane/tcp/tcp_inner_types.h"
 
-#define MINI_TW 0x40000000U // in an index with TCP_INDEX_MINI: of the TIME_WAIT array
-
 uint32_t tcp_isn(const struct tcp_stack *s, const struct flow_key *key)
 {
 	// RFC 6528: a keyed hash of the tuple plus a clock of 4 us
@@ -99,7 +97,9 @@ void tcp_time_wait_enter(struct tcp_stack *s, const struct tcp_pcb *p)
 	mini->rcv_nxt = p->rcv_nxt;
 	mini->snd_nxt = p->snd_max;
 	mini->ts_recent = p->ts_recent;
-	flow_replace(s, mini_key(mini), TCP_INDEX_MINI | MINI_TW | idx); // takes the tuple over
+	flow_replace(
+		s, mini_key(mini), TCP_INDEX_MINI | TCP_INDEX_TW | idx
+	); // takes the tuple over
 	if ((p->flags & TCP_F_ACK_NOW) != 0)
 		mini_ack(s, mini); // of the peer's FIN: the PCB will not send it any more
 }
@@ -283,10 +283,10 @@ void tcp_listen_input(
 	unsigned flags = seg->flags & (RTE_TCP_SYN_FLAG | RTE_TCP_ACK_FLAG | RTE_TCP_RST_FLAG |
 				       RTE_TCP_FIN_FLAG);
 
-	if ((mini & MINI_TW) != 0) {
-		time_wait_input(s, pkt, seg, &s->tw.mini[mini & (MINI_TW - 1)]);
+	if ((mini & TCP_INDEX_TW) != 0) {
+		time_wait_input(s, pkt, seg, &s->tw.mini[mini & (TCP_INDEX_TW - 1)]);
 	} else if (mini != 0) {
-		half_open_input(s, pkt, seg, &s->syn.mini[mini & (MINI_TW - 1)]);
+		half_open_input(s, pkt, seg, &s->syn.mini[mini & (TCP_INDEX_TW - 1)]);
 	} else if (flags == RTE_TCP_SYN_FLAG) {
 		syn_input(s, pkt, seg);
 	} else if (flags == 0 || (flags & (RTE_TCP_SYN_FLAG | RTE_TCP_FIN_FLAG)) ==

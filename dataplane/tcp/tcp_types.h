@@ -16,6 +16,7 @@
 #include "dataplane/tcp/tcp.h"
 
 #define TCP_INDEX_MINI 0x80000000U // in the flow table: index of a mini, not of a PCB
+#define TCP_INDEX_TW 0x40000000U   // with it: of the TIME_WAIT array
 #define TCP_OOO_MAX 64             // segments kept out of order
 #define TCP_COPY_MAX 256           // payload up to this is copied
 #define TCP_WSCALE 7
