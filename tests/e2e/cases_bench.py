@@ -8,7 +8,7 @@ import re
 import sys
 
 import lab
-from lab import wait_for
+from lab import sh, wait_for
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../tools/bench"))
 import bench
@@ -76,6 +76,21 @@ def case_generator_open_loop_and_slow_backends():
         assert report["latency"]["mail"]["p50_us"] >= 30000, report["latency"]
         assert report["seconds"] > 1.5, "100 sessions at 50 a second"
         check_drained(r)
+
+
+def case_generator_over_a_veth():
+    sh("ip", "link", "add", "bench0", "type", "veth", "peer", "name", "bench1")
+    try:
+        for i in ("bench0", "bench1"):
+            sh("ethtool", "-K", i, "tx", "off", "rx", "off", "tso", "off", "gso", "off", "gro", "off", "sg", "off")
+            sh("sysctl", "-qw", "net.ipv6.conf.%s.disable_ipv6=1" % i)
+            sh("ip", "link", "set", i, "up")
+        device = "net_af_packet0,iface=bench%d,framecnt=4096,blocksz=65536"
+        with rig(devices=(device % 0, device % 1)) as r:
+            check_load(r, 200, "-n", 200, "-c", 16, "-s", "64-20000")
+            check_drained(r)
+    finally:
+        sh("ip", "link", "del", "bench0")
 
 
 def case_generator_notices_faults():

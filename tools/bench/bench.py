@@ -20,7 +20,7 @@ import time
 
 CONFIG = """hostname = "mx.bench.example";
 dataplane = { workers = 1; max_sessions = %(sessions)d; %(memory)s; buffers = %(buffers)d; socket = "%(dir)s/dp.sock"; idle_sleep = %(sleep)s; };
-ports = { lan = { device = "net_memif0,role=server,socket=%(name)s"; addresses = [ "10.99.0.10/24", "fd99::10/64" ];
+ports = { lan = { device = "%(device)s"; addresses = [ "10.99.0.10/24", "fd99::10/64" ];
                   gateways = [ "10.99.0.1", "fd99::1" ]; }; };
 pools = { mail = { scheduler = "weighted-round-robin"; backends = ( %(backends)s ); }; };
 virtual_services = { inbound = { listen = [ "10.99.0.25:25", "[fd99::25]:25" ]; pool = "mail"; %(service)s }; };
@@ -34,16 +34,18 @@ class Rig:
     """The two processes; a context that ends both. Generator options are those of mailrace-bench."""
 
     def __init__(self, build, sessions=400000, idle_sleep=False, cycles=False, hugepages=None, service="", buffers=32768,
-                 backends=BACKENDS, cpus=None):
+                 backends=BACKENDS, cpus=None, devices=None):
         self.build, self.idle_sleep, self.backends = build, idle_sleep, backends
         self.dir = tempfile.mkdtemp(prefix="bench-", dir="/run")
         self.name = os.path.basename(self.dir)  # an abstract socket of this namespace: nothing stale can be in the way
+        # the dataplane's, and the generator's
+        self.devices = devices or ("net_memif0,role=server,socket=" + self.name, "net_memif0,role=client,socket=" + self.name)
         self.binary = build + "/dataplane/mailrace-dataplane" + ("-cycles" if cycles else "")
         allowed = sorted(cpus or os.sched_getaffinity(0))
         self.cpu_generator, self.cpu_worker = allowed[0], allowed[1 % len(allowed)]
         with open(self.dir + "/conf", "w", encoding="utf-8") as f:
             f.write(CONFIG % {
-                "sessions": sessions, "dir": self.dir, "name": self.name, "buffers": buffers, "service": service,
+                "sessions": sessions, "dir": self.dir, "device": self.devices[0], "buffers": buffers, "service": service,
                 "sleep": "true" if idle_sleep else "false",
                 "memory": 'hugepages = "%s"' % hugepages if hugepages else 'memory = "512M"',
                 "backends": ", ".join('{ name = "b%d"; address = "%s"; }' % b for b in enumerate(backends))})
@@ -95,7 +97,7 @@ class Rig:
         return found
 
     def generator(self, *args, targets=TARGETS):
-        command = [self.build + "/tools/bench/mailrace-bench", "--vdev", "net_memif0,role=client,socket=" + self.name,
+        command = [self.build + "/tools/bench/mailrace-bench", "--vdev", self.devices[1],
                    "--cpu", str(self.cpu_generator), "-o", self.dir + "/report.json"]
         for t in targets:
             command += ["--target", t]
