@@ -34,6 +34,16 @@ static bool state_needs_timer(const struct tcp_pcb *p)
 	       (p->state == TCP_S_FIN_WAIT_2 && (p->flags & TCP_F_ORPHAN) != 0);
 }
 
+static bool sent_is_queued(const struct tcp_stack *s, const struct tcp_pcb *p)
+{
+	uint32_t sent = p->tx_head != 0 ? s->slice[p->tx_head].sent : 0;
+
+	for (uint32_t idx = p->tx_head; idx != 0; idx = s->slice[idx].next)
+		if (idx == sent)
+			return true;
+	return sent == 0;
+}
+
 static uint32_t pcb_check(const struct tcp_stack *s, const struct tcp_pcb *p)
 {
 	uint32_t bytes, last, slices;
@@ -42,6 +52,7 @@ static uint32_t pcb_check(const struct tcp_stack *s, const struct tcp_pcb *p)
 	BUG_ON(bytes != p->rx_bytes || last != p->rx_tail);
 	slices += list_check(s, p->tx_head, &bytes, &last);
 	BUG_ON(bytes != p->tx_bytes || last != p->tx_tail);
+	BUG_ON(!sent_is_queued(s, p));
 	slices += list_check(s, p->ooo_head, &bytes, &last);
 	if (p->state == TCP_S_CLOSED) {
 		BUG_ON(p->tx_bytes > 0 && (p->flags & TCP_F_DONE) == 0);

@@ -146,7 +146,7 @@ struct tcp_slice {
 	uint32_t next;
 	uint16_t off; // from m->buf_addr
 	uint16_t len;
-	uint32_t reserved;
+	uint32_t sent; // of a transmit queue's head: where the last segment ended, 0: not known
 };
 static_assert(sizeof(struct tcp_slice) == 24, "budget");
 
