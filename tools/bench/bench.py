@@ -51,7 +51,7 @@ class Rig:
                 "memory": 'hugepages = "%s"' % hugepages if hugepages else 'memory = "512M"',
                 "backends": ", ".join('{ name = "b%d"; address = "%s"; }' % b for b in enumerate(backends))})
         self.hugepages = hugepages
-        self.proc = self.log = None
+        self.proc = self.log = self.load_proc = None
 
     def read_log(self):
         with open(self.dir + "/log", encoding="utf-8") as f:
@@ -84,6 +84,9 @@ class Rig:
     def __exit__(self, kind, value, trace):
         if kind is not None:
             print(self.read_log()[-3000:])
+        if self.load_proc is not None and self.load_proc.poll() is None:
+            self.load_proc.kill()
+            self.load_proc.wait()
         self.stop()
         self.log.close()
         shutil.rmtree(self.dir)
@@ -114,7 +117,8 @@ class Rig:
             command.append("--idle-sleep")
         if self.hugepages:
             command.append("--hugepages")
-        return subprocess.Popen(command + [str(a) for a in args], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self.load_proc = subprocess.Popen(command + [str(a) for a in args], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        return self.load_proc
 
     def load(self, *args, timeout=120, **kind):
         """Runs the generator to its end: (exit status, report, text)."""
