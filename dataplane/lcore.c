@@ -70,7 +70,7 @@ static unsigned commands_run(struct lcore *l)
 		if (got == CTL_RING_EMPTY)
 			break;
 		if (got == CTL_RING_MSG)
-			relay_command(l->worker.relay, &msg);
+			worker_command(&l->worker, &msg);
 		else
 			stat_inc(&l->worker.env, STAT_CTL_BAD_RING);
 	}

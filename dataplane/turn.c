@@ -78,6 +78,14 @@ static bool layers_new(struct worker *w, const struct worker_config *config)
 		.port_flags = config->port_flags,
 	};
 
+	struct watch_config watch = {
+		.env = &w->env,
+		.ring = config->capture_ring,
+		.net_shared = config->net_shared,
+		.port_ops = config->port_ops,
+		.port_dev = config->port_dev,
+	};
+
 	w->net = net_new(&net);
 	w->relay = relay_new(&relay);
 	if (w->net == NULL || w->relay == NULL)
@@ -88,7 +96,10 @@ static bool layers_new(struct worker *w, const struct worker_config *config)
 	if (w->tcp == NULL)
 		return false;
 	relay_attach(w->relay, w->tcp);
-	return true;
+	watch.tcp = w->tcp;
+	watch.relay = w->relay;
+	w->watch = watch_new(&watch);
+	return w->watch != NULL;
 }
 
 int worker_init(struct worker *w, const struct worker_config *config)
@@ -115,6 +126,7 @@ int worker_init(struct worker *w, const struct worker_config *config)
 
 void worker_fini(struct worker *w)
 {
+	watch_free(w->watch);
 	tcp_stack_free(w->tcp);
 	relay_free(w->relay);
 	net_free(w->net);
@@ -154,14 +166,38 @@ static unsigned rings_run(struct worker *w)
 		for (unsigned n = 0;
 		     n < STEER_QUOTA && steer_get_burst(w->steer_in[i], &elem, 1) == 1;
 		     n++) {
-			if (elem.what == NET_STEER_RESOLVE)
-				net_resolve_request(w->net, elem.port, elem.m);
-			else
-				net_input_burst(w->net, elem.port, &elem.m, 1, true);
 			work++;
+			if (elem.what == NET_STEER_RESOLVE) {
+				net_resolve_request(w->net, elem.port, elem.m);
+				continue;
+			}
+			if (w->watched)
+				watch_steered(w->watch, elem.port, elem.m);
+			net_input_burst(w->net, elem.port, &elem.m, 1, true);
 		}
 	}
 	return work;
+}
+
+static void watch_apply(struct worker *w)
+{
+	watch_ports(w->watch, &w->port_ops, &w->port_dev);
+	net_port_set(w->net, w->port_ops, w->port_dev);
+	w->watched = watch_is_armed(w->watch);
+}
+
+void worker_command(struct worker *w, const struct ctl_msg *msg)
+{
+	switch (msg->type) {
+	case CTL_CMD_CAPTURE:
+	case CTL_CMD_CAPTURE_STOP:
+		watch_command(w->watch, msg);
+		watch_apply(w);
+		break;
+	default:
+		relay_command(w->relay, msg);
+		break;
+	}
 }
 
 unsigned worker_turn(struct worker *w)
@@ -176,6 +212,8 @@ unsigned worker_turn(struct worker *w)
 	work += tcp_output_run(w->tcp);
 	net_timers(w->net);
 	net_flush(w->net);
+	if (w->watched && !watch_turn(w->watch))
+		watch_apply(w);
 	return work;
 }
 

@@ -15,6 +15,7 @@
 #include "dataplane/net/net.h"
 #include "dataplane/proxy/relay.h"
 #include "dataplane/tcp/tcp.h"
+#include "dataplane/watch/watch.h"
 
 struct rte_ring;
 
@@ -23,6 +24,8 @@ struct worker {
 	struct net *net;
 	struct tcp_stack *tcp;
 	struct relay *relay;
+	struct watch *watch;
+	bool watched; // a capture is armed
 	const struct port_ops *port_ops;
 	void *port_dev;
 	uint8_t port_count;
@@ -54,6 +57,7 @@ struct worker_config {
 	bool (*event)(void *up, const struct ctl_msg *msg);
 	void *up;
 	struct rte_ring **steer_out, **steer_in;
+	struct capture_ring *capture_ring; // NULL: no captures
 };
 
 int worker_init(
@@ -65,6 +69,8 @@ void worker_fini(struct worker *worker);
 // Memory reserved for sessions (T7).
 size_t worker_session_bytes(const struct worker *worker);
 
+// A command of control, between two turns.
+void worker_command(struct worker *worker, const struct ctl_msg *msg);
 // One turn at env.now_ns. Returns the amount of work done, 0 when idle.
 unsigned worker_turn(struct worker *worker);
 // Milliseconds until a timer may be due, at most limit_ms.

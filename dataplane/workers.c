@@ -107,6 +107,7 @@ static int worker_make(struct dataplane *dp, unsigned i, const struct hash_key *
 		.up = l,
 		.steer_out = &dp->ring[i * n],
 		.steer_in = &dp->in[i * n],
+		.capture_ring = shm_capture_at(&dp->shm, i),
 	};
 	unsigned others = 0;
 	int err;

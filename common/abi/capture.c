@@ -56,6 +56,11 @@ void capture_put(struct capture_writer *w, const void *data, uint32_t n)
 	w->at += n;
 }
 
+void capture_patch(struct capture_writer *w, uint32_t off, const void *data, uint32_t n)
+{
+	copy_in(w->ring, w->next + (uint32_t)sizeof(struct capture_record) + off, data, n);
+}
+
 uint32_t capture_end(struct capture_writer *w)
 {
 	w->next = (w->at + RECORD_ALIGN - 1) & ~(RECORD_ALIGN - 1);

@@ -65,6 +65,8 @@ void capture_writer_init(struct capture_writer *w, struct capture_ring *ring);
 // Room for record->bytes octets; sets record->length. False: full.
 bool capture_begin(struct capture_writer *w, struct capture_record *record);
 void capture_put(struct capture_writer *w, const void *data, uint32_t n);
+// Over octets that were put at off of the record begun.
+void capture_patch(struct capture_writer *w, uint32_t off, const void *data, uint32_t n);
 // Returns the position up to which this record and those before it may be published.
 uint32_t capture_end(struct capture_writer *w);
 // Up to a position that capture_end returned, or w->tail: what was ended behind it is taken back.

@@ -16,10 +16,12 @@
 #define CTL_RING_SLOTS 1024 // power of two
 
 enum ctl_msg_type {
-	CTL_CMD_PROBE = 1,        // body ctl_probe: open, banner, EHLO, QUIT, wait for 221
-	CTL_CMD_SESSION_LIST = 2, // body ctl_session_list: send up to n sessions from a cursor on
-	CTL_EVT_PROBE = 64,       // body ctl_probe_result
-	CTL_EVT_SESSION = 65,     // body ctl_session
+	CTL_CMD_PROBE = 1,         // body ctl_probe: open, banner, EHLO, QUIT, wait for 221
+	CTL_CMD_SESSION_LIST = 2,  // body ctl_session_list: send up to n sessions from a cursor on
+	CTL_CMD_CAPTURE = 16,      // body ctl_capture: arms, or renews what is armed already
+	CTL_CMD_CAPTURE_STOP = 17, // of the request id, or nothing
+	CTL_EVT_PROBE = 64,        // body ctl_probe_result
+	CTL_EVT_SESSION = 65,      // body ctl_session
 	CTL_EVT_SESSION_END =
 		66, // body ctl_session_list with the cursor to go on from, 0 at the end
 };
@@ -63,6 +65,28 @@ struct ctl_probe_result {
 	char text[64]; // last line of the last reply, printable ASCII, NUL-terminated
 };
 
+enum {
+	CTL_CAPTURE_F_CLIENT = 1 << 0,   // client and client_len count
+	CTL_CAPTURE_F_BACKEND = 1 << 1,  // backend and, unless 0, backend_port count
+	CTL_CAPTURE_F_DIALOGUE = 1 << 2, // lines without bodies and SASL, not frames
+};
+
+// What to copy: all conditions must hold. Nothing is copied when the lease is over and was not
+// renewed, so that whoever asked may die.
+struct ctl_capture {
+	struct ip_addr client, backend;
+	uint8_t client_len; // bits of the 128-bit form
+	uint8_t flags;
+	uint16_t backend_port;
+	uint32_t service_slot; // 0: any
+	uint64_t session;      // 0: any
+	uint64_t max_bytes;    // of all records of one worker
+	uint32_t snap;         // octets of a frame
+	uint32_t lease_ms;
+	uint32_t limit_ms; // from the first command on
+	uint32_t reserved;
+};
+
 struct ctl_session_list {
 	uint32_t cursor; // session index to start from
 	uint32_t limit;
@@ -88,6 +112,7 @@ struct ctl_msg {
 		uint8_t body[CTL_MSG_BYTES - 16];
 		struct ctl_probe probe;
 		struct ctl_probe_result probe_result;
+		struct ctl_capture capture;
 		struct ctl_session_list session_list;
 		struct ctl_session session;
 	};

@@ -15,6 +15,7 @@
 #include <stdint.h>
 
 #include "common/abi/abi.h"
+#include "common/abi/capture.h"
 #include "common/abi/ctl_msg.h"
 
 #define SHM_STATS_MAGIC 0x5354415453524d31ULL   // statistics segment
@@ -36,6 +37,7 @@ enum shm_section {
 	SHM_SEC_EVT_RING = 18,      // struct ctl_ring a worker, worker -> control
 	SHM_SEC_BLOB_ARENA = 19,    // one, of BLOB_MAX_BYTES: see sock.h
 	SHM_SEC_CONTROL_STATE = 20, // shm_control_state
+	SHM_SEC_CAPTURE_RING = 21,  // struct capture_ring a worker, worker -> control
 };
 
 struct shm_dir_entry {

@@ -125,6 +125,7 @@ int shm_init(struct shm *shm, uint32_t workers, uint32_t backend_slots, uint32_t
 		{SHM_SEC_CMD_RING, workers, sizeof(struct ctl_ring)},
 		{SHM_SEC_EVT_RING, workers, sizeof(struct ctl_ring)},
 		{SHM_SEC_BLOB_ARENA, 1, BLOB_MAX_BYTES},
+		{SHM_SEC_CAPTURE_RING, workers, sizeof(struct capture_ring)},
 	};
 	struct timespec now;
 	struct shm_header h = {
@@ -235,10 +236,9 @@ struct shm_service *shm_service_names(const struct shm *shm)
 	return stats_at(shm, SHM_SEC_SERVICE, 0);
 }
 
-static void *control_at(const struct shm *shm, uint32_t type, unsigned worker)
+static void *control_at(const struct shm *shm, uint32_t type, uint64_t off)
 {
-	return shm->control + shm->control_off[type - SHM_SEC_BACKEND_CTL] +
-	       worker * align_up(sizeof(struct ctl_ring));
+	return shm->control + shm->control_off[type - SHM_SEC_BACKEND_CTL] + off;
 }
 
 struct shm_backend_ctl *shm_backend_ctl_at(const struct shm *shm)
@@ -253,15 +253,22 @@ const struct shm_control_state *shm_control_state_at(const struct shm *shm)
 
 struct ctl_ring *shm_commands_at(const struct shm *shm, unsigned worker)
 {
-	return control_at(shm, SHM_SEC_CMD_RING, worker);
+	return control_at(shm, SHM_SEC_CMD_RING, worker * align_up(sizeof(struct ctl_ring)));
 }
 
 struct ctl_ring *shm_events_at(const struct shm *shm, unsigned worker)
 {
-	return control_at(shm, SHM_SEC_EVT_RING, worker);
+	return control_at(shm, SHM_SEC_EVT_RING, worker * align_up(sizeof(struct ctl_ring)));
 }
 
 uint8_t *shm_arena(const struct shm *shm)
 {
 	return control_at(shm, SHM_SEC_BLOB_ARENA, 0);
+}
+
+struct capture_ring *shm_capture_at(const struct shm *shm, unsigned worker)
+{
+	return control_at(
+		shm, SHM_SEC_CAPTURE_RING, worker * align_up(sizeof(struct capture_ring))
+	);
 }

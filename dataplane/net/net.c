@@ -301,6 +301,12 @@ void net_timers(struct net *net)
 	}
 }
 
+void net_port_set(struct net *net, const struct port_ops *ops, void *dev)
+{
+	net->port_ops = ops;
+	net->port_dev = dev;
+}
+
 void net_flush(struct net *net)
 {
 	eth_flush(net);

@@ -117,6 +117,9 @@ void net_flush(struct net *net);
 // Addresses changed (new generation): announce those of the list that are new. Worker 0.
 void net_announce(struct net *net, const struct ip_addr *addrs, unsigned n);
 
+// Other ops from here on, for one that looks on while a capture is armed; its own thread.
+void net_port_set(struct net *net, const struct port_ops *ops, void *dev);
+
 // Which port (and gateway) leads to dst. Static after start: the result may be kept in a PCB for
 // its life.
 struct net_route {

@@ -57,6 +57,19 @@ void relay_generation(struct relay *relay, const struct blob_header *blob);
 // Is addr a virtual service's or a source address? For net_ops.is_local.
 bool relay_is_local(const struct relay *relay, const struct ip_addr *addr);
 
+// A session as captures see it.
+struct relay_view {
+	uint64_t id;
+	struct ip_addr client;      // unspecified: none, or gone
+	struct ip_endpoint backend; // likewise
+	uint32_t service_slot;
+	bool is_leg; // the connection asked for is the backend's
+};
+// Of a connection's user word (tcp_user_find).
+void relay_view_get(struct relay *relay, uint32_t user, struct relay_view *ret);
+// Slot of the service that listens there, 0: none.
+uint32_t relay_listener_service(const struct relay *relay, const struct ip_endpoint *local);
+
 void relay_command(
 	struct relay *relay,
 	const struct ctl_msg *msg

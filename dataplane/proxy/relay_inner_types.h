@@ -96,6 +96,9 @@ void body_refuse(struct relay *r, struct session *s, enum smtp_own own);
 bool reply_step(struct relay *r, struct session *s);
 bool splice_step(struct relay *r, struct session *s);
 
+// view.c
+void session_view_get(struct relay *r, const struct session *s, struct relay_view *ret);
+
 // orphan.c
 void client_gone(struct relay *r, struct session *s);
 

@@ -191,6 +191,15 @@ struct tcp_info {
 };
 void tcp_info_get(const struct tcp_stack *stack, struct tcp_conn_id conn, struct tcp_info *ret);
 
+// The user word of the connection between two endpoints; false: none that the application knows
+// and has not let go of.
+bool tcp_user_find(
+	const struct tcp_stack *stack,
+	const struct ip_endpoint *local,
+	const struct ip_endpoint *remote,
+	uint32_t *ret_user
+);
+
 struct tcp_usage {
 	uint32_t conns, half_open, time_wait, slices;
 };

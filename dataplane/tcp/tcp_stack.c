@@ -375,3 +375,23 @@ void tcp_usage_get(const struct tcp_stack *s, struct tcp_usage *ret)
 		.slices = s->slices.used,
 	};
 }
+
+bool tcp_user_find(
+	const struct tcp_stack *s,
+	const struct ip_endpoint *local,
+	const struct ip_endpoint *remote,
+	uint32_t *ret_user
+)
+{
+	const struct flow_key key = {local->addr, remote->addr, local->port, remote->port};
+	uint32_t idx = flow_lookup(s, &key);
+	const struct tcp_pcb *p;
+
+	if (idx == 0 || (idx & TCP_INDEX_MINI) != 0)
+		return false;
+	p = pcb_of(s, idx);
+	if ((p->flags & TCP_F_ORPHAN) != 0 || (p->events & TCP_EV_ACCEPT) != 0)
+		return false; // let go, or the word is still the listener's cookie
+	*ret_user = p->user;
+	return true;
+}

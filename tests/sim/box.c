@@ -43,7 +43,7 @@ void box_command(struct box *box, unsigned worker, const struct ctl_msg *msg)
 	struct worker *w = &box->worker[worker % box->workers];
 
 	w->env.now_ns = box->sim->now_ns;
-	relay_command(w->relay, msg);
+	worker_command(w, msg);
 }
 
 static unsigned box_turn(struct sim_host *host)
