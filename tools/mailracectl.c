@@ -12,17 +12,8 @@
 #include <sysexits.h>
 
 #include "config/cfg.h"
-#include "tools/api_client.h"
+#include "tools/ctl.h"
 #include "tools/table.h"
-
-#define EX_REFUSED 1 // the file is bad, the reload was refused
-
-struct options {
-	const char *socket;
-	const char *file;
-	const char *limit;
-	bool json, all;
-};
 
 static const struct column service_columns[] = {
 	{"NAME", "name"},
@@ -139,7 +130,7 @@ static const struct view {
 };
 #define VIEWS (sizeof(views) / sizeof(views[0]))
 
-static int usage(int status)
+int usage(int status)
 {
 	FILE *out = status == EX_OK ? stdout : stderr;
 
@@ -153,20 +144,23 @@ static int usage(int status)
 		"  reload                          makes the file the configuration in force\n"
 		"  drain POOL/BACKEND              no new sessions there\n"
 		"  enable POOL/BACKEND             takes sessions again\n"
+		"  capture [FILTER] -w FILE        copies packets of both legs into a pcapng file\n"
+		"  capture --transcript [FILTER]   the dialogue, without bodies and AUTH data\n"
+		"    FILTER: --client ADDRESS|PREFIX  --backend NAME|ADDRESS  --session ID\n"
+		"      --virtual-service NAME  --bytes N  --time SECONDS  --snap N\n"
 		"  -j  JSON   -s  socket of the API (/run/mailrace/control.sock)\n"
 		"exit status: 0, 1 refused, 64 usage, 69 no control process\n");
 	return status;
 }
 
-static void json_print(const json_t *o)
+void json_print(const json_t *o)
 {
 	json_dumpf(o, stdout, JSON_INDENT(1) | JSON_REAL_PRECISION(9));
 	putchar('\n');
 }
 
 // 0, or an exit status after a message.
-static int
-ask(const struct options *opt, const char *method, const char *path, struct api_answer *a)
+int ask(const struct options *opt, const char *method, const char *path, struct api_answer *a)
 {
 	if (api_request(opt->socket, method, path, a) < 0) {
 		fprintf(stderr, "mailracectl: %s\n", a->error);
@@ -370,8 +364,65 @@ static const struct command {
 	{"reload", do_reload},
 	{"drain", do_drain},
 	{"enable", do_enable},
+	{"capture", do_capture},
 };
 #define COMMANDS (sizeof(commands) / sizeof(commands[0]))
+
+// Options may follow the command.
+static const struct option long_options[] = {
+	{"client", required_argument, NULL, 'C'},
+	{"backend", required_argument, NULL, 'B'},
+	{"session", required_argument, NULL, 'I'},
+	{"virtual-service", required_argument, NULL, 'V'},
+	{"bytes", required_argument, NULL, 'N'},
+	{"time", required_argument, NULL, 'T'},
+	{"snap", required_argument, NULL, 'S'},
+	{"transcript", no_argument, NULL, 'R'},
+	{"help", no_argument, NULL, 'h'},
+	{NULL, 0, NULL, 0},
+};
+
+static bool option_take(struct options *opt, int c)
+{
+	const struct {
+		int c;
+		const char **to;
+	} texts[] = {
+		{'s', &opt->socket},
+		{'c', &opt->file},
+		{'n', &opt->limit},
+		{'w', &opt->output},
+		{'C', &opt->client},
+		{'B', &opt->backend},
+		{'I', &opt->session},
+		{'V', &opt->service},
+		{'N', &opt->bytes},
+		{'T', &opt->seconds},
+		{'S', &opt->snap},
+	};
+	const struct {
+		int c;
+		bool *to;
+	} switches[] = {
+		{'j', &opt->json},
+		{'a', &opt->all},
+		{'R', &opt->transcript},
+	};
+
+	for (unsigned i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+		if (texts[i].c == c) {
+			*texts[i].to = optarg;
+			return true;
+		}
+	}
+	for (unsigned i = 0; i < sizeof(switches) / sizeof(switches[0]); i++) {
+		if (switches[i].c == c) {
+			*switches[i].to = true;
+			return true;
+		}
+	}
+	return false;
+}
 
 int main(int argc, char **argv)
 {
@@ -381,27 +432,9 @@ int main(int argc, char **argv)
 	};
 	int c;
 
-	while ((c = getopt(argc, argv, "jas:c:n:h")) != -1) { // options may follow the command
-		switch (c) {
-		case 'j':
-			opt.json = true;
-			break;
-		case 'a':
-			opt.all = true;
-			break;
-		case 's':
-			opt.socket = optarg;
-			break;
-		case 'c':
-			opt.file = optarg;
-			break;
-		case 'n':
-			opt.limit = optarg;
-			break;
-		default:
+	while ((c = getopt_long(argc, argv, "jas:c:n:w:h", long_options, NULL)) != -1)
+		if (!option_take(&opt, c))
 			return usage(c == 'h' ? EX_OK : EX_USAGE);
-		}
-	}
 	for (unsigned i = 0; optind < argc && i < COMMANDS; i++)
 		if (strcmp(argv[optind], commands[i].name) == 0)
 			return commands[i].run(&opt, argv + optind + 1);

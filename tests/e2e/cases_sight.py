@@ -1,0 +1,293 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# Copyright (c) 2026, the Mailrace authors
+"""Looking into the traffic: captures and transcripts, pings, tables, test mails."""
+
+import concurrent.futures
+import os
+import random
+import re
+import signal
+import struct
+import subprocess
+import time
+
+from lab import HOST4, NET4, VIP4, Control, Lab, Sink, sh, wait_for
+from mail import Raw, body_of, quiet, send
+
+MAIL = b"a: b\r\n\r\nc\r\n"
+OTHER4 = NET4 + "77"
+TWO = ((HOST4, 2525), (HOST4, 2526))
+
+
+def blocks(path):
+    """The blocks of a pcapng file: (type, body)."""
+    with open(path, "rb") as f:
+        data = f.read()
+    at = 0
+    while at < len(data):
+        kind, length = struct.unpack_from("<II", data, at)
+        assert length % 4 == 0 and length >= 12 and at + length <= len(data), (at, length, len(data))
+        assert struct.unpack_from("<I", data, at + length - 4)[0] == length
+        yield kind, data[at + 8:at + length - 4]
+        at += length
+
+
+def options(body, off):
+    found = {}
+    while off + 4 <= len(body):
+        code, n = struct.unpack_from("<HH", body, off)
+        if code == 0:
+            break
+        found[code] = body[off + 4:off + 4 + n]
+        off += 4 + (n + 3) // 4 * 4
+    return found
+
+
+class Capture:
+    """A capture file: frames as (interface, time, direction, comment, frame), and what the statistics say."""
+
+    def __init__(self, path):
+        self.frames, self.lost, self.delivered, self.names = [], 0, 0, []
+        self.ended = False
+        for kind, body in blocks(path):
+            if kind == 1:
+                self.names.append(options(body, 8)[2].decode())
+            elif kind == 6:
+                port, high, low, n, whole = struct.unpack_from("<5I", body)
+                o = options(body, 20 + (n + 3) // 4 * 4)
+                self.frames.append((port, high << 32 | low, struct.unpack("<I", o[2])[0], o.get(1, b"").decode(), body[20:20 + n]))
+            elif kind == 5:
+                o = options(body, 12)
+                self.lost += struct.unpack("<Q", o[5])[0]
+                self.delivered += struct.unpack("<Q", o[8])[0]
+                self.ended = True
+
+    def tuples(self):
+        """TCP frames as (source, port, destination, port, flags, payload)."""
+        out = []
+        for _, _, _, _, f in self.frames:
+            if f[12:14] != b"\x08\x00" or f[23] != 6:
+                continue
+            ip = (f[14] & 15) * 4
+            tcp = 14 + ip
+            sport, dport = struct.unpack_from(">HH", f, tcp)
+            end = 14 + struct.unpack_from(">H", f, 16)[0]
+            addr = lambda b: ".".join(map(str, b))
+            out.append((addr(f[26:30]), sport, addr(f[30:34]), dport, f[tcp + 13], f[tcp + (f[tcp + 12] >> 4) * 4:end]))
+        return out
+
+
+def tcpdump_reads(path, count):
+    r = subprocess.run(["tcpdump", "-nvvr", path], capture_output=True, text=True, timeout=30, check=False)
+    assert r.returncode == 0 and "truncated" not in r.stderr, r.stderr
+    lines = [l for l in r.stdout.split("\n") if "Flags [" in l]
+    assert len(lines) == count, (len(lines), count)
+    assert "incorrect" not in r.stdout and "bad cksum" not in r.stdout, r.stdout[:3000]
+    assert all("(correct)" in l for l in lines), lines[:3]
+
+
+class Running:
+    """mailracectl capture in the background."""
+
+    def __init__(self, control, *args, file="capture.pcapng"):
+        self.control, self.path = control, control.lab.dir + "/" + file
+        wait_for("the capture before to end", lambda: control.lab.stats["capture_armed"] == 0)
+        self.proc = subprocess.Popen([control.lab.build + "/tools/mailracectl", "-s", control.socket, "capture", *args, "-w", self.path],
+                                     stderr=subprocess.PIPE, text=True)
+        wait_for("the workers to be armed", lambda: self.proc.poll() is not None or
+                 control.lab.stats["capture_armed"] == control.lab.stats.workers)
+        assert self.proc.poll() is None, self.proc.communicate()
+
+    def end(self, sign=signal.SIGINT, status=0):
+        if sign:
+            self.proc.send_signal(sign)
+        _, err = self.proc.communicate(timeout=60)
+        assert self.proc.returncode == status, (self.proc.returncode, err)
+        wait_for("the workers to be disarmed", lambda: self.control.lab.stats["capture_armed"] == 0, 20)
+        return Capture(self.path)
+
+
+def case_capture_of_one_client_holds_both_legs():
+    rng = random.Random(7)
+    with Lab(workers=2, port="af_packet") as lab, Control(lab) as control:
+        sh("ip", "addr", "add", OTHER4 + "/24", "dev", "mr0")
+        sink = Sink(2525)
+        running = Running(control, "--client", OTHER4)
+        bodies = [body_of(rng, 3000) for _ in range(60)]
+        with concurrent.futures.ThreadPoolExecutor(10) as pool:
+            jobs = [pool.submit(send, b) for b in bodies[:30]]
+            mine = [Raw(source=OTHER4) for _ in range(5)]
+            for c in mine:
+                for line in ("EHLO me", "MAIL FROM:<a@b>", "RCPT TO:<c@d>", "DATA"):
+                    assert c.ask(line)[0] in "23", line
+                assert c.ask(b"Subject: mine\r\n\r\n" + b"x" * 900 + b"\r\n.\r\n").startswith("250")
+                assert c.ask("QUIT").startswith("221")
+            ports = {c.s.getsockname()[1] for c in mine}
+            for c in mine:
+                c.close()
+            jobs += [pool.submit(send, b) for b in bodies[30:]]
+            for j in jobs:
+                j.result()
+        quiet(lab)
+        time.sleep(0.3)
+        got = running.end()
+        assert got.ended and got.lost == 0 and got.delivered == len(got.frames), (got.lost, got.delivered, len(got.frames))
+        assert got.names == ["lan"]
+        assert [f[1] for f in got.frames] == sorted(f[1] for f in got.frames), "ordered by time"
+        assert abs(got.frames[-1][1] / 1e9 - time.time()) < 60, "times are of day"
+        segments = got.tuples()
+        tcpdump_reads(running.path, len(segments))
+        client = [s for s in segments if 25 in (s[1], s[3])]
+        backend = [s for s in segments if 2525 in (s[1], s[3])]
+        assert {s[1] for s in client if s[0] == OTHER4} == ports and {s[3] for s in client if s[2] == OTHER4} == ports
+        assert len(client) + len(backend) == len(segments), "nothing else"
+        assert {s[0] for s in client} == {OTHER4, VIP4}, "no other client"
+        assert len({s[1] for s in backend if s[2] == HOST4}) == 5, "five legs"
+        for leg, port in ((client, 25), (backend, 2525)):  # each connection whole: SYNs, FINs and last ACKs
+            there = [s for s in leg if s[3] == port]
+            back = [s for s in leg if s[1] == port]
+            assert sum(s[4] & 0x12 == 0x02 for s in there) == 5 and sum(s[4] & 0x12 == 0x12 for s in back) == 5, port
+            assert sum(s[4] & 1 for s in there) >= 5 and sum(s[4] & 1 for s in back) >= 5, port
+        text = b"".join(s[5] for s in backend if s[3] == 2525)
+        assert text.count(b"Subject: mine") == 5 and text.count(b"EHLO me\r\n") == 5 and text.count(b"QUIT\r\n") == 5
+        for f, seg in zip([f for f in got.frames if f[4][12:14] == b"\x08\x00" and f[4][23] == 6], segments):
+            legs = ("client",) if 25 in (seg[1], seg[3]) else ("backend",)
+            assert not seg[5] or re.fullmatch(r"session \d+ %s" % legs, f[3]), (f[3], seg)
+        assert {f[2] for f in got.frames} == {1, 2}
+        assert os.stat(running.path).st_mode & 0o777 == 0o600
+        assert len(sink.bodies) == 65
+
+
+def case_capture_filters():
+    with Lab(workers=2, port="af_packet", backends=TWO) as lab, Control(lab) as control:
+        sinks = Sink(2525), Sink(2526)
+        many = [Raw() for _ in range(8)]  # each worker takes its own turns
+        for c in many:
+            c.ask("EHLO me")
+        known = {s["client"]: s for s in control.json("show", "sessions")["sessions"]}
+        by = lambda c: known["%s:%d" % c.s.getsockname()]
+        first = next(c for c in many if by(c)["backend"] == "mail/b0")
+        second = next(c for c in many if by(c)["backend"] == "mail/b1")
+        for c in many:
+            if c not in (first, second):
+                c.ask("QUIT")
+                c.close()
+        port = first.s.getsockname()[1]
+        me = str(by(first)["id"])
+        time.sleep(0.3)
+        for args, mine in ((("--session", me), True), (("--session", "999999999"), False),
+                           (("--virtual-service", "inbound", "--client", NET4 + "0/24"), None),
+                           (("--backend", "b0"), None), (("--backend", "mail/b1"), None), (("--backend", HOST4 + ":2526"), None),
+                           (("--client", "192.0.2.0/24"), False), (("--client", "::/0", "--backend", "192.0.2.1"), False)):
+            running = Running(control, *args)
+            for c in (first, second):
+                assert c.ask("NOOP").startswith("250")
+            time.sleep(0.3)
+            segments = running.end().tuples()
+            backends = {p for s in segments for p in (s[1], s[3]) if p in (2525, 2526)}
+            clients = {p for s in segments for p in (s[1], s[3]) if 25 in (s[1], s[3]) and p != 25}
+            if mine is False:
+                assert not segments, (args, segments)
+            elif mine:
+                assert clients == {port} and len(backends) == 1, (args, clients, backends)
+            elif args[0] == "--backend":
+                want = 2525 if args[1] == "b0" else 2526
+                assert backends == {want} and len(clients) == 1, (args, clients, backends)
+            else:
+                assert len(clients) == 2 and backends == {2525, 2526}, (args, clients, backends)
+        for args, text in ((("--client", "x"), "client:"), (("--backend", "nobody"), "backend:"), (("--bytes", "5"), "bytes:"),
+                           (("--virtual-service", "x"), "virtual_service:"), (("--session", "x"), "session:"),
+                           (("--time", "0"), "seconds:"), (("--snap", "1"), "snap:")):
+            status, _, err = control.run("capture", *args, "-w", lab.dir + "/no")
+            assert status == 1 and text in err, (args, status, err)
+        assert control.run("capture")[0] == 64 and control.run("capture", "-w", lab.dir + "/no/where")[0] == 73
+        curl = subprocess.run(["curl", "-s", "-X", "POST", "--unix-socket", control.socket, "http://x/v1/capture?clients=1"],
+                              capture_output=True, text=True, timeout=20, check=False)
+        assert "no such parameter" in curl.stdout, curl
+        for c in (first, second):
+            c.ask("QUIT")
+            c.close()
+        quiet(lab)
+        assert lab.stats["capture_bad_filter"] == 0 and not sinks[0].bodies
+
+
+def case_capture_is_bounded():
+    rng = random.Random(8)
+    with Lab() as lab, Control(lab) as control:
+        sink = Sink(2525)
+        start = time.monotonic()
+        got = Running(control, "--time", "2").end(sign=None)
+        assert 1.5 < time.monotonic() - start < 20 and got.ended
+        running = Running(control, "--bytes", "200000", "--time", "600")
+        for _ in range(20):
+            send(body_of(rng, 50000))
+        got = running.end(sign=None)
+        assert got.ended and 150000 < os.path.getsize(running.path) <= 200000, os.path.getsize(running.path)
+        running = Running(control, "--snap", "80", "--time", "600")
+        send(body_of(rng, 50000))
+        got = running.end()
+        assert {len(f[4]) for f in got.frames} >= {80} and max(len(f[4]) for f in got.frames) == 80
+        status, _, err = control.run("capture", "--time", "1", "-w", lab.dir + "/x")
+        assert status == 0, err
+        running = Running(control, "--time", "600")
+        status, _, err = control.run("capture", "--time", "1", "-w", lab.dir + "/x")
+        assert status == 1 and "another capture is running" in err, err
+        # a reader that does not read: what is lost is counted, mail goes on
+        running.proc.send_signal(signal.SIGSTOP)
+        for _ in range(80):
+            send(body_of(rng, 100000))
+        running.proc.send_signal(signal.SIGCONT)
+        time.sleep(0.3)
+        got = running.end()
+        assert got.lost > 0 and lab.stats["capture_ring_full"] == got.lost, (got.lost, lab.stats["capture_ring_full"])
+        assert got.delivered == len(got.frames)
+        assert len(sink.bodies) == 101
+        quiet(lab)
+
+
+def case_capture_ends_with_who_asked_for_it():
+    with Lab(workers=2, port="af_packet") as lab, Control(lab) as control:
+        sink = Sink(2525)
+        running = Running(control, "--client", "192.0.2.1", "--time", "600")  # nothing to send: the connection is quiet
+        running.end(signal.SIGKILL, -signal.SIGKILL)
+        running = Running(control, "--time", "600")
+        send(MAIL)
+        time.sleep(0.3)
+        control.kill()
+        running.proc.communicate(timeout=20)
+        assert running.proc.returncode == 74, running.proc.returncode
+        assert Capture(running.path).frames, "what was there is kept"
+        send(MAIL)
+        wait_for("the lease to end", lambda: lab.stats["capture_armed"] == 0, 20)
+        send(MAIL)
+        control.start()
+        running = Running(control)
+        send(MAIL)
+        time.sleep(0.3)
+        got = running.end()
+        assert any(b"MAIL FROM" in s[5].upper() for s in got.tuples()), (got.frames, got.lost, got.delivered)
+        running = Running(control, "--time", "600")
+        lab.proc.send_signal(signal.SIGKILL)
+        lab.proc.wait()
+        running.proc.communicate(timeout=20)
+        lab.restart()
+        wait_for("control to attach", lambda: control.run("status")[1].count("attached") and "yes" in control.run("status")[1], 20)
+        running = Running(control)
+        send(MAIL)
+        time.sleep(0.3)
+        assert running.end().frames
+        assert len(sink.bodies) == 5
+        quiet(lab)
+
+
+def case_capture_is_for_administrators():
+    lab = Lab()
+    lab.config = lab.config.replace("control = {", 'control = { read_group = "mail"; admin_group = "adm";', 1)
+    lab.write_config(lab.config)
+    with lab, Control(lab) as control:
+        os.chmod(lab.dir, 0o777)
+        for groups, status in ((["mail"], 77), (["adm"], 0)):
+            user = {"user": "nobody", "group": "nogroup", "extra_groups": groups}
+            for what in ((), ("--transcript",)):
+                got = control.run("capture", *what, "--time", "1", "-w", "%s/%s%d" % (lab.dir, groups[0], len(what)), **user)
+                assert got[0] == status, (groups, got)

@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Copyright (c) 2026, the Mailrace authors
+
+// The commands of mailracectl that look into the traffic. A capture's file is for its maker only:
+// it holds mail.
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+#include "tools/ctl.h"
+
+#define PATH_MAX_BYTES 1024
+
+static volatile sig_atomic_t interrupted;
+
+static void on_signal(int signal)
+{
+	interrupted = 1;
+}
+
+// Whether the stream is to be ended in order.
+static bool is_interrupted(void *arg)
+{
+	return interrupted != 0;
+}
+
+// Appends "name=value" to a query; what is not unreserved is escaped (RFC 3986 2.3).
+static void query_add(char path[PATH_MAX_BYTES], const char *name, const char *value)
+{
+	size_t used = strlen(path);
+
+	if (value == NULL)
+		return;
+	used += (size_t)snprintf(
+		path + used,
+		PATH_MAX_BYTES - used,
+		"%c%s=",
+		strchr(path, '?') != NULL ? '&' : '?',
+		name
+	);
+	for (; *value != '\0' && used + 4 < PATH_MAX_BYTES; value++) {
+		unsigned char c = (unsigned char)*value;
+		bool plain = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') ||
+			     (c >= 'A' && c <= 'Z') || strchr("-._~", c) != NULL;
+
+		used += (size_t
+		)snprintf(path + used, PATH_MAX_BYTES - used, plain ? "%c" : "%%%02X", c);
+	}
+}
+
+static int output_open(const char *file)
+{
+	if (strcmp(file, "-") == 0)
+		return dup(STDOUT_FILENO);
+	return open(file, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, S_IRUSR | S_IWUSR);
+}
+
+static int stream_to(const struct options *opt, const char *path, int fd)
+{
+	const struct api_stream_args args = {
+		.socket = opt->socket,
+		.path = path,
+		.stop_path = "/v1/capture/stop",
+		.is_over = is_interrupted,
+		.fd = fd,
+	};
+	const struct sigaction action = {.sa_handler = on_signal};
+	struct api_answer a;
+	int status = EX_OK;
+
+	sigaction(SIGINT, &action, NULL);
+	sigaction(SIGTERM, &action, NULL);
+	if (api_stream(&args, &a) < 0) {
+		fprintf(stderr, "mailracectl: %s\n", a.error);
+		return a.status == 0 ? EX_UNAVAILABLE : EX_IOERR;
+	}
+	if (a.status != 200) {
+		const char *text = json_string_value(json_object_get(a.body, "error"));
+
+		fprintf(stderr, "mailracectl: %s\n", text != NULL ? text : "refused");
+		status = a.status == 403 ? EX_NOPERM : EX_REFUSED;
+	}
+	json_decref(a.body);
+	return status;
+}
+
+int do_capture(const struct options *opt, char **args)
+{
+	char path[PATH_MAX_BYTES];
+	const char *output = opt->output != NULL ? opt->output : opt->transcript ? "-" : NULL;
+	int fd, status;
+
+	if (args[0] != NULL || output == NULL)
+		return usage(EX_USAGE);
+	if (!opt->transcript && strcmp(output, "-") == 0 && isatty(STDOUT_FILENO)) {
+		fprintf(stderr, "mailracectl: packets are not written to a terminal\n");
+		return EX_USAGE;
+	}
+	fd = output_open(output);
+	if (fd < 0) {
+		fprintf(stderr, "mailracectl: %s: %s\n", output, strerror(errno));
+		return EX_CANTCREAT;
+	}
+	snprintf(path, sizeof(path), "/v1/%s", opt->transcript ? "transcript" : "capture");
+	query_add(path, "client", opt->client);
+	query_add(path, "backend", opt->backend);
+	query_add(path, "session", opt->session);
+	query_add(path, "virtual_service", opt->service);
+	query_add(path, "bytes", opt->bytes);
+	query_add(path, "seconds", opt->seconds);
+	query_add(path, "snap", opt->snap);
+	status = stream_to(opt, path, fd);
+	if (close(fd) < 0 && status == EX_OK) {
+		fprintf(stderr, "mailracectl: %s: %s\n", output, strerror(errno));
+		status = EX_IOERR;
+	}
+	return status;
+}
