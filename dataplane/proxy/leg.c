@@ -107,6 +107,7 @@ void leg_open(struct relay *r, struct session *s)
 		session_backend(r, s)->connecting++;
 		session_backend(r, s)->connects++;
 		stat_inc(r->env, STAT_LEG_OPENED);
+		dialogue_note(r, s, "connecting to a backend", 0);
 		tcp_peer_set(r->tcp, s->client, s->leg);
 		session_timer(r, s);
 		return;
@@ -219,6 +220,7 @@ static void leg_quit(struct relay *r, struct session *s)
 		leg_drop(r, s);
 		return;
 	}
+	dialogue(r, s, CAPTURE_TO_BACKEND, "QUIT", 4);
 	s->leg_state = LEG_S_QUITTING;
 	s->leg_since_ms = env_now_ms(r->env);
 }

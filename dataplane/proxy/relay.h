@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "common/abi/blob.h"
+#include "common/abi/capture.h"
 #include "common/abi/ctl_msg.h"
 #include "common/abi/shm_layout.h"
 #include "common/env.h"
@@ -67,6 +68,18 @@ struct relay_view {
 };
 // Of a connection's user word (tcp_user_find).
 void relay_view_get(struct relay *relay, uint32_t user, struct relay_view *ret);
+// Is told the lines of the dialogues, secrets and bodies left out, while one listens; NULL: none.
+struct relay_listener {
+	void *up;
+	void (*line)(
+		void *up,
+		const struct relay_view *view,
+		enum capture_kind kind,
+		const char *text,
+		uint32_t len
+	);
+};
+void relay_listener_set(struct relay *relay, const struct relay_listener *listener);
 // Slot of the service that listens there, 0: none.
 uint32_t relay_listener_service(const struct relay *relay, const struct ip_endpoint *local);
 

@@ -96,6 +96,39 @@ void body_refuse(struct relay *r, struct session *s, enum smtp_own own);
 bool reply_step(struct relay *r, struct session *s);
 bool splice_step(struct relay *r, struct session *s);
 
+// dialogue.c: tells the listener, if there is one. Lines as they came, their line end included; on
+// the way through to the other leg both sides of it are told.
+void dialogue_tell(
+	struct relay *r,
+	const struct session *s,
+	enum capture_kind kind,
+	const char *line,
+	uint32_t len
+);
+void dialogue_note_tell(
+	struct relay *r,
+	const struct session *s,
+	const char *what,
+	uint64_t octets
+);
+static inline void dialogue(
+	struct relay *r,
+	const struct session *s,
+	enum capture_kind kind,
+	const char *line,
+	uint32_t len
+)
+{
+	if (r->listener.line != NULL)
+		dialogue_tell(r, s, kind, line, len);
+}
+static inline void
+dialogue_note(struct relay *r, const struct session *s, const char *what, uint64_t octets)
+{
+	if (r->listener.line != NULL)
+		dialogue_note_tell(r, s, what, octets);
+}
+
 // view.c
 void session_view_get(struct relay *r, const struct session *s, struct relay_view *ret);
 

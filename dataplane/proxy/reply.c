@@ -130,8 +130,16 @@ static void reply_done(struct relay *r, struct session *s, unsigned code)
 	}
 }
 
+// Reads a line off the leg.
+static void line_take(struct relay *r, struct session *s, const char *line, uint32_t len)
+{
+	dialogue(r, s, CAPTURE_FROM_BACKEND, line, len);
+	tcp_rx_drop(r->tcp, s->leg, len);
+}
+
 static void protocol_error(struct relay *r, struct session *s)
 {
+	dialogue_note(r, s, "the backend's reply is none", 0);
 	stat_inc(r->env, STAT_LEG_MALFORMED);
 	if (s->leg_state == LEG_S_BANNER) {
 		leg_failed(r, s, true);
@@ -184,7 +192,9 @@ static void banner_take(struct relay *r, struct session *s, unsigned code)
 	if (!tcp_tx_write(r->tcp, s->leg, line, (uint32_t)n)) {
 		leg_drop(r, s);
 		session_close(r, s, SMTP_OWN_NO_LEG);
+		return;
 	}
+	dialogue(r, s, CAPTURE_TO_BACKEND, line, (uint32_t)n);
 }
 
 // A whole EHLO reply, rewritten. 0: not complete yet; false in *ret_ok: malformed.
@@ -239,7 +249,9 @@ static bool ehlo_reply(struct relay *r, struct session *s)
 		s->flags |= SESSION_F_RETRY;
 		return false;
 	}
-	tcp_rx_drop(r->tcp, s->leg, len);
+	line_take(r, s, r->scratch, len);
+	if (s->leg_state != LEG_S_REEHLO && s->client.v != 0)
+		dialogue(r, s, CAPTURE_TO_CLIENT, r->out, out);
 	if (s->leg_state == LEG_S_REEHLO)
 		s->leg_state = LEG_S_READY;
 	else
@@ -252,9 +264,10 @@ static bool ehlo_reply(struct relay *r, struct session *s)
 static bool
 reply_unasked(struct relay *r, struct session *s, unsigned code, const char *line, uint32_t len)
 {
+	dialogue(r, s, CAPTURE_FROM_BACKEND, line, len);
 	if (code == 421) {
-		if (s->client.v != 0)
-			tcp_tx_write(r->tcp, s->client, line, len);
+		if (s->client.v != 0 && tcp_tx_write(r->tcp, s->client, line, len))
+			dialogue(r, s, CAPTURE_TO_CLIENT, line, len);
 		leg_release(r, s);
 	} else {
 		stat_inc(r->env, STAT_LEG_DESYNC);
@@ -288,11 +301,11 @@ static bool reply_line(
 )
 {
 	if (s->leg_state == LEG_S_CLOSING || (s->leg_state == LEG_S_BANNER && more)) {
-		tcp_rx_drop(r->tcp, s->leg, len);
+		line_take(r, s, line, len);
 		return true;
 	}
 	if (s->leg_state == LEG_S_QUITTING || s->leg_state == LEG_S_REEHLO) {
-		tcp_rx_drop(r->tcp, s->leg, len);
+		line_take(r, s, line, len);
 		if (more)
 			return true;
 		if (s->leg_state == LEG_S_QUITTING) {
@@ -304,7 +317,7 @@ static bool reply_line(
 		return false;
 	}
 	if (s->leg_state == LEG_S_BANNER) {
-		tcp_rx_drop(r->tcp, s->leg, len);
+		line_take(r, s, line, len);
 		banner_take(r, s, code);
 		return s->id != 0;
 	}
@@ -319,6 +332,9 @@ static bool reply_line(
 		s->flags |= SESSION_F_RETRY;
 		return false;
 	}
+	dialogue(r, s, CAPTURE_FROM_BACKEND, line, len);
+	if (s->client.v != 0)
+		dialogue(r, s, CAPTURE_TO_CLIENT, line, len);
 	tcp_rx_drop(r->tcp, s->leg, len);
 	s->reply_bytes += len;
 	s->reply_code = (uint16_t)code;

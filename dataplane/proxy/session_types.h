@@ -14,6 +14,7 @@
 #include "dataplane/smtp/dot.h"
 #include "dataplane/smtp/own.h"
 #include "dataplane/smtp/reply.h"
+#include "dataplane/smtp/show.h"
 #include "dataplane/smtp/verb.h"
 
 #define SESSION_PENDING_MAX 14       // commands awaiting replies; more wait unread (back-pressure)
@@ -133,7 +134,8 @@ struct relay {
 	const struct client_table **clients_of; // [workers]
 	uint64_t id_count;
 	bool draining;
-	char probe_text[64]; // reply under judgement, else empty
+	struct relay_listener listener; // dialogue.c
+	char probe_text[64];            // reply under judgement, else empty
 	char scratch[RELAY_SCRATCH];
 	char out[RELAY_SCRATCH];
 };

@@ -44,9 +44,15 @@ static enum match view_match(const struct ctl_capture *f, const struct relay_vie
 	return unknown ? MATCH_UNKNOWN : MATCH_YES;
 }
 
-bool watch_match_view(const struct watch *w, const struct relay_view *view)
+// What matched once does so to its end, when its client may have gone.
+bool watch_match_dialogue(struct watch *w, const struct relay_view *view)
 {
-	return view_match(&w->filter, view) == MATCH_YES;
+	uint64_t *shown = &w->shown[view->id % WATCH_TUPLES];
+	enum match match = view_match(&w->filter, view);
+
+	if (match == MATCH_YES)
+		*shown = view->id;
+	return match == MATCH_YES || (match == MATCH_UNKNOWN && *shown == view->id);
 }
 
 static struct watch_tuple *

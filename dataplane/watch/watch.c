@@ -36,9 +36,64 @@ bool watch_is_armed(const struct watch *w)
 	return w->id != 0;
 }
 
+static void lost_count(struct watch *w, uint8_t port)
+{
+	uint64_t *lost = &w->config.ring->lost[port % CAPTURE_PORTS];
+
+	stat_inc(w->env, STAT_CAPTURE_LOST);
+	__atomic_store_n(lost, *lost + 1, __ATOMIC_RELAXED);
+}
+
+static void publish(struct watch *w, uint32_t position)
+{
+	w->bytes += position - w->out.tail;
+	capture_publish(&w->out, position);
+}
+
+static void line_write(
+	void *up,
+	const struct relay_view *view,
+	enum capture_kind kind,
+	const char *text,
+	uint32_t len
+)
+{
+	struct watch *w = up;
+	struct capture_record r = {
+		.capture = w->id,
+		.time_ns = w->env->now_ns,
+		.session = view->id,
+		.wire_bytes = len,
+		.bytes = len < CAPTURE_LINE_MAX ? len : CAPTURE_LINE_MAX,
+		.kind = (uint8_t)kind,
+	};
+
+	if (!watch_match_dialogue(w, view))
+		return;
+	w->over = w->over || w->bytes + sizeof(r) + r.bytes > w->filter.max_bytes;
+	if (w->over)
+		return;
+	if (!capture_begin(&w->out, &r)) {
+		lost_count(w, 0);
+		return;
+	}
+	capture_put(&w->out, text, r.bytes);
+	capture_end(&w->out);
+	publish(w, w->out.next);
+}
+
+static void listener_set(struct watch *w)
+{
+	const struct relay_listener listener = {w, line_write};
+	bool lines = w->id != 0 && (w->filter.flags & CTL_CAPTURE_F_DIALOGUE) != 0;
+
+	relay_listener_set(w->config.relay, lines ? &listener : NULL);
+}
+
 static void disarm(struct watch *w)
 {
 	w->id = 0;
+	listener_set(w);
 	stat_set(w->env, STAT_CAPTURE_ARMED, 0);
 	__atomic_store_n(&w->config.ring->armed, 0, __ATOMIC_RELEASE);
 }
@@ -66,6 +121,8 @@ static void arm(struct watch *w, const struct ctl_msg *msg)
 	w->bytes = 0;
 	w->end_ns = w->env->now_ns + msg->capture.limit_ms * NS_A_MS;
 	memset(w->tuple, 0, sizeof(w->tuple));
+	memset(w->shown, 0, sizeof(w->shown));
+	listener_set(w);
 	for (unsigned i = 0; i < CAPTURE_PORTS; i++)
 		__atomic_store_n(&ring->lost[i], 0, __ATOMIC_RELAXED);
 	capture_writer_init(&w->out, ring);
@@ -132,20 +189,6 @@ static bool frame_write(
 		);
 	capture_end(&w->out);
 	return true;
-}
-
-static void lost_count(struct watch *w, uint8_t port)
-{
-	uint64_t *lost = &w->config.ring->lost[port % CAPTURE_PORTS];
-
-	stat_inc(w->env, STAT_CAPTURE_LOST);
-	__atomic_store_n(lost, *lost + 1, __ATOMIC_RELAXED);
-}
-
-static void publish(struct watch *w, uint32_t position)
-{
-	w->bytes += position - w->out.tail;
-	capture_publish(&w->out, position);
 }
 
 // Is it ours to copy (see the head of this file)?

@@ -36,6 +36,7 @@ struct watch {
 	uint64_t bytes;      // published
 	unsigned tuple_next; // place to take in a full set
 	struct watch_tuple tuple[WATCH_TUPLES];
+	uint64_t shown[WATCH_TUPLES]; // sessions whose lines matched, by the id's lower bits
 };
 
 // match.c: does a TCP segment between these endpoints match?
@@ -47,4 +48,4 @@ bool watch_match_tuple(
 );
 // Of a frame without a tuple: may it, by its addresses?
 bool watch_match_addresses(const struct watch *w, const struct net_frame *frame);
-bool watch_match_view(const struct watch *w, const struct relay_view *view);
+bool watch_match_dialogue(struct watch *w, const struct relay_view *view);

@@ -291,3 +291,57 @@ def case_capture_is_for_administrators():
             for what in ((), ("--transcript",)):
                 got = control.run("capture", *what, "--time", "1", "-w", "%s/%s%d" % (lab.dir, groups[0], len(what)), **user)
                 assert got[0] == status, (groups, got)
+
+
+def case_transcript_without_bodies_and_secrets():
+    secrets = ("c2VjcmV0LXBsYWlu", "c2VjcmV0LXVzZXI=", "c2VjcmV0LXBhc3N3b3Jk", "Y2hhbGxlbmdl", "bGF0ZS1zZWNyZXQ=", "hidden-body")
+
+    def behave(verb, sink):
+        line = sink.transcripts[-1][-1] if sink.transcripts and sink.transcripts[-1] else ""
+        if line.startswith("AUTH LOGIN"):
+            return "334 Y2hhbGxlbmdl"
+        if line.startswith("AUTH PLAIN"):
+            return "535 5.7.8 no: c2VjcmV0LXBsYWlu"
+        if line == "c2VjcmV0LXVzZXI=":
+            return "334 Y2hhbGxlbmdl"
+        return "235 2.7.0 welcome" if line == "c2VjcmV0LXBhc3N3b3Jk" else None
+    with Lab() as lab, Control(lab) as control:
+        sh("ip", "addr", "add", OTHER4 + "/24", "dev", "mr0")
+        sink = Sink(2525, behave=behave, keywords=("PIPELINING", "CHUNKING", "AUTH PLAIN LOGIN", "SIZE 100000000"))
+        running = Running(control, "--transcript", "--client", OTHER4, file="transcript")
+        send(b"Subject: of another\r\n\r\nx\r\n")
+        c = Raw(source=OTHER4)
+        assert c.ask("EHLO me.example").startswith("250")
+        assert c.ask("AUTH PLAIN c2VjcmV0LXBsYWlu").startswith("535")
+        assert c.ask("bGF0ZS1zZWNyZXQ=").startswith("5")
+        for line, code in (("AUTH LOGIN", "334"), ("c2VjcmV0LXVzZXI=", "334"), ("c2VjcmV0LXBhc3N3b3Jk", "235"),
+                           ("MAIL FROM:<a@b.example>", "250"), ("RCPT TO:<c@d.example>", "250"), ("DATA", "354")):
+            assert c.ask(line).startswith(code), line
+        assert c.ask(b"Subject: hidden-body\r\n\r\nhidden-body\r\n.\r\n").startswith("250")
+        for line in ("MAIL FROM:<a@b.example>", "RCPT TO:<c@d.example>"):
+            c.ask(line)
+        assert c.ask(b"BDAT 13 LAST\r\nhidden-body\r\n").startswith("250")
+        assert c.ask(b"NOOP \x1b[31mred\r\n").startswith("250")
+        assert c.ask("QUIT").startswith("221")
+        c.close()
+        quiet(lab)
+        time.sleep(0.3)
+        running.proc.send_signal(signal.SIGINT)
+        running.proc.communicate(timeout=30)
+        assert running.proc.returncode == 0
+        with open(running.path, encoding="ascii") as f:
+            text = f.read()
+        for secret in secrets + ("of another", "s@example.com", "\x1b"):
+            assert secret not in text, (secret, text)
+        lines = [re.sub(r"^\S+Z \d+ ", "", line) for line in text.split("\n")]
+        told = iter(lines)
+        for want in ("client  < 220 mx.lab.example ESMTP", "client  > EHLO me.example", "backend > EHLO me.example",
+                     "backend < 250-sink", "client  < 250-sink", "client  > AUTH PLAIN (not shown)", "backend < 535 5.7.8 (not shown)",
+                     "client  < 535 5.7.8 (not shown)", "client  > (no known command)", "backend > AUTH LOGIN",
+                     "client  < 334 (not shown)", "client  > (SASL data)", "backend > (SASL data)",
+                     "client  < 235 2.7.0 (not shown)", "client  > MAIL FROM:<a@b.example>", "backend > DATA", "client  < 354 go on",
+                     "(the body, ", "client  < 250 2.0.0 queued as 2", "backend > BDAT 13 LAST", "(a chunk of the body, 13 octets)",
+                     "client  > NOOP \\x1b[31mred", "client  > QUIT", "backend > QUIT", "backend < 221 2.0.0 bye", "client  < 221 2.0.0 bye"):
+            assert any(want in line for line in told), (want, text)
+        assert re.search(r"^# \d+ lines, 0 lost$", text, re.M), text
+        assert len(sink.bodies) == 3
