@@ -188,6 +188,7 @@ static enum MHD_Result route_answer(
 	const union MHD_ConnectionInfo *info =
 		MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
 	bool post = strcmp(method, "POST") == 0, get = strcmp(method, "GET") == 0;
+	enum MHD_Result result;
 	bool known = false;
 	unsigned status = MHD_HTTP_OK;
 
@@ -196,6 +197,9 @@ static enum MHD_Result route_answer(
 		return api_send_error(connection, MHD_HTTP_FORBIDDEN, "not allowed for this user");
 	if (get && strcmp(url, SESSIONS_PATH) == 0)
 		return sessions_answer(api, connection, req);
+	result = api_inquiry_answer(api, connection, req, method, url, &known);
+	if (known)
+		return result;
 	if (post && (strcmp(url, CAPTURE_PATH) == 0 || strcmp(url, TRANSCRIPT_PATH) == 0))
 		return api_stream_answer(api, connection, req, strcmp(url, TRANSCRIPT_PATH) == 0);
 	if (post && strcmp(url, CAPTURE_STOP_PATH) == 0)
@@ -255,6 +259,8 @@ static void completed(
 		return;
 	if (req->list != NULL)
 		sessions_end(req->list);
+	if (req->inquiry != NULL)
+		inquiry_end(req->inquiry);
 	if (req->stream != NULL)
 		stream_end(req->stream);
 	free(req);
@@ -300,6 +306,7 @@ struct api *api_open(struct control *c, const char **ret_reason)
 	api->control = c;
 	api->listen_fd = -1;
 	api->sessions.next_id = (uint32_t)control_clock_ns(); // not that of a process before us
+	api->inquiries.next_id = api->sessions.next_id;
 	snprintf(api->path, sizeof(api->path), "%s", c->cfg->control.socket);
 	if (!group_find(c->cfg->control.read_group, &api->read_group)) {
 		*ret_reason = "control.read_group: no such group";
@@ -330,6 +337,7 @@ void api_close(struct api *api)
 		if (api->sessions.list[i].owner != NULL)
 			MHD_resume_connection(api->sessions.list[i].owner);
 	api_stream_resume(api);
+	api_inquiry_run(api, true);
 	if (api->daemon != NULL)
 		MHD_stop_daemon(api->daemon); // closes the socket
 	else if (api->listen_fd >= 0)
@@ -350,8 +358,11 @@ int api_wait_ms(struct api *api, int at_most)
 
 	if (MHD_get_timeout(api->daemon, &ms) == MHD_YES && ms < (unsigned)at_most)
 		at_most = (int)ms;
-	return (sessions_are_waiting(&api->sessions) || api->stream.used) && at_most > 2 ? 2
-											 : at_most;
+	return (sessions_are_waiting(&api->sessions) || api->stream.used ||
+		inquiries_are_waiting(&api->inquiries)) &&
+			       at_most > 2
+		       ? 2
+		       : at_most;
 }
 
 void api_event(void *up, const struct ctl_msg *msg)
@@ -359,6 +370,7 @@ void api_event(void *up, const struct ctl_msg *msg)
 	struct api *api = up;
 
 	sessions_event(&api->sessions, api->control, msg);
+	inquiries_event(&api->inquiries, api->control, msg);
 }
 
 void api_run(struct api *api)
@@ -372,6 +384,7 @@ void api_run(struct api *api)
 			list->owner = NULL; // once
 		}
 	}
+	api_inquiry_run(api, false);
 	api_stream_run(api);
 	MHD_run(api->daemon);
 }

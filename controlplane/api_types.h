@@ -10,6 +10,7 @@
 #include <jansson.h>
 
 #include "controlplane/api.h"
+#include "controlplane/inquiry.h"
 #include "controlplane/sessions.h"
 #include "controlplane/stream.h"
 
@@ -19,6 +20,7 @@ struct api {
 	int listen_fd, epoll_fd;
 	gid_t read_group, admin_group;
 	struct sessions sessions;
+	struct inquiries inquiries;
 	struct stream stream;
 	struct MHD_Connection *stream_connection; // of its reader
 	int stream_fd;
@@ -32,6 +34,7 @@ struct api {
 struct request {
 	size_t body;
 	struct session_list *list;
+	struct inquiry *inquiry;
 	struct stream *stream;
 };
 
@@ -39,6 +42,17 @@ struct request {
 enum MHD_Result api_send(struct MHD_Connection *connection, unsigned status, json_t *o);
 enum MHD_Result
 api_send_error(struct MHD_Connection *connection, unsigned status, const char *text);
+
+// api_inquiry.c: questions to the workers. *ret_known: this was one.
+enum MHD_Result api_inquiry_answer(
+	struct api *api,
+	struct MHD_Connection *connection,
+	struct request *req,
+	const char *method,
+	const char *url,
+	bool *ret_known
+);
+void api_inquiry_run(struct api *api, bool all); // all: before the daemon stops
 
 // api_stream.c: captures and transcripts.
 enum MHD_Result api_stream_answer(

@@ -43,6 +43,7 @@ static const struct net_ops net_ops = {
 	.icmp_error = up_icmp_error,
 	.is_local = up_is_local,
 	.steer = up_steer,
+	.echo = worker_echo,
 };
 
 static bool layers_new(struct worker *w, const struct worker_config *config)
@@ -115,6 +116,8 @@ int worker_init(struct worker *w, const struct worker_config *config)
 		.steer_out = config->steer_out,
 		.steer_in = config->steer_in,
 		.shm = config->shm.worker,
+		.event = config->event,
+		.up = config->up,
 	};
 	rng_seed(&w->env.rng, config->rng_seed);
 	if (!layers_new(w, config)) {
@@ -179,25 +182,11 @@ static unsigned rings_run(struct worker *w)
 	return work;
 }
 
-static void watch_apply(struct worker *w)
+void worker_watch_apply(struct worker *w)
 {
 	watch_ports(w->watch, &w->port_ops, &w->port_dev);
 	net_port_set(w->net, w->port_ops, w->port_dev);
 	w->watched = watch_is_armed(w->watch);
-}
-
-void worker_command(struct worker *w, const struct ctl_msg *msg)
-{
-	switch (msg->type) {
-	case CTL_CMD_CAPTURE:
-	case CTL_CMD_CAPTURE_STOP:
-		watch_command(w->watch, msg);
-		watch_apply(w);
-		break;
-	default:
-		relay_command(w->relay, msg);
-		break;
-	}
 }
 
 unsigned worker_turn(struct worker *w)
@@ -213,7 +202,7 @@ unsigned worker_turn(struct worker *w)
 	net_timers(w->net);
 	net_flush(w->net);
 	if (w->watched && !watch_turn(w->watch))
-		watch_apply(w);
+		worker_watch_apply(w);
 	return work;
 }
 

@@ -33,6 +33,8 @@ struct worker {
 		*steer_out; // [count], to each other worker (own entry NULL), see port/steer.h
 	struct rte_ring **steer_in; // [count], from each other worker
 	struct shm_worker *shm;
+	bool (*event)(void *up, const struct ctl_msg *msg);
+	void *up;
 };
 
 // Memory pools, limits and secrets of one worker, from which worker_init makes its layers (net,
@@ -69,8 +71,11 @@ void worker_fini(struct worker *worker);
 // Memory reserved for sessions (T7).
 size_t worker_session_bytes(const struct worker *worker);
 
-// A command of control, between two turns.
+// commands.c: a command of control, between two turns.
 void worker_command(struct worker *worker, const struct ctl_msg *msg);
+void worker_echo(void *up, const struct net_echo *echo); // net_ops
+// turn.c: captures have begun or ended.
+void worker_watch_apply(struct worker *worker);
 // One turn at env.now_ns. Returns the amount of work done, 0 when idle.
 unsigned worker_turn(struct worker *worker);
 // Milliseconds until a timer may be due, at most limit_ms.

@@ -29,3 +29,4 @@ int ask(const struct options *opt, const char *method, const char *path, struct 
 
 // ctl_sight.c
 int do_capture(const struct options *opt, char **args);
+int do_ping(const struct options *opt, char **args);

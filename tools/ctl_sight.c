@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "tools/ctl.h"
+#include "tools/table.h"
 
 #define PATH_MAX_BYTES 1024
 
@@ -120,5 +121,41 @@ int do_capture(const struct options *opt, char **args)
 		fprintf(stderr, "mailracectl: %s: %s\n", output, strerror(errno));
 		status = EX_IOERR;
 	}
+	return status;
+}
+
+int do_ping(const struct options *opt, char **args)
+{
+	static const struct column columns[] = {
+		{"SEQUENCE", "sequence"},
+		{"RESULT", "result"},
+		{"TIME", "time_seconds"},
+		{"HOP-LIMIT", "hop_limit"},
+		{NULL, NULL},
+	};
+	char path[PATH_MAX_BYTES] = "/v1/ping";
+	struct api_answer a;
+	int status;
+
+	if (args[0] == NULL || args[1] != NULL)
+		return usage(EX_USAGE);
+	query_add(path, "address", args[0]);
+	query_add(path, "count", opt->limit);
+	status = ask(opt, "POST", path, &a);
+	if (status != 0)
+		return status;
+	if (opt->json || a.status != 200) {
+		json_print(a.body);
+	} else {
+		table_print(stdout, json_object_get(a.body, "replies"), columns);
+		printf("%s: %d sent, %d answered\n",
+		       args[0],
+		       (int)json_integer_value(json_object_get(a.body, "sent")),
+		       (int)json_integer_value(json_object_get(a.body, "received")));
+	}
+	status = a.status == 200 && json_integer_value(json_object_get(a.body, "received")) > 0
+			 ? EX_OK
+			 : EX_REFUSED;
+	json_decref(a.body);
 	return status;
 }

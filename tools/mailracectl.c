@@ -105,6 +105,31 @@ static const struct column latency_columns[] = {
 	{"P99", "p99_seconds"},
 	{NULL, NULL},
 };
+static const struct column neighbor_columns[] = {
+	{"ADDRESS", "address"},
+	{"PORT", "port"},
+	{"MAC", "mac"},
+	{"STATE", "state"},
+	{"AGE", "age_seconds"},
+	{NULL, NULL},
+};
+static const struct column route_columns[] = {
+	{"DESTINATION", "destination"},
+	{"GATEWAY", "gateway"},
+	{"PORT", "port"},
+	{"SOURCE", "source"},
+	{"MTU", "mtu"},
+	{NULL, NULL},
+};
+static const struct column memory_columns[] = {
+	{"WHAT", "what"},
+	{"WHERE", "where"},
+	{"USED", "used"},
+	{"LIMIT", "limit"},
+	{"OBJECT", "object_bytes"},
+	{"BYTES", "bytes"},
+	{NULL, NULL},
+};
 static const struct column message_columns[] = {
 	{"SEVERITY", "severity"},
 	{"FILE", "file"},
@@ -127,6 +152,9 @@ static const struct view {
 	{"sessions", "/v1/sessions", "sessions", session_columns},
 	{"counters", "/v1/counters", NULL, NULL},
 	{"latency", "/v1/latency", NULL, latency_columns},
+	{"neighbors", "/v1/neighbors", NULL, neighbor_columns},
+	{"routes", "/v1/routes", NULL, route_columns},
+	{"memory", "/v1/memory", NULL, memory_columns},
 };
 #define VIEWS (sizeof(views) / sizeof(views[0]))
 
@@ -137,13 +165,15 @@ int usage(int status)
 	fprintf(out,
 		"usage: mailracectl [-j] [-s SOCKET] COMMAND\n"
 		"  status                          the processes, sessions, backends' health\n"
-		"  show virtual-services|pools|backends|ports|workers|latency\n"
+		"  show "
+		"virtual-services|pools|backends|ports|workers|latency|neighbors|routes|memory\n"
 		"  show sessions [-n LIMIT]        sessions open now (1000)\n"
 		"  show counters [-a]              those that are not 0, or all\n"
 		"  check [-c FILE]                 reads the file and says what is wrong\n"
 		"  reload                          makes the file the configuration in force\n"
 		"  drain POOL/BACKEND              no new sessions there\n"
 		"  enable POOL/BACKEND             takes sessions again\n"
+		"  ping ADDRESS [-n COUNT]         echo requests of the dataplane\n"
 		"  capture [FILTER] -w FILE        copies packets of both legs into a pcapng file\n"
 		"  capture --transcript [FILTER]   the dialogue, without bodies and AUTH data\n"
 		"    FILTER: --client ADDRESS|PREFIX  --backend NAME|ADDRESS  --session ID\n"
@@ -365,6 +395,7 @@ static const struct command {
 	{"drain", do_drain},
 	{"enable", do_enable},
 	{"capture", do_capture},
+	{"ping", do_ping},
 };
 #define COMMANDS (sizeof(commands) / sizeof(commands[0]))
 

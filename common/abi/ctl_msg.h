@@ -20,10 +20,17 @@ enum ctl_msg_type {
 	CTL_CMD_SESSION_LIST = 2,  // body ctl_session_list: send up to n sessions from a cursor on
 	CTL_CMD_CAPTURE = 16,      // body ctl_capture: arms, or renews what is armed already
 	CTL_CMD_CAPTURE_STOP = 17, // of the request id, or nothing
+	CTL_CMD_PING = 18,         // body ctl_ping; worker 0
+	CTL_CMD_TABLE = 19,        // body ctl_table: send entries from a cursor on
 	CTL_EVT_PROBE = 64,        // body ctl_probe_result
 	CTL_EVT_SESSION = 65,      // body ctl_session
 	CTL_EVT_SESSION_END =
-		66, // body ctl_session_list with the cursor to go on from, 0 at the end
+		66,             // body ctl_session_list with the cursor to go on from, 0 at the end
+	CTL_EVT_PING = 80,      // body ctl_ping_result
+	CTL_EVT_NEIGHBOR = 81,  // body ctl_neighbor
+	CTL_EVT_ROUTE = 82,     // body ctl_route
+	CTL_EVT_MEMORY = 83,    // body ctl_memory
+	CTL_EVT_TABLE_END = 84, // body ctl_table with the cursor to go on from, 0 at the end
 };
 
 enum ctl_probe_result_code {
@@ -87,6 +94,66 @@ struct ctl_capture {
 	uint32_t reserved;
 };
 
+struct ctl_ping {
+	struct ip_addr addr;
+	uint32_t timeout_ms;
+	uint32_t reserved;
+};
+
+enum ctl_ping_code {
+	CTL_PING_REPLY = 0,
+	CTL_PING_TIMEOUT = 1,
+	CTL_PING_OURS = 2, // the address is one of the dataplane's own
+	CTL_PING_NO_ROUTE = 3,
+	CTL_PING_NO_RESOURCE = 4,
+};
+
+struct ctl_ping_result {
+	uint32_t code; // enum ctl_ping_code
+	uint32_t time_us;
+	uint8_t hop_limit;
+	uint8_t reserved[7];
+};
+
+// Worker 0 has the neighbors and routes; memory is each worker's.
+enum ctl_table_kind { CTL_TABLE_NEIGHBORS = 1, CTL_TABLE_ROUTES = 2, CTL_TABLE_MEMORY = 3 };
+
+struct ctl_table {
+	uint32_t table; // enum ctl_table_kind
+	uint32_t cursor;
+};
+
+enum ctl_neighbor_state {
+	CTL_NEIGHBOR_INCOMPLETE = 0,
+	CTL_NEIGHBOR_REACHABLE = 1,
+	CTL_NEIGHBOR_STALE = 2,
+	CTL_NEIGHBOR_PROBE = 3,
+};
+
+struct ctl_neighbor {
+	struct ip_addr addr;
+	uint8_t mac[6];
+	uint8_t port;
+	uint8_t state;   // enum ctl_neighbor_state
+	uint32_t age_ms; // since it was confirmed
+	uint32_t reserved;
+};
+
+struct ctl_route {
+	struct ip_addr prefix, next_hop, source; // next_hop unspecified: on the link
+	uint8_t len;                             // of the 128-bit form
+	uint8_t port;
+	uint16_t mtu;
+	uint32_t reserved;
+};
+
+// Objects taken at start.
+struct ctl_memory {
+	char name[32];
+	uint64_t used, limit;
+	uint64_t object_bytes;
+};
+
 struct ctl_session_list {
 	uint32_t cursor; // session index to start from
 	uint32_t limit;
@@ -113,6 +180,12 @@ struct ctl_msg {
 		struct ctl_probe probe;
 		struct ctl_probe_result probe_result;
 		struct ctl_capture capture;
+		struct ctl_ping ping;
+		struct ctl_ping_result ping_result;
+		struct ctl_table table;
+		struct ctl_neighbor neighbor;
+		struct ctl_route route;
+		struct ctl_memory memory;
 		struct ctl_session_list session_list;
 		struct ctl_session session;
 	};

@@ -127,6 +127,9 @@ void icmp4_input(struct net *net, const struct ip_in *in)
 		icmp->icmp_cksum = (uint16_t)~rte_raw_cksum(icmp, in->l4_len);
 		echo_reply(net, in, 1);
 		break;
+	case RTE_ICMP_TYPE_ECHO_REPLY:
+		ping_input(net, in);
+		break;
 	case RTE_ICMP_TYPE_DEST_UNREACHABLE:
 		icmp4_error(net, in, icmp);
 		break;
@@ -183,6 +186,9 @@ void icmp6_input(struct net *net, const struct ip_in *in)
 	case ICMP6_ECHO_REQUEST:
 		icmp->icmp_type = ICMP6_ECHO_REPLY;
 		echo_reply(net, in, 58);
+		break;
+	case ICMP6_ECHO_REPLY:
+		ping_input(net, in);
 		break;
 	case ICMP6_UNREACHABLE:
 	case ICMP6_TOO_BIG:

@@ -295,6 +295,8 @@ void net_timers(struct net *net)
 {
 	if (net->pending_count > 0)
 		pending_run(net);
+	if (net->pings > 0)
+		ping_timers(net);
 	if (net->env->id == 0 && net->env->now_ns >= net->neigh_scan_ns) {
 		net->neigh_scan_ns = net->env->now_ns + NEIGH_SCAN_NS;
 		neigh_scan(net);

@@ -13,6 +13,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "common/abi/ctl_msg.h"
 #include "common/addr.h"
 #include "common/env.h"
 #include "common/hash.h"
@@ -49,6 +50,14 @@ struct net_icmp_error {
 	enum { NET_ICMP_UNREACHABLE_SOFT, NET_ICMP_UNREACHABLE_HARD, NET_ICMP_TOO_BIG } kind;
 };
 
+// What became of an echo request of ours.
+struct net_echo {
+	uint32_t id;
+	bool answered; // false: not in time
+	uint8_t hop_limit;
+	uint64_t time_ns;
+};
+
 struct net_ops {
 	// TCP segments of tuples that this worker owns. Takes all mbufs.
 	void (*tcp_input)(void *up, struct net_pkt *pkts, unsigned n);
@@ -59,6 +68,8 @@ struct net_ops {
 	// Hands a whole frame (as received) or, for NET_STEER_RESOLVE, a 0-length mbuf with the
 	// address in its data, to another worker. False: ring full, the caller frees and counts.
 	bool (*steer)(void *up, uint16_t worker, uint8_t port, uint8_t what, struct rte_mbuf *m);
+	// NULL: nobody pings.
+	void (*echo)(void *up, const struct net_echo *echo);
 };
 
 enum net_steer { NET_STEER_FRAME = 0, NET_STEER_RESOLVE = 1 };
@@ -145,6 +156,15 @@ struct net_tx {
 	uint8_t tos;
 };
 void net_output(struct net *net, const struct net_tx *tx, struct rte_mbuf *m);
+
+// Sends an echo request; net_ops.echo tells the end of it, once. Worker 0. 0, -EADDRINUSE (an
+// address of ours), -EHOSTUNREACH (no route), -ENOBUFS.
+int net_ping(struct net *net, const struct ip_addr *to, uint32_t id, uint32_t timeout_ms);
+
+// Tables entry by entry from *at = 0 on, until false. Worker 0.
+bool net_neighbor_next(const struct net *net, uint32_t *at, struct ctl_neighbor *ret);
+bool net_route_next(const struct net *net, uint32_t *at, struct ctl_route *ret);
+uint32_t net_neighbor_count(const struct net *net, uint32_t *ret_max, uint32_t *ret_bytes);
 
 // Worker that owns a tuple, as seen on an arriving packet (src = the peer). Computable by every
 // worker.

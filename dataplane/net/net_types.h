@@ -73,6 +73,17 @@ struct net_pending {
 	uint8_t port;
 };
 
+#define NET_PINGS_MAX 16
+
+struct net_ping {
+	bool used;
+	uint32_t id;
+	struct ip_addr addr;
+	uint16_t ident, seq; // as on the wire
+	uint64_t word;
+	uint64_t sent_ns, deadline_ns;
+};
+
 struct net_txq {
 	struct rte_mbuf *m[NET_TXQ_MAX];
 	unsigned count;
@@ -89,6 +100,8 @@ struct net {
 	struct net_pending pending[NET_PENDING_MAX];
 	unsigned pending_count;
 	uint64_t neigh_scan_ns;
+	struct net_ping ping[NET_PINGS_MAX]; // worker 0
+	unsigned pings;                      // of them under way
 	struct net_txq txq[PORT_MAX];
 };
 
@@ -175,6 +188,10 @@ uint16_t l4_cksum_ip6(
 // icmp.c
 void icmp4_input(struct net *net, const struct ip_in *in);
 void icmp6_input(struct net *net, const struct ip_in *in);
+
+// ping.c: worker 0
+void ping_input(struct net *net, const struct ip_in *in); // an echo reply
+void ping_timers(struct net *net);
 
 // nd.c: worker 0
 void nd_input(struct net *net, const struct ip_in *in);

@@ -83,6 +83,12 @@ uint32_t relay_sessions(const struct relay *r)
 	return r->ids.used;
 }
 
+uint32_t relay_sessions_max(const struct relay *r, uint32_t *ret_bytes)
+{
+	*ret_bytes = sizeof(struct session);
+	return r->config.max_sessions;
+}
+
 const void *
 blob_at(const struct blob_header *blob, const struct blob_array *array, uint32_t index, size_t size)
 {

@@ -96,6 +96,7 @@ void relay_drain(struct relay *relay);
 // Visits all sessions: once.
 void relay_stop(struct relay *relay);
 uint32_t relay_sessions(const struct relay *relay);
+uint32_t relay_sessions_max(const struct relay *relay, uint32_t *ret_bytes); // bytes of one
 // Debug builds and the simulator: aborts on a broken invariant (counts, free lists, "no state
 // without a timer").
 void relay_check(const struct relay *relay);

@@ -202,6 +202,8 @@ bool tcp_user_find(
 
 struct tcp_usage {
 	uint32_t conns, half_open, time_wait, slices;
+	uint32_t max_conns, max_minis, max_slices; // max_minis: of each kind
+	uint32_t conn_bytes, mini_bytes, slice_bytes;
 };
 void tcp_usage_get(const struct tcp_stack *stack, struct tcp_usage *ret);
 // Debug builds and the simulator: walks everything and aborts on a broken invariant (queues,

@@ -373,6 +373,12 @@ void tcp_usage_get(const struct tcp_stack *s, struct tcp_usage *ret)
 		.half_open = s->syn.fifo.count,
 		.time_wait = s->tw.fifo.count,
 		.slices = s->slices.used,
+		.max_conns = s->config.max_conns,
+		.max_minis = s->config.max_minis,
+		.max_slices = s->config.max_slices,
+		.conn_bytes = sizeof(struct tcp_pcb),
+		.mini_bytes = sizeof(struct tcp_mini),
+		.slice_bytes = sizeof(struct tcp_slice),
 	};
 }
 

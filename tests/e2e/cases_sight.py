@@ -3,15 +3,17 @@
 """Looking into the traffic: captures and transcripts, pings, tables, test mails."""
 
 import concurrent.futures
+import json
 import os
 import random
 import re
 import signal
+import socket
 import struct
 import subprocess
 import time
 
-from lab import HOST4, NET4, VIP4, Control, Lab, Sink, sh, wait_for
+from lab import HOST4, HOST6, NET4, NET6, VIP4, VIP6, Control, Lab, Sink, sh, wait_for
 from mail import Raw, body_of, quiet, send
 
 MAIL = b"a: b\r\n\r\nc\r\n"
@@ -345,3 +347,71 @@ def case_transcript_without_bodies_and_secrets():
             assert any(want in line for line in told), (want, text)
         assert re.search(r"^# \d+ lines, 0 lost$", text, re.M), text
         assert len(sink.bodies) == 3
+
+
+def case_ping_from_the_dataplane():
+    with Lab(workers=2, port="af_packet") as lab, Control(lab) as control:
+        for addr in (HOST4, HOST6):
+            got = control.json("ping", addr, "-n", "3")
+            assert got["sent"] == got["received"] == 3 and [r["sequence"] for r in got["replies"]] == [1, 2, 3], got
+            assert all(r["result"] == "reply" and 0 < r["time_seconds"] < 1 and r["hop_limit"] == 64 for r in got["replies"]), got
+        status, out, _ = control.run("ping", NET4 + "99", "-n", "1")  # nobody is there
+        assert status == 1 and "timeout" in out and "1 sent, 0 answered" in out, out
+        sh("sysctl", "-qw", "net.ipv4.icmp_echo_ignore_all=1")
+        assert json.loads(control.run("-j", "ping", HOST4, "-n", "2")[1])["replies"] == [{"sequence": n, "result": "timeout"} for n in (1, 2)]
+        sh("sysctl", "-qw", "net.ipv4.icmp_echo_ignore_all=0")
+        assert "an address of ours" in control.run("ping", VIP4)[1] and "no route" in control.run("ping", "192.0.2.1")[1]
+        for args, text in (((), 64), (("x",), 1), ((HOST4, "-n", "0"), 1), ((HOST4, "-n", "21"), 1)):
+            assert control.run("ping", *args)[0] == text, args
+        # and nobody's reply is taken for an answer
+        ignored = lab.stats["net_icmp_ignored"]
+        s = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
+        s.sendto(struct.pack(">BBHHH", 0, 0, 0xffff - 1, 0, 1) + b"\0" * 56, (VIP4, 0))
+        s.close()
+        wait_for("the reply to be ignored", lambda: lab.stats["net_icmp_ignored"] > ignored)
+
+
+def case_tables_agree_with_the_kernel():
+    lab = Lab(workers=2, port="af_packet")
+    lab.write_config(lab.config.replace('addresses = [', 'gateways = [ "%s" ]; addresses = [' % HOST4))
+    with lab, Control(lab) as control:
+        sink = Sink(2525)
+        send(MAIL)
+        send(MAIL, host=VIP6)
+        link = json.loads(subprocess.run(["ip", "-j", "link", "show", "mr0"], capture_output=True, check=True, timeout=10).stdout)[0]
+        neighbors = {n["address"]: n for n in control.json("show", "neighbors")}
+        for addr in (HOST4, HOST6):
+            n = neighbors[addr]
+            assert (n["mac"], n["port"], n["state"]) == (link["address"], "lan", "reachable") and n["age_seconds"] < 30, n
+        control.run("ping", NET4 + "99", "-n", "1")
+        routes = {r["destination"]: r for r in control.json("show", "routes")}
+        assert routes[NET4 + "0/24"] == {"destination": NET4 + "0/24", "gateway": "", "port": "lan", "source": NET4 + "10",
+                                         "mtu": link["mtu"]}, routes
+        assert routes[NET6 + "/64"]["source"] == NET6 + "10" and routes["0.0.0.0/0"]["gateway"] == HOST4, routes
+        assert len(routes) == 3
+        kept = [Raw() for _ in range(6)]
+        for c in kept:
+            c.ask("EHLO me")
+        memory = control.json("show", "memory")
+        total = lambda what, key: sum(r[key] for r in memory if r["what"] == what)
+        assert total("sessions", "used") == 6 and total("connections", "used") >= 12, memory
+        assert total("sessions", "limit") >= 4000 and total("sessions", "object_bytes") // 2 <= 256
+        assert total("neighbors", "used") >= len(neighbors)
+        buffers = total("packet-buffers", "used")
+        assert 0 < buffers <= total("packet-buffers", "limit")
+        assert total("statistics", "bytes") == os.fstat(lab.stats.fd).st_size
+        per_session = sum(r["bytes"] for r in memory if r["what"] in ("sessions", "connections", "half-open", "time-wait"))
+        assert per_session <= lab.stats.session_bytes, (per_session, lab.stats.session_bytes)
+        for view in ("neighbors", "routes", "memory"):
+            status, out, err = control.run("show", view)
+            assert status == 0 and len(out.split("\n")) > 2, (view, out, err)
+        for c in kept:
+            c.ask("QUIT")
+            c.close()
+        quiet(lab)
+        assert len(sink.bodies) == 2
+        lab.proc.send_signal(signal.SIGSTOP)  # a dataplane that does not answer
+        start = time.monotonic()
+        status, _, err = control.run("show", "neighbors")
+        assert status == 1 and "did not answer" in err and time.monotonic() - start < 20, (status, err)
+        lab.proc.send_signal(signal.SIGCONT)

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Copyright (c) 2026, the Mailrace authors
+
+// Questions to the workers that are answered later, over the rings: tables, pings. Each ends with a
+// JSON answer or an error, in bounded time. Main thread of control.
+
+#pragma once
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "controlplane/control.h"
+
+#define INQUIRIES_MAX 8
+#define INQUIRY_PINGS_MAX 20
+
+struct inquiry {
+	bool used, done;
+	const char *error; // of the inquiry as a whole, NULL: none
+	uint32_t request_id;
+	uint64_t deadline_ns;
+	json_t *answer;
+	void *owner; // suspended until it is done; NULL: nobody
+	enum { INQUIRY_TABLE, INQUIRY_PING } kind;
+	uint32_t worker; // being asked
+	enum ctl_table_kind table;
+	struct {
+		struct ip_addr addr;
+		unsigned count, sent, received;
+		uint64_t next_ns; // when to send the next one, 0: an answer is awaited
+	} ping;
+};
+
+struct inquiries {
+	struct inquiry item[INQUIRIES_MAX];
+	uint32_t next_id;
+};
+
+// NULL: too many are under way.
+struct inquiry *
+inquiry_table(struct inquiries *q, const struct control *c, enum ctl_table_kind table);
+struct inquiry *inquiry_ping(
+	struct inquiries *q,
+	const struct control *c,
+	const struct ip_addr *addr,
+	unsigned count
+);
+void inquiries_event(struct inquiries *q, const struct control *c, const struct ctl_msg *msg);
+void inquiries_run(struct inquiries *q, const struct control *c, uint64_t now_ns);
+bool inquiries_are_waiting(const struct inquiries *q);
+void inquiry_end(struct inquiry *i);
+
+// show_tables.c: one row each.
+json_t *show_neighbor(const struct control *c, const struct ctl_neighbor *n);
+json_t *show_route(const struct control *c, const struct ctl_route *r);
+json_t *show_memory(unsigned worker, const struct ctl_memory *m);
+// What stands in the segments and is of no worker.
+void show_memory_shared(const struct control *c, json_t *list);
