@@ -10,18 +10,23 @@
 #include "controlplane/api_types.h"
 
 #define PING_COUNT 4
+#define TEST_SECONDS 30
+#define TEST_SECONDS_MAX 60
 
-static struct inquiry *neighbors_begin(struct api *api, struct MHD_Connection *connection)
+static struct inquiry *
+neighbors_begin(struct api *api, struct MHD_Connection *connection, const char **ret_reason)
 {
 	return inquiry_table(&api->inquiries, api->control, CTL_TABLE_NEIGHBORS);
 }
 
-static struct inquiry *routes_begin(struct api *api, struct MHD_Connection *connection)
+static struct inquiry *
+routes_begin(struct api *api, struct MHD_Connection *connection, const char **ret_reason)
 {
 	return inquiry_table(&api->inquiries, api->control, CTL_TABLE_ROUTES);
 }
 
-static struct inquiry *memory_begin(struct api *api, struct MHD_Connection *connection)
+static struct inquiry *
+memory_begin(struct api *api, struct MHD_Connection *connection, const char **ret_reason)
 {
 	return inquiry_table(&api->inquiries, api->control, CTL_TABLE_MEMORY);
 }
@@ -43,7 +48,8 @@ static const char *ping_check(const struct api *api, struct MHD_Connection *conn
 	return n >= 1 && n <= INQUIRY_PINGS_MAX ? NULL : "count: 1 to 20";
 }
 
-static struct inquiry *ping_begin(struct api *api, struct MHD_Connection *connection)
+static struct inquiry *
+ping_begin(struct api *api, struct MHD_Connection *connection, const char **ret_reason)
 {
 	const char *count = parameter(connection, "count");
 	struct ip_addr at;
@@ -57,15 +63,45 @@ static struct inquiry *ping_begin(struct api *api, struct MHD_Connection *connec
 	);
 }
 
+static const char *test_check(const struct api *api, struct MHD_Connection *connection)
+{
+	const char *seconds = parameter(connection, "seconds");
+	unsigned long n = seconds != NULL ? strtoul(seconds, NULL, 10) : TEST_SECONDS;
+
+	if (parameter(connection, "virtual_service") == NULL ||
+	    parameter(connection, "from") == NULL || parameter(connection, "to") == NULL)
+		return "virtual_service, from, to: needed";
+	return n >= 1 && n <= TEST_SECONDS_MAX ? NULL : "seconds: 1 to 60";
+}
+
+static struct inquiry *
+test_begin(struct api *api, struct MHD_Connection *connection, const char **ret_reason)
+{
+	const char *seconds = parameter(connection, "seconds");
+	const struct test_mail_args args = {
+		.service = parameter(connection, "virtual_service"),
+		.from = parameter(connection, "from"),
+		.to = parameter(connection, "to"),
+		.seconds = seconds != NULL ? (unsigned)strtoul(seconds, NULL, 10) : TEST_SECONDS,
+	};
+
+	return inquiry_test(&api->inquiries, api->control, &args, ret_reason);
+}
+
 static const struct {
 	const char *method, *path;
 	const char *(*check)(const struct api *api, struct MHD_Connection *connection);
-	struct inquiry *(*begin)(struct api *api, struct MHD_Connection *connection);
+	struct inquiry *(*begin)(
+		struct api *api,
+		struct MHD_Connection *connection,
+		const char **ret_reason
+	);
 } questions[] = {
 	{"GET", "/v1/neighbors", NULL, neighbors_begin},
 	{"GET", "/v1/routes", NULL, routes_begin},
 	{"GET", "/v1/memory", NULL, memory_begin},
 	{"POST", "/v1/ping", ping_check, ping_begin},
+	{"POST", "/v1/send-test", test_check, test_begin},
 };
 #define QUESTIONS (sizeof(questions) / sizeof(questions[0]))
 
@@ -87,7 +123,7 @@ enum MHD_Result api_inquiry_answer(
 )
 {
 	unsigned i = 0;
-	const char *wrong;
+	const char *wrong, *reason = "too many questions under way";
 
 	while (i < QUESTIONS &&
 	       (strcmp(url, questions[i].path) != 0 || strcmp(method, questions[i].method) != 0))
@@ -100,11 +136,9 @@ enum MHD_Result api_inquiry_answer(
 	wrong = questions[i].check != NULL ? questions[i].check(api, connection) : NULL;
 	if (wrong != NULL)
 		return api_send_error(connection, MHD_HTTP_BAD_REQUEST, wrong);
-	req->inquiry = questions[i].begin(api, connection);
+	req->inquiry = questions[i].begin(api, connection, &reason);
 	if (req->inquiry == NULL)
-		return api_send_error(
-			connection, MHD_HTTP_SERVICE_UNAVAILABLE, "too many questions under way"
-		);
+		return api_send_error(connection, MHD_HTTP_SERVICE_UNAVAILABLE, reason);
 	if (req->inquiry->done)
 		return inquiry_answer(connection, req->inquiry);
 	req->inquiry->owner = connection;

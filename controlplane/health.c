@@ -45,6 +45,7 @@ const char *health_result_name(unsigned code)
 		"malformed",
 		"no_resource",
 		"unreachable",
+		"refused_by_reply",
 	};
 
 	return code < sizeof(names) / sizeof(names[0]) ? names[code] : "unknown";
@@ -52,7 +53,9 @@ const char *health_result_name(unsigned code)
 
 const char *health_stage_name(unsigned stage)
 {
-	static const char *const names[] = {"connect", "banner", "ehlo", "quit"};
+	static const char *const names[] = {
+		"connect", "banner", "ehlo", "quit", "mail", "rcpt", "data", "end_of_data"
+	};
 
 	return stage < sizeof(names) / sizeof(names[0]) ? names[stage] : "unknown";
 }

@@ -13,7 +13,7 @@
 #define PING_TIMEOUT_MS 1000
 #define PING_EVERY_NS (200 * NS_A_MS)
 
-static struct inquiry *inquiry_begin(struct inquiries *q, json_t *answer)
+struct inquiry *inquiry_begin(struct inquiries *q, json_t *answer)
 {
 	for (unsigned i = 0; i < INQUIRIES_MAX; i++) {
 		struct inquiry *item = &q->item[i];
@@ -28,20 +28,20 @@ static struct inquiry *inquiry_begin(struct inquiries *q, json_t *answer)
 	return NULL;
 }
 
-static void finish(struct inquiry *i, const char *error)
+void inquiry_finish(struct inquiry *i, const char *error)
 {
 	i->done = true;
 	i->error = error;
 }
 
-static bool command_send(struct inquiry *i, const struct control *c, struct ctl_msg *msg)
+bool inquiry_send(struct inquiry *i, const struct control *c, struct ctl_msg *msg, uint64_t wait_ns)
 {
 	msg->request_id = i->request_id;
-	i->deadline_ns = control_clock_ns() + ANSWER_WAIT_NS;
+	i->deadline_ns = control_clock_ns() + wait_ns;
 	if (link_is_open(&c->link) && i->worker < c->link.workers &&
 	    ctl_ring_put(c->link.commands[i->worker], msg))
 		return true;
-	finish(i, "the dataplane does not take commands");
+	inquiry_finish(i, "the dataplane does not take commands");
 	return false;
 }
 
@@ -53,7 +53,7 @@ static void table_ask(struct inquiry *i, const struct control *c, uint32_t curso
 		.table = {.table = i->table, .cursor = cursor},
 	};
 
-	command_send(i, c, &msg);
+	inquiry_send(i, c, &msg, ANSWER_WAIT_NS);
 }
 
 struct inquiry *
@@ -90,7 +90,7 @@ static void table_event(struct inquiry *i, const struct control *c, const struct
 			i->worker++;
 			table_ask(i, c, 0);
 		} else {
-			finish(i, NULL);
+			inquiry_finish(i, NULL);
 		}
 		break;
 	default:
@@ -107,7 +107,7 @@ static void ping_send(struct inquiry *i, const struct control *c)
 	};
 
 	i->ping.next_ns = 0;
-	if (command_send(i, c, &msg))
+	if (inquiry_send(i, c, &msg, ANSWER_WAIT_NS))
 		i->ping.sent++;
 }
 
@@ -167,7 +167,7 @@ static void ping_event(struct inquiry *i, const struct ctl_msg *msg)
 		return;
 	set_uint(i->answer, "sent", i->ping.sent);
 	set_uint(i->answer, "received", i->ping.received);
-	finish(i, NULL);
+	inquiry_finish(i, NULL);
 }
 
 void inquiries_event(struct inquiries *q, const struct control *c, const struct ctl_msg *msg)
@@ -179,6 +179,8 @@ void inquiries_event(struct inquiries *q, const struct control *c, const struct 
 			continue;
 		if (i->kind == INQUIRY_TABLE)
 			table_event(i, c, msg);
+		else if (i->kind == INQUIRY_TEST)
+			test_mail_event(i, c, msg);
 		else
 			ping_event(i, msg);
 	}
@@ -194,7 +196,7 @@ void inquiries_run(struct inquiries *q, const struct control *c, uint64_t now_ns
 		if (i->kind == INQUIRY_PING && i->ping.next_ns != 0 && now_ns >= i->ping.next_ns)
 			ping_send(i, c);
 		if (!i->done && (!link_is_open(&c->link) || now_ns >= i->deadline_ns))
-			finish(i, "the dataplane did not answer in time");
+			inquiry_finish(i, "the dataplane did not answer in time");
 	}
 }
 

@@ -14,6 +14,7 @@
 
 #define INQUIRIES_MAX 8
 #define INQUIRY_PINGS_MAX 20
+#define INQUIRY_BACKENDS_MAX 64 // that a test mail goes to
 
 struct inquiry {
 	bool used, done;
@@ -22,7 +23,7 @@ struct inquiry {
 	uint64_t deadline_ns;
 	json_t *answer;
 	void *owner; // suspended until it is done; NULL: nobody
-	enum { INQUIRY_TABLE, INQUIRY_PING } kind;
+	enum { INQUIRY_TABLE, INQUIRY_PING, INQUIRY_TEST } kind;
 	uint32_t worker; // being asked
 	enum ctl_table_kind table;
 	struct {
@@ -30,6 +31,15 @@ struct inquiry {
 		unsigned count, sent, received;
 		uint64_t next_ns; // when to send the next one, 0: an answer is awaited
 	} ping;
+	struct {
+		uint32_t service_slot, first, count; // the pool's backends in the blob
+		uint32_t sent, ended;
+		uint32_t timeout_ms;
+		uint64_t generation;
+		json_t *row[INQUIRY_BACKENDS_MAX]; // borrowed from the answer
+		uint32_t slot[INQUIRY_BACKENDS_MAX];
+		bool over[INQUIRY_BACKENDS_MAX];
+	} test;
 };
 
 struct inquiries {
@@ -46,6 +56,29 @@ struct inquiry *inquiry_ping(
 	const struct ip_addr *addr,
 	unsigned count
 );
+// test_mail.c: one mail to each backend of the service's pool. NULL and a reason when it cannot be.
+struct test_mail_args {
+	const char *service, *from, *to;
+	unsigned seconds; // for each step
+};
+struct inquiry *inquiry_test(
+	struct inquiries *q,
+	const struct control *c,
+	const struct test_mail_args *args,
+	const char **ret_reason
+);
+void test_mail_event(struct inquiry *i, const struct control *c, const struct ctl_msg *msg);
+
+// For the kinds of questions.
+struct inquiry *inquiry_begin(struct inquiries *q, json_t *answer);
+bool inquiry_send(
+	struct inquiry *i,
+	const struct control *c,
+	struct ctl_msg *msg,
+	uint64_t wait_ns
+);
+void inquiry_finish(struct inquiry *i, const char *error);
+
 void inquiries_event(struct inquiries *q, const struct control *c, const struct ctl_msg *msg);
 void inquiries_run(struct inquiries *q, const struct control *c, uint64_t now_ns);
 bool inquiries_are_waiting(const struct inquiries *q);

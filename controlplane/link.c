@@ -34,6 +34,7 @@ static bool sections_find(struct link *l)
 		l->backend_slots * sizeof(struct shm_backend_ctl)
 	);
 	l->state = shm_view_entry(&l->at.control, SHM_SEC_CONTROL_STATE, 0, sizeof(*l->state));
+	l->test_mail = shm_view_entry(&l->at.control, SHM_SEC_TEST_MAIL, 0, sizeof(*l->test_mail));
 	l->arena = shm_view_entry(&l->at.control, SHM_SEC_BLOB_ARENA, 0, BLOB_MAX_BYTES);
 	for (uint32_t i = 0; i < l->workers; i++) {
 		l->commands[i] = shm_view_entry(

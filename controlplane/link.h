@@ -21,8 +21,9 @@ struct link {
 	struct ctl_ring *commands[CFG_MAX_WORKERS], *events[CFG_MAX_WORKERS];
 	struct shm_backend_ctl *backend_ctl; // [backend_slots]
 	struct shm_control_state *state;
-	uint8_t *arena;           // BLOB_MAX_BYTES
-	struct blob_header *blob; // in force: our own checked copy
+	struct ctl_test_mail *test_mail; // NULL: a dataplane before ours
+	uint8_t *arena;                  // BLOB_MAX_BYTES
+	struct blob_header *blob;        // in force: our own checked copy
 };
 
 // Attaches and copies the generation in force. 0; -EBUSY: another control process is attached;

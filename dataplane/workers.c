@@ -100,6 +100,7 @@ static int worker_make(struct dataplane *dp, unsigned i, const struct hash_key *
 				.backends = shm_backends_at(&dp->shm, i),
 				.services = shm_services_at(&dp->shm, i),
 				.backend_ctl = shm_backend_ctl_at(&dp->shm),
+				.test_mail = shm_test_mail(&dp->shm),
 				.backend_slots = dp->shm.backend_slots,
 				.service_slots = dp->shm.service_slots,
 			},

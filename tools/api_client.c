@@ -15,6 +15,7 @@
 
 #define ANSWER_MAX (256U << 20)
 #define WAIT_S 30L
+#define WAIT_TEST_S 900L // a test mail waits for servers
 
 struct buffer {
 	char *text;
@@ -87,7 +88,11 @@ int api_request(const char *socket, const char *method, const char *path, struct
 	if (curl == NULL)
 		return -1;
 	curl_prepare(curl, socket, path, strcmp(method, "POST") == 0);
-	curl_easy_setopt(curl, CURLOPT_TIMEOUT, WAIT_S);
+	curl_easy_setopt(
+		curl,
+		CURLOPT_TIMEOUT,
+		strncmp(path, "/v1/send-test", 13) == 0 ? WAIT_TEST_S : WAIT_S
+	);
 	curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, on_body);
 	curl_easy_setopt(curl, CURLOPT_WRITEDATA, &body);
 	code = curl_easy_perform(curl);

@@ -20,6 +20,7 @@ struct options {
 	// of captures
 	const char *client, *backend, *session, *service, *bytes, *seconds, *snap, *output;
 	bool transcript;
+	const char *from, *to; // of test mails
 };
 
 int usage(int status);
@@ -30,3 +31,4 @@ int ask(const struct options *opt, const char *method, const char *path, struct 
 // ctl_sight.c
 int do_capture(const struct options *opt, char **args);
 int do_ping(const struct options *opt, char **args);
+int do_send_test(const struct options *opt, char **args);

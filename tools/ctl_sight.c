@@ -159,3 +159,51 @@ int do_ping(const struct options *opt, char **args)
 	json_decref(a.body);
 	return status;
 }
+
+static void test_print(const json_t *backend)
+{
+	static const struct column columns[] = {
+		{"STEP", "step"},
+		{"RESULT", "result"},
+		{"TIME", "time_seconds"},
+		{"REPLY", "reply"},
+		{NULL, NULL},
+	};
+
+	printf("%s (%s): %s\n",
+	       json_string_value(json_object_get(backend, "backend")),
+	       json_string_value(json_object_get(backend, "address")),
+	       json_string_value(json_object_get(backend, "result")));
+	table_print(stdout, json_object_get(backend, "steps"), columns);
+}
+
+int do_send_test(const struct options *opt, char **args)
+{
+	char path[PATH_MAX_BYTES] = "/v1/send-test";
+	struct api_answer a;
+	const json_t *row;
+	size_t i;
+	int status;
+
+	if (args[0] == NULL || args[1] != NULL || opt->from == NULL || opt->to == NULL)
+		return usage(EX_USAGE);
+	query_add(path, "virtual_service", args[0]);
+	query_add(path, "from", opt->from);
+	query_add(path, "to", opt->to);
+	query_add(path, "seconds", opt->seconds);
+	status = ask(opt, "POST", path, &a);
+	if (status != 0)
+		return status;
+	status = a.status == 200 ? EX_OK : EX_REFUSED;
+	json_array_foreach(json_object_get(a.body, "backends"), i, row)
+	{
+		if (!opt->json)
+			test_print(row);
+		if (strcmp(json_string_value(json_object_get(row, "result")), "ok") != 0)
+			status = EX_REFUSED;
+	}
+	if (opt->json || a.status != 200)
+		json_print(a.body);
+	json_decref(a.body);
+	return status;
+}

@@ -174,6 +174,9 @@ int usage(int status)
 		"  drain POOL/BACKEND              no new sessions there\n"
 		"  enable POOL/BACKEND             takes sessions again\n"
 		"  ping ADDRESS [-n COUNT]         echo requests of the dataplane\n"
+		"  send-test VIRTUAL-SERVICE --from ADDRESS --to ADDRESS [--time SECONDS]\n"
+		"                                  a test mail to each of its backends, step by "
+		"step\n"
 		"  capture [FILTER] -w FILE        copies packets of both legs into a pcapng file\n"
 		"  capture --transcript [FILTER]   the dialogue, without bodies and AUTH data\n"
 		"    FILTER: --client ADDRESS|PREFIX  --backend NAME|ADDRESS  --session ID\n"
@@ -396,6 +399,7 @@ static const struct command {
 	{"enable", do_enable},
 	{"capture", do_capture},
 	{"ping", do_ping},
+	{"send-test", do_send_test},
 };
 #define COMMANDS (sizeof(commands) / sizeof(commands[0]))
 
@@ -409,6 +413,8 @@ static const struct option long_options[] = {
 	{"time", required_argument, NULL, 'T'},
 	{"snap", required_argument, NULL, 'S'},
 	{"transcript", no_argument, NULL, 'R'},
+	{"from", required_argument, NULL, 'F'},
+	{"to", required_argument, NULL, 'D'},
 	{"help", no_argument, NULL, 'h'},
 	{NULL, 0, NULL, 0},
 };
@@ -430,6 +436,8 @@ static bool option_take(struct options *opt, int c)
 		{'N', &opt->bytes},
 		{'T', &opt->seconds},
 		{'S', &opt->snap},
+		{'F', &opt->from},
+		{'D', &opt->to},
 	};
 	const struct {
 		int c;

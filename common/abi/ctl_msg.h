@@ -22,6 +22,7 @@ enum ctl_msg_type {
 	CTL_CMD_CAPTURE_STOP = 17, // of the request id, or nothing
 	CTL_CMD_PING = 18,         // body ctl_ping; worker 0
 	CTL_CMD_TABLE = 19,        // body ctl_table: send entries from a cursor on
+	CTL_CMD_TEST_MAIL = 20,    // body ctl_test; the mail stands in the control segment
 	CTL_EVT_PROBE = 64,        // body ctl_probe_result
 	CTL_EVT_SESSION = 65,      // body ctl_session
 	CTL_EVT_SESSION_END =
@@ -30,6 +31,7 @@ enum ctl_msg_type {
 	CTL_EVT_NEIGHBOR = 81,  // body ctl_neighbor
 	CTL_EVT_ROUTE = 82,     // body ctl_route
 	CTL_EVT_MEMORY = 83,    // body ctl_memory
+	CTL_EVT_TEST = 85,      // body ctl_test_step, one a step
 	CTL_EVT_TABLE_END = 84, // body ctl_table with the cursor to go on from, 0 at the end
 };
 
@@ -44,6 +46,7 @@ enum ctl_probe_result_code {
 	CTL_PROBE_NO_RESOURCE =
 		7, // no connection, port or buffer of ours: says nothing about the backend
 	CTL_PROBE_UNREACHABLE = 8, // no route or no neighbor
+	CTL_PROBE_REPLY = 9,       // test mails: the server refused a step
 };
 
 enum ctl_probe_stage {
@@ -51,6 +54,10 @@ enum ctl_probe_stage {
 	CTL_STAGE_BANNER = 1,
 	CTL_STAGE_EHLO = 2,
 	CTL_STAGE_QUIT = 3,
+	CTL_STAGE_MAIL = 4, // these of test mails only
+	CTL_STAGE_RCPT = 5,
+	CTL_STAGE_DATA = 6,
+	CTL_STAGE_END_OF_DATA = 7,
 };
 
 struct ctl_probe {
@@ -154,6 +161,35 @@ struct ctl_memory {
 	uint64_t object_bytes;
 };
 
+// SHM_SEC_TEST_MAIL: control writes it before the first command of a test, workers copy and check
+// it. Addresses without angle brackets; the message in lines that end with CRLF, none of them
+// beginning with a dot.
+struct ctl_test_mail {
+	char from[256], to[256]; // NUL-terminated
+	uint32_t length;
+	uint32_t reserved;
+	char message[1024];
+};
+
+struct ctl_test {
+	uint32_t backend_slot, backend_index; // as of ctl_probe
+	uint64_t generation;
+	uint32_t service_slot; // whose pool's source addresses are used
+	uint32_t timeout_ms;   // for each step
+};
+
+// The end of a step, good or not; the one after which nothing comes has last set.
+struct ctl_test_step {
+	uint32_t backend_slot;
+	uint32_t time_us;
+	uint16_t reply; // code, 0: none
+	uint8_t step;   // enum ctl_probe_stage
+	uint8_t code;   // enum ctl_probe_result_code
+	uint8_t last;
+	uint8_t reserved[3];
+	char text[96]; // last line of the reply, printable ASCII, NUL-terminated
+};
+
 struct ctl_session_list {
 	uint32_t cursor; // session index to start from
 	uint32_t limit;
@@ -186,6 +222,8 @@ struct ctl_msg {
 		struct ctl_neighbor neighbor;
 		struct ctl_route route;
 		struct ctl_memory memory;
+		struct ctl_test test;
+		struct ctl_test_step test_step;
 		struct ctl_session_list session_list;
 		struct ctl_session session;
 	};

@@ -38,6 +38,7 @@ enum shm_section {
 	SHM_SEC_BLOB_ARENA = 19,    // one, of BLOB_MAX_BYTES: see sock.h
 	SHM_SEC_CONTROL_STATE = 20, // shm_control_state
 	SHM_SEC_CAPTURE_RING = 21,  // struct capture_ring a worker, worker -> control
+	SHM_SEC_TEST_MAIL = 22,     // ctl_test_mail: control: rw, workers: ro
 };
 
 struct shm_dir_entry {

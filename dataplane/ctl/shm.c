@@ -126,6 +126,7 @@ int shm_init(struct shm *shm, uint32_t workers, uint32_t backend_slots, uint32_t
 		{SHM_SEC_EVT_RING, workers, sizeof(struct ctl_ring)},
 		{SHM_SEC_BLOB_ARENA, 1, BLOB_MAX_BYTES},
 		{SHM_SEC_CAPTURE_RING, workers, sizeof(struct capture_ring)},
+		{SHM_SEC_TEST_MAIL, 1, sizeof(struct ctl_test_mail)},
 	};
 	struct timespec now;
 	struct shm_header h = {
@@ -271,4 +272,9 @@ struct capture_ring *shm_capture_at(const struct shm *shm, unsigned worker)
 	return control_at(
 		shm, SHM_SEC_CAPTURE_RING, worker * align_up(sizeof(struct capture_ring))
 	);
+}
+
+const struct ctl_test_mail *shm_test_mail(const struct shm *shm)
+{
+	return control_at(shm, SHM_SEC_TEST_MAIL, 0);
 }

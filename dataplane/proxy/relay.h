@@ -28,6 +28,7 @@ struct relay_shm {
 	struct shm_backend_local *backends;        // [backend_slots]
 	struct shm_service_local *services;        // [service_slots]
 	const struct shm_backend_ctl *backend_ctl; // [backend_slots]
+	const struct ctl_test_mail *test_mail;     // written by control; NULL: no test mails
 	const uint32_t *others_active;             // [backend_slots], see lb_view
 	uint32_t backend_slots, service_slots;
 };

@@ -139,3 +139,10 @@ void client_gone(struct relay *r, struct session *s);
 void probe_start(struct relay *r, const struct ctl_msg *msg);
 bool probe_step(struct relay *r, struct session *s);
 void probe_end(struct relay *r, struct session *s, enum ctl_probe_result_code code);
+void relay_event_send(struct relay *r, struct ctl_msg *msg);
+
+// test_mail.c: a probe that goes on to send a mail
+void test_mail_start(struct relay *r, const struct ctl_msg *msg);
+void test_mail_connected(struct relay *r, struct session *s);
+bool test_mail_reply(struct relay *r, struct session *s); // false: it is over
+void test_mail_end(struct relay *r, struct session *s, enum ctl_probe_result_code code);

@@ -76,6 +76,7 @@ struct probe {
 	uint32_t mark_us;
 	uint32_t timeout_ms;
 	uint8_t stage; // enum ctl_probe_stage
+	bool test;     // sends a test mail, see test_mail.c
 };
 
 struct session {
@@ -135,7 +136,10 @@ struct relay {
 	uint64_t id_count;
 	bool draining;
 	struct relay_listener listener; // dialogue.c
-	char probe_text[64];            // reply under judgement, else empty
+	struct ctl_test_mail test_mail; // our checked copy
+	uint32_t test_id;               // request whose mail it is
+	uint32_t tests;                 // sessions that send it
+	char probe_text[96];            // reply under judgement, else empty
 	char scratch[RELAY_SCRATCH];
 	char out[RELAY_SCRATCH];
 };

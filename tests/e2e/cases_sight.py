@@ -415,3 +415,55 @@ def case_tables_agree_with_the_kernel():
         status, _, err = control.run("show", "neighbors")
         assert status == 1 and "did not answer" in err and time.monotonic() - start < 20, (status, err)
         lab.proc.send_signal(signal.SIGCONT)
+
+
+def case_send_test_step_by_step():
+    moods = {}
+
+    def behave(verb, sink):
+        mood = moods.get(sink)
+        if mood == "banner" and verb == "BANNER":
+            return "554 5.3.2 not today"
+        if mood == "rcpt" and verb == "RCPT":
+            return "550 5.1.1 no such user"
+        if mood == "silent" and verb == "EOD":
+            time.sleep(4)
+        if mood == "close" and verb == "DATA":
+            raise ConnectionError
+        return None
+    with Lab(workers=2, port="af_packet", backends=TWO) as lab, Control(lab) as control:
+        one, two = Sink(2525, behave=behave), Sink(2526, behave=behave)
+        test = ("send-test", "inbound", "--from", "me@lab.example", "--to", "you+x@lab.example")
+        status, out, err = control.run(*test)
+        assert status == 0 and out.count("queued as 1") == 2 and "b0 (%s:2525): ok" % HOST4 in out, (status, out, err)
+        for sink in (one, two):
+            assert sink.transcripts == [["EHLO mx.lab.example", "MAIL FROM:<me@lab.example>", "RCPT TO:<you+x@lab.example>", "DATA", "QUIT"]]
+            assert len(sink.bodies) == 1 and b"Subject: Mailrace test mail" in sink.bodies[0] and b"To: <you+x@lab.example>" in sink.bodies[0]
+            assert sink.peers == [NET4 + "10"], sink.peers
+        got = control.json(*test)
+        steps = [[s["step"] for s in b["steps"]] for b in got["backends"]]
+        assert steps == [["connect", "banner", "ehlo", "mail", "rcpt", "data", "end_of_data", "quit"]] * 2, steps
+        assert all(b["result"] == "ok" and b["reply"] == "250 2.0.0 queued as 2" for b in got["backends"]), got
+        assert all(0 < sum(s["time_seconds"] for s in b["steps"]) < 10 for b in got["backends"]), got
+        for mood, result, step, last in (("banner", "refused_by_reply", "banner", "554 5.3.2 not today"),
+                                         ("rcpt", "refused_by_reply", "rcpt", "550 5.1.1 no such user"),
+                                         ("close", "closed", "data", ""), ("silent", "timeout", "end_of_data", "")):
+            moods[two] = mood
+            status, out, err = control.run("-j", *test, "--time", "2")
+            good, bad = json.loads(out)["backends"]
+            assert status == 1 and good["result"] == "ok" and (bad["result"], bad["step"]) == (result, step), (mood, out)
+            assert next(s["reply"] for s in bad["steps"] if s["step"] == step) == last, bad
+        moods.clear()
+        two.close()
+        bad = json.loads(control.run("-j", *test)[1])["backends"][1]
+        assert (bad["result"], bad["step"], len(bad["steps"])) == ("refused", "connect", 1), bad
+        assert control.run("send-test", "inbound")[0] == 64
+        for args, text in ((("nobody", "--from", "a@b", "--to", "c@d"), "no such virtual service"),
+                           (("inbound", "--from", "a@b>", "--to", "c@d"), "brackets"),
+                           (("inbound", "--from", "", "--to", "c@d\r\nRSET"), "brackets"),
+                           (("inbound", "--from", "x" * 300, "--to", "c@d"), "brackets")):
+            status, _, err = control.run("send-test", *args)
+            assert status == 1 and text in err, (args, status, err)
+        send(MAIL)
+        assert lab.stats["session_accepted"] == 1, "test mails are no sessions"
+        quiet(lab)
