@@ -21,6 +21,7 @@ struct box {
 	struct shm_backend_local backend[SIM_WORKERS_MAX][BOX_SLOTS];
 	struct shm_service_local service[SIM_WORKERS_MAX][BOX_SLOTS];
 	struct shm_backend_ctl ctl[BOX_SLOTS];
+	struct capture_ring *capture[SIM_WORKERS_MAX];
 	bool (*event)(void *up, const struct ctl_msg *msg);
 	void *event_up;
 };
@@ -81,11 +82,29 @@ static void box_check(struct sim_host *host)
 	}
 }
 
+static struct capture_ring *capture_new(void)
+{
+	struct capture_ring *ring = aligned_alloc(64, sizeof(*ring));
+
+	if (ring == NULL)
+		abort();
+	memset(ring, 0, offsetof(struct capture_ring, data)
+	); // the rest is written before it is read
+	return ring;
+}
+
+struct capture_ring *box_capture(struct box *box, unsigned worker)
+{
+	return box->capture[worker % box->workers];
+}
+
 static void rings_make(struct box *box)
 {
-	for (unsigned from = 0; from < box->workers; from++)
+	for (unsigned from = 0; from < box->workers; from++) {
+		box->capture[from] = capture_new();
 		for (unsigned to = 0; to < box->workers; to++)
 			box->ring[from][to] = box->in[to][from] = steer_ring_new();
+	}
 }
 
 struct box *box_new(struct sim *sim, struct sim_host *host, const struct box_limits *limits)
@@ -144,6 +163,7 @@ struct box *box_new(struct sim *sim, struct sim_host *host, const struct box_lim
 			.client_key = {7, 9},
 			.steer_out = box->ring[i],
 			.steer_in = box->in[i],
+			.capture_ring = box->capture[i],
 		};
 		if (worker_init(&box->worker[i], &config) != 0)
 			abort();
@@ -162,6 +182,8 @@ void box_free(struct box *box)
 {
 	for (unsigned i = 0; i < box->workers; i++)
 		worker_fini(&box->worker[i]);
+	for (unsigned i = 0; i < box->workers; i++)
+		free(box->capture[i]);
 	for (unsigned from = 0; from < box->workers; from++)
 		for (unsigned to = 0; to < box->workers; to++)
 			steer_ring_free(box->ring[from][to]);

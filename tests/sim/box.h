@@ -30,3 +30,4 @@ bool box_idle(const struct box *box); // no session, connection, slice
 uint64_t box_load(const struct box *box);
 uint64_t box_stat(const struct box *box, enum stat_id stat);
 struct shm_backend_ctl *box_backend_ctl(struct box *box);
+struct capture_ring *box_capture(struct box *box, unsigned worker); // likewise

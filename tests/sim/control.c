@@ -2,8 +2,8 @@
 // Copyright (c) 2026, the Mailrace authors
 
 // What a control process does to the workers while mail runs: generations that move services, pools
-// and backends about, drains, session lists, probes. Judged: every probe is answered exactly once,
-// with its own id, by the end of its time.
+// and backends about, drains, session lists, probes, captures. Judged: every probe is answered
+// exactly once, with its own id, by the end of its time.
 
 #include "tests/sim/control.h"
 
@@ -30,6 +30,7 @@ struct control {
 	bool stopped, benign;
 	struct probe_out probe[PROBES_MAX];
 	uint32_t lists_out;
+	struct capture_reader reader[SIM_WORKERS_MAX];
 };
 
 static void arrays_place(struct control_blob *b)
@@ -166,6 +167,50 @@ static void list_order(struct control *c)
 		sim_fail(c->sim, "session list without an end", c->lists_out, 0);
 }
 
+// Frames or lines of all, or of some; rings are read so seldom that some are lost.
+static void capture_order(struct control *c)
+{
+	struct rng *rng = &c->sim->rng;
+	struct ctl_msg msg = {.type = CTL_CMD_CAPTURE, .request_id = ++c->next_id};
+
+	msg.capture = (struct ctl_capture){
+		.client_len = (uint8_t)rng_below(rng, 129),
+		.flags = (uint8_t)rng_below(rng, 8),
+		.service_slot = rng_below(rng, 3) == 0,
+		.session = rng_below(rng, 4) == 0 ? rng_below(rng, 50) : 0,
+		.max_bytes = 1ULL << rng_below(rng, 24),
+		.snap = 64 + rng_below(rng, 4000),
+		.lease_ms = rng_below(rng, 5000),
+		.limit_ms = rng_below(rng, 10000),
+	};
+	if (rng_below(rng, 8) == 0)
+		msg.capture.snap = (uint32_t)rng_next(rng); // cannot be
+	for (unsigned i = 0; i < SIM_WORKERS_MAX; i++)
+		box_command(c->box, i, &msg);
+}
+
+static void captures_read(struct control *c)
+{
+	struct capture_record r;
+
+	for (unsigned i = 0; i < SIM_WORKERS_MAX; i++) {
+		struct capture_reader *reader = &c->reader[i];
+
+		if (reader->ring == NULL)
+			capture_reader_init(reader, box_capture(c->box, i));
+		reader->head = reader->ring->head; // several of ours may read the same ring
+		while (capture_peek(reader, &r)) {
+			bool frame = r.kind <= CAPTURE_FRAME_OUT;
+
+			if (r.kind == 0 || r.kind > CAPTURE_NOTE || r.bytes > r.wire_bytes ||
+			    r.bytes > (frame ? CAPTURE_SNAP_MAX : CAPTURE_LINE_MAX) ||
+			    r.capture > c->next_id)
+				sim_fail(c->sim, "captured what cannot be", r.kind, r.bytes);
+			capture_skip(reader, &r);
+		}
+	}
+}
+
 static void control_turn(struct sim_host *host)
 {
 	struct control *c = host->app_arg;
@@ -176,7 +221,7 @@ static void control_turn(struct sim_host *host)
 	if (c->stopped || c->sim->now_ns < c->next_ns)
 		return;
 	c->next_ns = c->sim->now_ns + (1 + rng_below(&c->sim->rng, 400)) * SIM_MS;
-	switch (rng_below(&c->sim->rng, 4)) {
+	switch (rng_below(&c->sim->rng, 6)) {
 	case 0:
 		generation_swap(c);
 		break;
@@ -185,6 +230,12 @@ static void control_turn(struct sim_host *host)
 		break;
 	case 2:
 		probe_order(c);
+		break;
+	case 3:
+		capture_order(c);
+		break;
+	case 4:
+		captures_read(c);
 		break;
 	default:
 		list_order(c);
