@@ -7,6 +7,7 @@
 
 #include <curl/curl.h>
 
+#include <errno.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -109,7 +110,7 @@ int api_request(const char *socket, const char *method, const char *path, struct
 struct stream {
 	const struct api_stream_args *args;
 	CURL *curl;
-	bool stopped;
+	bool stopped, begun;
 	struct buffer refusal;
 };
 
@@ -122,6 +123,9 @@ static size_t on_piece(char *data, size_t size, size_t n, void *arg)
 	curl_easy_getinfo(s->curl, CURLINFO_RESPONSE_CODE, &status);
 	if (status != 200)
 		return on_body(data, size, n, &s->refusal);
+	if (!s->begun && ftruncate(s->args->fd, 0) < 0 && errno != EINVAL) // a pipe has no length
+		return 0;
+	s->begun = true;
 	while (done < len) {
 		ssize_t w = write(s->args->fd, data + done, len - done);
 
@@ -137,8 +141,12 @@ static int on_progress(void *arg, curl_off_t a, curl_off_t b, curl_off_t c, curl
 	struct stream *s = arg;
 	struct api_answer stopped;
 
-	if (s->stopped || !s->args->is_over(s->args->arg))
+	int asked = s->args->times_asked(s->args->arg);
+
+	if (asked == 0 || (s->stopped && asked == 1))
 		return 0;
+	if (s->stopped)
+		return 1;
 	s->stopped = true;
 	if (api_request(s->args->socket, "POST", s->args->stop_path, &stopped) < 0)
 		return 1;

@@ -19,10 +19,10 @@ int api_request(const char *socket, const char *method, const char *path, struct
 
 struct api_stream_args {
 	const char *socket, *path;
-	const char *stop_path;      // asked once is_over is true: the stream then ends in order
-	bool (*is_over)(void *arg); // looked at about once a second and after each piece
+	const char *stop_path; // asked once times_asked is not 0: the stream then ends in order
+	int (*times_asked)(void *arg); // to end; twice: at once. Looked at about once a second
 	void *arg;
-	int fd; // that the answer is written to as it comes
+	int fd; // that the answer replaces the content of, as it comes
 };
 
 // A POST whose answer goes on until the server ends it. 0: ret->status is 200 and all was written,

@@ -22,13 +22,12 @@ static volatile sig_atomic_t interrupted;
 
 static void on_signal(int signal)
 {
-	interrupted = 1;
+	interrupted++;
 }
 
-// Whether the stream is to be ended in order.
-static bool is_interrupted(void *arg)
+static int times_interrupted(void *arg)
 {
-	return interrupted != 0;
+	return interrupted;
 }
 
 // Appends "name=value" to a query; what is not unreserved is escaped (RFC 3986 2.3).
@@ -55,11 +54,12 @@ static void query_add(char path[PATH_MAX_BYTES], const char *name, const char *v
 	}
 }
 
+// What stands in the file stays until the capture has begun.
 static int output_open(const char *file)
 {
 	if (strcmp(file, "-") == 0)
 		return dup(STDOUT_FILENO);
-	return open(file, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, S_IRUSR | S_IWUSR);
+	return open(file, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, S_IRUSR | S_IWUSR);
 }
 
 static int stream_to(const struct options *opt, const char *path, int fd)
@@ -68,7 +68,7 @@ static int stream_to(const struct options *opt, const char *path, int fd)
 		.socket = opt->socket,
 		.path = path,
 		.stop_path = "/v1/capture/stop",
-		.is_over = is_interrupted,
+		.times_asked = times_interrupted,
 		.fd = fd,
 	};
 	const struct sigaction action = {.sa_handler = on_signal};

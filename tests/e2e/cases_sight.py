@@ -19,6 +19,7 @@ from mail import Raw, body_of, quiet, send
 
 MAIL = b"a: b\r\n\r\nc\r\n"
 OTHER4 = NET4 + "77"
+OTHER = socket.inet_aton(OTHER4)
 TWO = ((HOST4, 2525), (HOST4, 2526))
 
 
@@ -44,6 +45,16 @@ def options(body, off):
         found[code] = body[off + 4:off + 4 + n]
         off += 4 + (n + 3) // 4 * 4
     return found
+
+
+def pcap_frames(path):
+    with open(path, "rb") as f:
+        data = f.read()
+    at = 24
+    while at < len(data):
+        n = struct.unpack_from("<I", data, at + 8)[0]
+        yield data[at + 16:at + 16 + n]
+        at += 16 + n
 
 
 class Capture:
@@ -115,6 +126,10 @@ def case_capture_of_one_client_holds_both_legs():
     with Lab(workers=2, port="af_packet") as lab, Control(lab) as control:
         sh("ip", "addr", "add", OTHER4 + "/24", "dev", "mr0")
         sink = Sink(2525)
+        seen = lab.dir + "/kernel.pcap"  # what the other end of the wire sees
+        dump = subprocess.Popen(["tcpdump", "-Z", "root", "-i", "mr0", "-U", "--immediate-mode", "-w", seen, "tcp and host " + OTHER4],
+                                stderr=subprocess.PIPE, text=True)
+        assert any("listening" in line for line in iter(dump.stderr.readline, "")), "tcpdump"
         running = Running(control, "--client", OTHER4)
         bodies = [body_of(rng, 3000) for _ in range(60)]
         with concurrent.futures.ThreadPoolExecutor(10) as pool:
@@ -138,6 +153,10 @@ def case_capture_of_one_client_holds_both_legs():
         assert got.names == ["lan"]
         assert [f[1] for f in got.frames] == sorted(f[1] for f in got.frames), "ordered by time"
         assert abs(got.frames[-1][1] / 1e9 - time.time()) < 60, "times are of day"
+        dump.terminate()
+        dump.communicate(timeout=20)
+        mine_only = lambda frames: sorted(f for f in frames if f[12:14] == b"\x08\x00" and OTHER in (f[26:30], f[30:34]))
+        assert mine_only(pcap_frames(seen)) == mine_only(f[4] for f in got.frames), "octet for octet what was on the wire"
         segments = got.tuples()
         tcpdump_reads(running.path, len(segments))
         client = [s for s in segments if 25 in (s[1], s[3])]
@@ -198,6 +217,22 @@ def case_capture_filters():
                 assert backends == {want} and len(clients) == 1, (args, clients, backends)
             else:
                 assert len(clients) == 2 and backends == {2525, 2526}, (args, clients, backends)
+        six = Raw(host=VIP6)
+        running = Running(control, "--client", HOST6)
+        for c in (first, second, six):
+            assert c.ask("NOOP").startswith("250")
+        time.sleep(0.3)
+        got = running.end()
+        assert sum(f[4][12:14] == b"\x86\xdd" and f[4][20] == 6 for f in got.frames) >= 2, "the client's leg"
+        assert {p for s in got.tuples() for p in (s[1], s[3])} & {2525, 2526} and not [s for s in got.tuples() if s[3] == 25], "its own"
+        tcpdump_reads(running.path, sum(f[4][12:14] != b"\x08\x06" and f[4][20] != 58 for f in got.frames))
+        six.ask("QUIT")
+        six.close()
+        with open(lab.dir + "/kept", "w", encoding="ascii") as f:
+            f.write("kept")
+        assert control.run("capture", "--client", "x", "-w", lab.dir + "/kept")[0] == 1
+        with open(lab.dir + "/kept", encoding="ascii") as f:
+            assert f.read() == "kept", "a capture that is refused destroys nothing"
         for args, text in ((("--client", "x"), "client:"), (("--backend", "nobody"), "backend:"), (("--bytes", "5"), "bytes:"),
                            (("--virtual-service", "x"), "virtual_service:"), (("--session", "x"), "session:"),
                            (("--time", "0"), "seconds:"), (("--snap", "1"), "snap:")):
