@@ -104,13 +104,48 @@ static const struct {
 	{"POST", "/v1/send-test", test_check, test_begin},
 };
 #define QUESTIONS (sizeof(questions) / sizeof(questions[0]))
+#define SESSION_PATH "/v1/sessions/" // ID
 
 static enum MHD_Result
 inquiry_answer(struct MHD_Connection *connection, const struct inquiry *inquiry)
 {
 	if (inquiry->error != NULL)
 		return api_send_error(connection, MHD_HTTP_SERVICE_UNAVAILABLE, inquiry->error);
+	if (inquiry->table == CTL_TABLE_SESSION &&
+	    json_object_get(inquiry->answer, "session") == NULL)
+		return api_send_error(connection, MHD_HTTP_NOT_FOUND, "no such session");
 	return api_send(connection, MHD_HTTP_OK, json_incref(inquiry->answer));
+}
+
+// The first call: answers at once, or later.
+static enum MHD_Result
+inquiry_wait(struct MHD_Connection *connection, struct request *req, const char *reason)
+{
+	if (req->inquiry == NULL)
+		return api_send_error(connection, MHD_HTTP_SERVICE_UNAVAILABLE, reason);
+	if (req->inquiry->done)
+		return inquiry_answer(connection, req->inquiry);
+	req->inquiry->owner = connection;
+	MHD_suspend_connection(connection);
+	return MHD_YES;
+}
+
+static enum MHD_Result session_answer(
+	struct api *api,
+	struct MHD_Connection *connection,
+	struct request *req,
+	const char *text
+)
+{
+	char *end;
+	uint64_t id = strtoull(text, &end, 10);
+
+	if (req->inquiry != NULL)
+		return inquiry_answer(connection, req->inquiry);
+	if (*text < '0' || *text > '9' || *end != '\0' || id == 0)
+		return api_send_error(connection, MHD_HTTP_NOT_FOUND, "no such session");
+	req->inquiry = inquiry_session(&api->inquiries, api->control, id);
+	return inquiry_wait(connection, req, "too many questions under way");
 }
 
 enum MHD_Result api_inquiry_answer(
@@ -125,6 +160,9 @@ enum MHD_Result api_inquiry_answer(
 	unsigned i = 0;
 	const char *wrong, *reason = "too many questions under way";
 
+	*ret_known = true;
+	if (strcmp(method, "GET") == 0 && strncmp(url, SESSION_PATH, strlen(SESSION_PATH)) == 0)
+		return session_answer(api, connection, req, url + strlen(SESSION_PATH));
 	while (i < QUESTIONS &&
 	       (strcmp(url, questions[i].path) != 0 || strcmp(method, questions[i].method) != 0))
 		i++;
@@ -137,13 +175,7 @@ enum MHD_Result api_inquiry_answer(
 	if (wrong != NULL)
 		return api_send_error(connection, MHD_HTTP_BAD_REQUEST, wrong);
 	req->inquiry = questions[i].begin(api, connection, &reason);
-	if (req->inquiry == NULL)
-		return api_send_error(connection, MHD_HTTP_SERVICE_UNAVAILABLE, reason);
-	if (req->inquiry->done)
-		return inquiry_answer(connection, req->inquiry);
-	req->inquiry->owner = connection;
-	MHD_suspend_connection(connection);
-	return MHD_YES;
+	return inquiry_wait(connection, req, reason);
 }
 
 void api_inquiry_run(struct api *api, bool all)

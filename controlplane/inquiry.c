@@ -7,6 +7,7 @@
 #include "controlplane/inquiry.h"
 
 #include "controlplane/json_set.h"
+#include "controlplane/show.h"
 
 #define NS_A_MS 1000000ULL
 #define ANSWER_WAIT_NS (3000 * NS_A_MS) // for one part
@@ -50,7 +51,7 @@ static void table_ask(struct inquiry *i, const struct control *c, uint32_t curso
 	struct ctl_msg msg = {
 		.type = CTL_CMD_TABLE,
 		.length = sizeof(msg.table),
-		.table = {.table = i->table, .cursor = cursor},
+		.table = {.table = i->table, .cursor = cursor, .session = i->session},
 	};
 
 	inquiry_send(i, c, &msg, ANSWER_WAIT_NS);
@@ -71,6 +72,20 @@ inquiry_table(struct inquiries *q, const struct control *c, enum ctl_table_kind 
 	return i;
 }
 
+struct inquiry *inquiry_session(struct inquiries *q, const struct control *c, uint64_t id)
+{
+	struct inquiry *i = inquiry_begin(q, json_pack("{s:[],s:[]}", "connections", "events"));
+
+	if (i == NULL)
+		return NULL;
+	i->kind = INQUIRY_TABLE;
+	i->table = CTL_TABLE_SESSION;
+	i->session = id;
+	i->worker = c->link.workers > 0 ? (uint32_t)((id - 1) % c->link.workers) : 0;
+	table_ask(i, c, 0);
+	return i;
+}
+
 static void table_event(struct inquiry *i, const struct control *c, const struct ctl_msg *msg)
 {
 	switch (msg->type) {
@@ -82,6 +97,21 @@ static void table_event(struct inquiry *i, const struct control *c, const struct
 		break;
 	case CTL_EVT_MEMORY:
 		json_array_append_new(i->answer, show_memory(i->worker, &msg->memory));
+		break;
+	case CTL_EVT_SESSION:
+		json_object_set_new(
+			i->answer, "session", show_session(c, i->worker, &msg->session)
+		);
+		break;
+	case CTL_EVT_CONNECTION:
+		json_array_append_new(
+			json_object_get(i->answer, "connections"), show_connection(&msg->connection)
+		);
+		break;
+	case CTL_EVT_TRACE:
+		json_array_append_new(
+			json_object_get(i->answer, "events"), show_trace(&msg->trace)
+		);
 		break;
 	case CTL_EVT_TABLE_END:
 		if (msg->table.cursor != 0) {

@@ -26,6 +26,7 @@ struct inquiry {
 	enum { INQUIRY_TABLE, INQUIRY_PING, INQUIRY_TEST } kind;
 	uint32_t worker; // being asked
 	enum ctl_table_kind table;
+	uint64_t session; // CTL_TABLE_SESSION
 	struct {
 		struct ip_addr addr;
 		unsigned count, sent, received;
@@ -50,6 +51,8 @@ struct inquiries {
 // NULL: too many are under way.
 struct inquiry *
 inquiry_table(struct inquiries *q, const struct control *c, enum ctl_table_kind table);
+// An object without "session" when there is none of this id.
+struct inquiry *inquiry_session(struct inquiries *q, const struct control *c, uint64_t id);
 struct inquiry *inquiry_ping(
 	struct inquiries *q,
 	const struct control *c,
@@ -87,6 +90,8 @@ void inquiry_end(struct inquiry *i);
 // show_tables.c: one row each.
 json_t *show_neighbor(const struct control *c, const struct ctl_neighbor *n);
 json_t *show_route(const struct control *c, const struct ctl_route *r);
+json_t *show_connection(const struct ctl_connection *n);
+json_t *show_trace(const struct ctl_trace *t);
 json_t *show_memory(unsigned worker, const struct ctl_memory *m);
 // What stands in the segments and is of no worker.
 void show_memory_shared(const struct control *c, json_t *list);

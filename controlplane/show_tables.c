@@ -70,6 +70,47 @@ json_t *show_route(const struct control *c, const struct ctl_route *r)
 	return o;
 }
 
+static const char *leg_name(unsigned leg)
+{
+	return leg == CAPTURE_LEG_CLIENT ? "client" : "backend";
+}
+
+json_t *show_connection(const struct ctl_connection *n)
+{
+	char state[sizeof(n->state)];
+	json_t *o = json_object();
+
+	snprintf(state, sizeof(state), "%.15s", n->state);
+	set_text(o, "leg", leg_name(n->leg));
+	set_text(o, "state", state);
+	set_endpoint(o, "local", &n->local, n->local_port);
+	set_endpoint(o, "remote", &n->remote, n->remote_port);
+	set_seconds(o, "smoothed_rtt_seconds", n->srtt_us / 1e6);
+	set_seconds(o, "retransmission_timeout_seconds", n->rto_ms / 1e3);
+	set_uint(o, "congestion_window_bytes", n->cwnd_bytes);
+	set_uint(o, "send_window_bytes", n->snd_wnd);
+	set_uint(o, "receive_window_bytes", n->rcv_wnd);
+	set_uint(o, "mss_bytes", n->mss);
+	set_uint(o, "received_bytes", n->received_bytes);
+	set_uint(o, "unacknowledged_bytes", n->unacknowledged_bytes);
+	return o;
+}
+
+json_t *show_trace(const struct ctl_trace *t)
+{
+	char what[sizeof(t->what)], state[sizeof(t->state)];
+	json_t *o = json_object();
+
+	snprintf(what, sizeof(what), "%.15s", t->what);
+	snprintf(state, sizeof(state), "%.15s", t->state);
+	set_text(o, "leg", leg_name(t->leg));
+	set_text(o, "what", what);
+	set_text(o, "state", state);
+	set_seconds(o, "age_seconds", t->age_ms / 1e3);
+	set_uint(o, "sequence", t->seq);
+	return o;
+}
+
 static json_t *memory_row(const char *what, const char *where, uint64_t used, uint64_t limit)
 {
 	json_t *o = json_object();

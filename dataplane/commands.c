@@ -134,7 +134,12 @@ static void table_list(struct worker *w, const struct ctl_msg *msg)
 		.table = {.table = msg->table.table},
 	};
 
-	if (msg->table.table == CTL_TABLE_MEMORY)
+	if (msg->table.table == CTL_TABLE_SESSION) {
+		end.table.cursor = msg->table.cursor;
+		relay_session_tell(
+			w->relay, msg->table.session, msg->request_id, &end.table.cursor
+		);
+	} else if (msg->table.table == CTL_TABLE_MEMORY)
 		memory_list(w, msg->request_id);
 	else if (msg->table.table == CTL_TABLE_NEIGHBORS && w->env.id == 0)
 		end.table.cursor = neighbors_list(w, msg->request_id, msg->table.cursor);

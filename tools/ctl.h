@@ -30,5 +30,6 @@ int ask(const struct options *opt, const char *method, const char *path, struct 
 
 // ctl_sight.c
 int do_capture(const struct options *opt, char **args);
+int show_session(const struct options *opt, const char *id);
 int do_ping(const struct options *opt, char **args);
 int do_send_test(const struct options *opt, char **args);

@@ -207,3 +207,49 @@ int do_send_test(const struct options *opt, char **args)
 	json_decref(a.body);
 	return status;
 }
+
+int show_session(const struct options *opt, const char *id)
+{
+	static const struct column connections[] = {
+		{"LEG", "leg"},
+		{"STATE", "state"},
+		{"LOCAL", "local"},
+		{"REMOTE", "remote"},
+		{"RTT", "smoothed_rtt_seconds"},
+		{"RTO", "retransmission_timeout_seconds"},
+		{"CWND", "congestion_window_bytes"},
+		{"SEND-WINDOW", "send_window_bytes"},
+		{"RECEIVE-WINDOW", "receive_window_bytes"},
+		{"MSS", "mss_bytes"},
+		{"RECEIVED", "received_bytes"},
+		{"UNACKNOWLEDGED", "unacknowledged_bytes"},
+		{NULL, NULL},
+	};
+	static const struct column events[] = {
+		{"LEG", "leg"},
+		{"AGE", "age_seconds"},
+		{"WHAT", "what"},
+		{"STATE", "state"},
+		{"SEQUENCE", "sequence"},
+		{NULL, NULL},
+	};
+	struct api_answer a;
+	char path[64];
+	int status;
+
+	if (strspn(id, "0123456789") != strlen(id))
+		return usage(EX_USAGE);
+	snprintf(path, sizeof(path), "/v1/sessions/%.20s", id);
+	status = ask(opt, "GET", path, &a);
+	if (status != 0)
+		return status;
+	if (opt->json) {
+		json_print(a.body);
+	} else {
+		members_print(stdout, json_object_get(a.body, "session"), "");
+		table_print(stdout, json_object_get(a.body, "connections"), connections);
+		table_print(stdout, json_object_get(a.body, "events"), events);
+	}
+	json_decref(a.body);
+	return EX_OK;
+}

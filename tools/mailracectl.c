@@ -168,6 +168,8 @@ int usage(int status)
 		"  show "
 		"virtual-services|pools|backends|ports|workers|latency|neighbors|routes|memory\n"
 		"  show sessions [-n LIMIT]        sessions open now (1000)\n"
+		"  show session ID                 one, with its connections and what became of "
+		"them\n"
 		"  show counters [-a]              those that are not 0, or all\n"
 		"  check [-c FILE]                 reads the file and says what is wrong\n"
 		"  reload                          makes the file the configuration in force\n"
@@ -248,6 +250,8 @@ static int do_show(const struct options *opt, char **args)
 	for (unsigned i = 0; i < VIEWS; i++)
 		if (args[0] != NULL && strcmp(args[0], views[i].name) == 0)
 			view = &views[i];
+	if (args[0] != NULL && strcmp(args[0], "session") == 0 && args[1] != NULL)
+		return args[2] == NULL ? show_session(opt, args[1]) : usage(EX_USAGE);
 	if (view == NULL || args[1] != NULL)
 		return usage(EX_USAGE);
 	snprintf(

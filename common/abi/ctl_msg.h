@@ -10,6 +10,7 @@
 
 #include <stdint.h>
 
+#include "common/abi/ctl_sight.h"
 #include "common/addr.h"
 
 #define CTL_MSG_BYTES 128
@@ -26,13 +27,15 @@ enum ctl_msg_type {
 	CTL_EVT_PROBE = 64,        // body ctl_probe_result
 	CTL_EVT_SESSION = 65,      // body ctl_session
 	CTL_EVT_SESSION_END =
-		66,             // body ctl_session_list with the cursor to go on from, 0 at the end
-	CTL_EVT_PING = 80,      // body ctl_ping_result
-	CTL_EVT_NEIGHBOR = 81,  // body ctl_neighbor
-	CTL_EVT_ROUTE = 82,     // body ctl_route
-	CTL_EVT_MEMORY = 83,    // body ctl_memory
-	CTL_EVT_TEST = 85,      // body ctl_test_step, one a step
-	CTL_EVT_TABLE_END = 84, // body ctl_table with the cursor to go on from, 0 at the end
+		66,            // body ctl_session_list with the cursor to go on from, 0 at the end
+	CTL_EVT_PING = 80,     // body ctl_ping_result
+	CTL_EVT_NEIGHBOR = 81, // body ctl_neighbor
+	CTL_EVT_ROUTE = 82,    // body ctl_route
+	CTL_EVT_MEMORY = 83,   // body ctl_memory
+	CTL_EVT_TEST = 85,     // body ctl_test_step, one a step
+	CTL_EVT_CONNECTION = 86, // body ctl_connection
+	CTL_EVT_TRACE = 87,      // body ctl_trace
+	CTL_EVT_TABLE_END = 84,  // body ctl_table with the cursor to go on from, 0 at the end
 };
 
 enum ctl_probe_result_code {
@@ -79,117 +82,6 @@ struct ctl_probe_result {
 	char text[64]; // last line of the last reply, printable ASCII, NUL-terminated
 };
 
-enum {
-	CTL_CAPTURE_F_CLIENT = 1 << 0,   // client and client_len count
-	CTL_CAPTURE_F_BACKEND = 1 << 1,  // backend and, unless 0, backend_port count
-	CTL_CAPTURE_F_DIALOGUE = 1 << 2, // lines without bodies and SASL, not frames
-};
-
-// What to copy: all conditions must hold. Nothing is copied when the lease is over and was not
-// renewed, so that whoever asked may die.
-struct ctl_capture {
-	struct ip_addr client, backend;
-	uint8_t client_len; // bits of the 128-bit form
-	uint8_t flags;
-	uint16_t backend_port;
-	uint32_t service_slot; // 0: any
-	uint64_t session;      // 0: any
-	uint64_t max_bytes;    // of all records of one worker
-	uint32_t snap;         // octets of a frame
-	uint32_t lease_ms;
-	uint32_t limit_ms; // from the first command on
-	uint32_t reserved;
-};
-
-struct ctl_ping {
-	struct ip_addr addr;
-	uint32_t timeout_ms;
-	uint32_t reserved;
-};
-
-enum ctl_ping_code {
-	CTL_PING_REPLY = 0,
-	CTL_PING_TIMEOUT = 1,
-	CTL_PING_OURS = 2, // the address is one of the dataplane's own
-	CTL_PING_NO_ROUTE = 3,
-	CTL_PING_NO_RESOURCE = 4,
-};
-
-struct ctl_ping_result {
-	uint32_t code; // enum ctl_ping_code
-	uint32_t time_us;
-	uint8_t hop_limit;
-	uint8_t reserved[7];
-};
-
-// Worker 0 has the neighbors and routes; memory is each worker's.
-enum ctl_table_kind { CTL_TABLE_NEIGHBORS = 1, CTL_TABLE_ROUTES = 2, CTL_TABLE_MEMORY = 3 };
-
-struct ctl_table {
-	uint32_t table; // enum ctl_table_kind
-	uint32_t cursor;
-};
-
-enum ctl_neighbor_state {
-	CTL_NEIGHBOR_INCOMPLETE = 0,
-	CTL_NEIGHBOR_REACHABLE = 1,
-	CTL_NEIGHBOR_STALE = 2,
-	CTL_NEIGHBOR_PROBE = 3,
-};
-
-struct ctl_neighbor {
-	struct ip_addr addr;
-	uint8_t mac[6];
-	uint8_t port;
-	uint8_t state;   // enum ctl_neighbor_state
-	uint32_t age_ms; // since it was confirmed
-	uint32_t reserved;
-};
-
-struct ctl_route {
-	struct ip_addr prefix, next_hop, source; // next_hop unspecified: on the link
-	uint8_t len;                             // of the 128-bit form
-	uint8_t port;
-	uint16_t mtu;
-	uint32_t reserved;
-};
-
-// Objects taken at start.
-struct ctl_memory {
-	char name[32];
-	uint64_t used, limit;
-	uint64_t object_bytes;
-};
-
-// SHM_SEC_TEST_MAIL: control writes it before the first command of a test, workers copy and check
-// it. Addresses without angle brackets; the message in lines that end with CRLF, none of them
-// beginning with a dot.
-struct ctl_test_mail {
-	char from[256], to[256]; // NUL-terminated
-	uint32_t length;
-	uint32_t reserved;
-	char message[1024];
-};
-
-struct ctl_test {
-	uint32_t backend_slot, backend_index; // as of ctl_probe
-	uint64_t generation;
-	uint32_t service_slot; // whose pool's source addresses are used
-	uint32_t timeout_ms;   // for each step
-};
-
-// The end of a step, good or not; the one after which nothing comes has last set.
-struct ctl_test_step {
-	uint32_t backend_slot;
-	uint32_t time_us;
-	uint16_t reply; // code, 0: none
-	uint8_t step;   // enum ctl_probe_stage
-	uint8_t code;   // enum ctl_probe_result_code
-	uint8_t last;
-	uint8_t reserved[3];
-	char text[96]; // last line of the reply, printable ASCII, NUL-terminated
-};
-
 struct ctl_session_list {
 	uint32_t cursor; // session index to start from
 	uint32_t limit;
@@ -221,6 +113,8 @@ struct ctl_msg {
 		struct ctl_table table;
 		struct ctl_neighbor neighbor;
 		struct ctl_route route;
+		struct ctl_connection connection;
+		struct ctl_trace trace;
 		struct ctl_memory memory;
 		struct ctl_test test;
 		struct ctl_test_step test_step;

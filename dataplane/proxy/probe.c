@@ -213,7 +213,7 @@ bool probe_step(struct relay *r, struct session *s)
 	return more;
 }
 
-static void session_report(struct relay *r, const struct session *s, uint32_t request_id)
+void session_report(struct relay *r, const struct session *s, uint32_t request_id)
 {
 	struct ctl_msg msg = {
 		.type = CTL_EVT_SESSION, .length = sizeof(msg.session), .request_id = request_id

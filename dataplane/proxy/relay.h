@@ -81,6 +81,9 @@ struct relay_listener {
 	);
 };
 void relay_listener_set(struct relay *relay, const struct relay_listener *listener);
+// Tells a session and its connections to control as events, if it is among the slots from *cursor
+// on that one call looks at. False: not there; *cursor to go on from, 0: nowhere.
+bool relay_session_tell(struct relay *relay, uint64_t id, uint32_t request_id, uint32_t *cursor);
 // Slot of the service that listens there, 0: none.
 uint32_t relay_listener_service(const struct relay *relay, const struct ip_endpoint *local);
 

@@ -140,6 +140,7 @@ void probe_start(struct relay *r, const struct ctl_msg *msg);
 bool probe_step(struct relay *r, struct session *s);
 void probe_end(struct relay *r, struct session *s, enum ctl_probe_result_code code);
 void relay_event_send(struct relay *r, struct ctl_msg *msg);
+void session_report(struct relay *r, const struct session *s, uint32_t request_id);
 
 // test_mail.c: a probe that goes on to send a mail
 void test_mail_start(struct relay *r, const struct ctl_msg *msg);

@@ -185,7 +185,6 @@ struct tcp_info {
 	struct ip_endpoint local, remote;
 	const char *state;
 	uint32_t srtt_us, rto_ms, cwnd_bytes, snd_wnd, rcv_wnd;
-	uint32_t retransmits;
 	uint16_t mss;
 	bool fin_received;
 };
@@ -198,6 +197,20 @@ bool tcp_user_find(
 	const struct ip_endpoint *local,
 	const struct ip_endpoint *remote,
 	uint32_t *ret_user
+);
+
+// What became of a connection: the changes of its state, what was sent again and why. The events of
+// all connections share one ring: old ones make room.
+struct tcp_event {
+	const char *what, *state;
+	uint32_t age_ms, seq;
+};
+// From *at = 0 on, oldest first; false: no more.
+bool tcp_event_next(
+	const struct tcp_stack *stack,
+	struct tcp_conn_id conn,
+	uint32_t *at,
+	struct tcp_event *ret
 );
 
 struct tcp_usage {

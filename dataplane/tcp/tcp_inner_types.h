@@ -119,6 +119,12 @@ void mini_ack(struct tcp_stack *s, const struct tcp_mini *mini, uint32_t seq, ui
 uint32_t tcp_isn(const struct tcp_stack *s, const struct flow_key *key);
 uint32_t tcp_ts_offset(const struct tcp_stack *s, const struct flow_key *key);
 
+// tcp_trace.c: what became of a connection, for people
+enum tcp_trace_kind { TCP_TRACE_NEW, TCP_TRACE_STATE, TCP_TRACE_RETRANSMIT, TCP_TRACE_TIMEOUT };
+void tcp_trace(struct tcp_stack *s, const struct tcp_pcb *p, enum tcp_trace_kind kind);
+void pcb_state_set(struct tcp_stack *s, struct tcp_pcb *p, enum tcp_state state);
+const char *tcp_state_name(enum tcp_state state);
+
 // tcp_stack.c
 struct tcp_pcb *
 pcb_alloc(struct tcp_stack *s, const struct flow_key *key); // NULL: none, or table full

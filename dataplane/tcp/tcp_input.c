@@ -120,7 +120,7 @@ static void
 establish(struct tcp_stack *s, struct tcp_pcb *p, const struct tcp_seg *seg, unsigned event)
 {
 	stat_inc(s->env, STAT_TCP_CONNECTS);
-	p->state = TCP_S_ESTABLISHED;
+	pcb_state_set(s, p, TCP_S_ESTABLISHED);
 	p->snd_una++;
 	p->snd_nxt = p->snd_max = p->snd_una;
 	if ((p->flags & TCP_F_RTT) != 0 && p->backoff == 0)
@@ -138,7 +138,7 @@ establish(struct tcp_stack *s, struct tcp_pcb *p, const struct tcp_seg *seg, uns
 	tcp_rtx_stop(s, p);
 	tcp_state_timer(s, p, 0);
 	if ((p->flags & TCP_F_FIN_QUEUED) != 0)
-		p->state = TCP_S_FIN_WAIT_1;
+		pcb_state_set(s, p, TCP_S_FIN_WAIT_1);
 	pcb_event(s, p, event);
 	pcb_dirty(s, p);
 }
@@ -193,7 +193,7 @@ static void syn_sent_input(
 		establish(s, p, seg, TCP_EV_CONNECT);
 		p->flags |= TCP_F_ACK_NOW;
 	} else { // simultaneous open: SYN-ACK of ours
-		p->state = TCP_S_SYN_RCVD;
+		pcb_state_set(s, p, TCP_S_SYN_RCVD);
 		p->snd_nxt = p->snd_una;
 		pcb_dirty(s, p);
 	}

@@ -146,7 +146,7 @@ static bool mini_promote(struct tcp_stack *s, struct tcp_mini *mini, const struc
 	own = tcp_mss_of_mtu(&p->remote, mtu);
 	pcb_mss_set(p, mini->mss, info.mss_max != 0 && info.mss_max < own ? info.mss_max : own);
 	handshake_timed(s, p, mini, seg);
-	p->state = TCP_S_ESTABLISHED;
+	pcb_state_set(s, p, TCP_S_ESTABLISHED);
 	stat_inc(s->env, STAT_TCP_ACCEPTS);
 	pcb_event(s, p, TCP_EV_ACCEPT);
 	return true;

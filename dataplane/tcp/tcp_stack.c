@@ -83,7 +83,8 @@ struct tcp_stack *tcp_stack_new(const struct tcp_config *config)
 		s->config.local_port_min = 1024;
 		s->config.local_port_max = 65535;
 	}
-	if (!tables_new(s)) {
+	s->trace = calloc(1, sizeof(*s->trace));
+	if (s->trace == NULL || !tables_new(s)) {
 		tcp_stack_free(s);
 		errno = ENOMEM;
 		return NULL;
@@ -99,6 +100,7 @@ void tcp_stack_free(struct tcp_stack *s)
 	for (uint32_t i = 1; s->pcb != NULL && s->slice != NULL && i <= s->config.max_conns; i++)
 		if (s->pcb[i].rx_head != 0 || s->pcb[i].tx_head != 0 || s->pcb[i].ooo_head != 0)
 			queues_drop(s, &s->pcb[i]);
+	free(s->trace);
 	free(s->bucket);
 	free(s->pcb);
 	free(s->slice);
@@ -139,6 +141,7 @@ struct tcp_pcb *pcb_alloc(struct tcp_stack *s, const struct flow_key *key)
 	p->rto_ms = TCP_RTO_INITIAL_MS;
 	p->ssthresh = UINT32_MAX;
 	p->ts_offset = tcp_ts_offset(s, key);
+	tcp_trace(s, p, TCP_TRACE_NEW);
 	return p;
 }
 
@@ -173,7 +176,7 @@ static void pcb_detach(struct tcp_stack *s, struct tcp_pcb *p)
 	if (p->peer != 0)
 		pcb_of(s, p->peer)->peer = 0;
 	p->peer = 0;
-	p->state = TCP_S_CLOSED;
+	pcb_state_set(s, p, TCP_S_CLOSED);
 }
 
 void pcb_kill(struct tcp_stack *s, struct tcp_pcb *p, enum tcp_close_reason reason)
@@ -339,23 +342,12 @@ void pcb_mss_set(struct tcp_pcb *p, uint16_t peer_mss, uint16_t own_mss)
 
 void tcp_info_get(const struct tcp_stack *s, struct tcp_conn_id conn, struct tcp_info *ret)
 {
-	static const char *const names[] = {
-		[TCP_S_CLOSED] = "closed",
-		[TCP_S_SYN_SENT] = "syn-sent",
-		[TCP_S_SYN_RCVD] = "syn-received",
-		[TCP_S_ESTABLISHED] = "established",
-		[TCP_S_FIN_WAIT_1] = "fin-wait-1",
-		[TCP_S_FIN_WAIT_2] = "fin-wait-2",
-		[TCP_S_CLOSE_WAIT] = "close-wait",
-		[TCP_S_CLOSING] = "closing",
-		[TCP_S_LAST_ACK] = "last-ack",
-	};
 	const struct tcp_pcb *p = pcb_of(s, conn.v);
 
 	*ret = (struct tcp_info){
 		.local = {p->local, p->local_port},
 		.remote = {p->remote, p->remote_port},
-		.state = names[p->state],
+		.state = tcp_state_name((enum tcp_state)p->state),
 		.srtt_us = p->srtt_us8 / 8,
 		.rto_ms = p->rto_ms,
 		.cwnd_bytes = p->cwnd,

@@ -69,6 +69,7 @@ static void rto_fire(struct tcp_stack *s, struct tcp_pcb *p)
 		return;
 	}
 	stat_inc(s->env, STAT_TCP_RTO);
+	tcp_trace(s, p, TCP_TRACE_TIMEOUT);
 	p->backoff++;
 	p->flags &= (uint16_t)~(TCP_F_RTT | TCP_F_RECOVERY);
 	p->dupacks = 0;

@@ -203,6 +203,22 @@ struct tcp_gateway {
 	uint8_t port;
 };
 
+#define TCP_TRACE_EVENTS 4096 // of all connections of a worker, power of two
+
+struct tcp_trace_event {
+	uint32_t pcb;
+	uint32_t at_ms;
+	uint32_t seq; // of what was sent, or is sent next
+	uint8_t kind; // enum tcp_trace_kind
+	uint8_t state;
+	uint16_t reserved;
+};
+
+struct tcp_trace_ring {
+	uint32_t next; // free running
+	struct tcp_trace_event event[TCP_TRACE_EVENTS];
+};
+
 struct tcp_stack {
 	struct tcp_config config;
 	struct worker_env *env;
@@ -221,5 +237,6 @@ struct tcp_stack {
 	unsigned gateway_count;
 	uint8_t pressure;                      // enum tcp_pressure
 	uint32_t walk, largest, largest_bytes; // of the walk under pressure
+	struct tcp_trace_ring *trace;
 	size_t bytes;
 };

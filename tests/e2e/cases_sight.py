@@ -562,3 +562,40 @@ def case_hostile_questions_stop_no_mail():
             time.sleep(0.3)
             assert running.end().frames
         quiet(lab)
+
+
+def case_one_session_with_its_connections():
+    with Lab(workers=2, port="af_packet", backends=((HOST4, 2525),)) as lab, Control(lab) as control:
+        sink = Sink(2525)
+        many = [Raw() for _ in range(6)]
+        for c in many:
+            c.ask("EHLO me")
+        for s in control.json("show", "sessions")["sessions"]:
+            got = control.json("show", "session", str(s["id"]))
+            assert got["session"]["client"] == s["client"] and got["session"]["worker"] == s["worker"], (got, s)
+            client, backend = got["connections"]
+            assert (client["leg"], client["state"], client["remote"]) == ("client", "established", s["client"]), client
+            assert (backend["leg"], backend["state"], backend["remote"]) == ("backend", "established", HOST4 + ":2525"), backend
+            assert client["mss_bytes"] > 1000 and client["send_window_bytes"] > 0, client
+            told = [(e["leg"], e["what"], e["state"]) for e in got["events"]]
+            assert ("backend", "state", "syn-sent") in told and ("backend", "state", "established") in told, told
+            assert ("client", "state", "established") in told and "retransmit" not in [t[1] for t in told], told
+        # what a backend answers gets lost: what is said is said again
+        victim = many[0]
+        port = victim.s.getsockname()[1]
+        me = str(next(s["id"] for s in control.json("show", "sessions")["sessions"] if s["client"].endswith(":%d" % port)))
+        sh("ip", "route", "add", "blackhole", NET4 + "10/32")  # the legs' source address
+        victim.say("NOOP")
+        what = lambda: [e["what"] for e in control.json("show", "session", me)["events"] if e["leg"] == "backend"]
+        wait_for("retransmissions", lambda: what().count("retransmit") >= 2 and "timeout" in what(), 20)
+        assert control.json("show", "session", me)["connections"][1]["unacknowledged_bytes"] == 6
+        status, out, _ = control.run("show", "session", me)
+        assert status == 0 and "retransmit" in out and "syn-sent" in out, out
+        sh("ip", "route", "del", "blackhole", NET4 + "10/32")
+        assert victim.reply().startswith("250")
+        assert control.run("show", "session", "999999")[0] == 1 and control.run("show", "session", "x")[0] == 64
+        for c in many:
+            c.ask("QUIT")
+            c.close()
+        quiet(lab)
+        assert len(sink.transcripts) == 6
