@@ -199,8 +199,6 @@ unsigned server_fds(const struct server *server, struct pollfd out[SERVER_FDS_MA
 
 void server_run(struct server *server, const struct server_view *view, uint64_t now_ns)
 {
-	if (server->control_fd >= 0)
-		control_run(server, view);
 	for (unsigned i = 0; i < REQUESTS_A_RUN; i++) {
 		int client = accept4(server->listen_fd, NULL, NULL, SOCK_CLOEXEC);
 
@@ -211,6 +209,9 @@ void server_run(struct server *server, const struct server_view *view, uint64_t 
 		else
 			stranger_refuse(client, view); // takes nobody's place
 	}
+	// after accepting: who attaches in the place of one that has left finds it gone
+	if (server->control_fd >= 0)
+		control_run(server, view);
 	pending_run(server, view, now_ns);
 }
 

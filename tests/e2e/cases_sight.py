@@ -526,7 +526,7 @@ def case_hostile_questions_stop_no_mail():
             memory[at:at + 128] = message
             memory[ring:ring + 4] = struct.pack("<I", tail + 1 & 0xffffffff)
 
-        def capture(client_len=0, flags=0, snap=1500, lease=20000, limit=20000):
+        def capture(client_len=0, flags=0, snap=1500, lease=4000, limit=4000):
             return bytes(32) + struct.pack("<BBHIQQIII", client_len, flags, 0, 0, 0, 1 << 40, snap, lease, limit)
         mail, _ = sections[22]
         with concurrent.futures.ThreadPoolExecutor(10) as pool:
