@@ -180,6 +180,19 @@ json_t *show_pools(const struct control *c)
 	return list;
 }
 
+static void port_link_show(const struct control *c, unsigned port, json_t *o)
+{
+	static const char *const spread[] = {"none", "rss", "software"};
+	const struct shm_port_link *l =
+		shm_view_entry(&c->link.at.stats, SHM_SEC_PORT_LINK, port, sizeof(*l));
+
+	if (l == NULL) // of an older dataplane
+		return;
+	set_uint(o, "link_changes_total", l->changes);
+	if (l->spread < sizeof(spread) / sizeof(spread[0]))
+		set_text(o, "spread", spread[l->spread]);
+}
+
 json_t *show_ports(const struct control *c)
 {
 	const struct shm_port *p = NULL;
@@ -207,6 +220,7 @@ json_t *show_ports(const struct control *c)
 		);
 		set_text(o, "name", p->name);
 		set_text(o, "link", p->link_up ? "up" : "down");
+		port_link_show(c, i, o);
 		set_uint(o, "speed_mbps", p->speed_mbps);
 		set_uint(o, "mtu", p->mtu);
 		set_uint(o, "queues", p->queues);

@@ -27,12 +27,8 @@ static void idle(struct lcore *l, uint32_t turns)
 		usleep(turns < 4096 ? 10 : turns < 16384 ? 50 : 200);
 }
 
-static void generation_take(struct lcore *l, const struct blob_header *blob)
+static void listeners_announce(struct lcore *l, const struct blob_header *blob)
 {
-	relay_generation(l->worker.relay, blob);
-	__atomic_store_n(&l->worker.shm->seen_generation, blob->generation, __ATOMIC_RELEASE);
-	if (l->worker.env.id != 0)
-		return;
 	for (uint32_t i = 0; i < blob->listeners.count; i++) {
 		const struct blob_listener *listener =
 			(const struct blob_listener *)((const uint8_t *)blob + blob->listeners.off
@@ -41,6 +37,26 @@ static void generation_take(struct lcore *l, const struct blob_header *blob)
 
 		net_announce(l->worker.net, &listener->addr, 1);
 	}
+}
+
+static void generation_take(struct lcore *l, const struct blob_header *blob)
+{
+	relay_generation(l->worker.relay, blob);
+	__atomic_store_n(&l->worker.shm->seen_generation, blob->generation, __ATOMIC_RELEASE);
+	if (l->worker.env.id == 0)
+		listeners_announce(l, blob);
+}
+
+// After a link came up: switches and neighbors may have learned other things meanwhile.
+static void announce_again(struct lcore *l, const struct blob_header *blob)
+{
+	uint32_t asked = atomic_load_explicit(&l->announce, memory_order_relaxed);
+
+	if (asked == l->announced || blob == NULL)
+		return;
+	l->announced = asked;
+	net_announce_own(l->worker.net);
+	listeners_announce(l, blob);
 }
 
 // What the other workers carry, for weighted least connections.
@@ -109,6 +125,7 @@ int lcore_run(void *arg)
 			generation_take(l, next); // between turns nothing refers to the old one
 			seen = next;
 		}
+		announce_again(l, seen);
 		if (phase == LCORE_STOP)
 			break;
 		if (phase == LCORE_DRAIN && !l->draining) {

@@ -28,6 +28,8 @@ struct lcore {
 	uint32_t backend_slots;
 	uint64_t others_ns;
 	struct ctl_ring *commands, *events; // from and to control
+	_Atomic uint32_t announce; // raised when addresses are to be announced; main: w, lcore: r
+	uint32_t announced;
 	bool idle_sleep;
 	bool draining;
 	_Atomic enum lcore_phase *phase; // main: w, lcore: r

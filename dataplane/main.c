@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/random.h>
 #include <sys/signalfd.h>
 #include <sysexits.h>
 #include <unistd.h>
@@ -29,6 +30,8 @@ static_assert(SHM_PORTS > CFG_MAX_PORTS, "the last one has no name");
 
 #define MAIN_TICK_MS 20
 #define PORTS_EVERY_NS 200000000ULL
+#define ANNOUNCE_TIMES 2 // after a link came up (RFC 5227 2.3), 2 s apart
+#define ANNOUNCE_LOOKS (2000000000ULL / PORTS_EVERY_NS)
 #define STOP_GRACE_NS 5000000000ULL // for mails under way, after the first signal
 
 static int socket_start(struct dataplane *dp)
@@ -78,8 +81,14 @@ static int pools_start(struct dataplane *dp)
 
 static int ports_start(struct dataplane *dp)
 {
-	int err = port_start(dp->cfg, &dp->pools, dp->info, &dp->reason);
+	const struct port_start_args args = {
+		.cfg = dp->cfg, .pools = &dp->pools, .rss_key = dp->rss_key
+	};
+	int err;
 
+	if (getrandom(dp->rss_key, sizeof(dp->rss_key), 0) != sizeof(dp->rss_key))
+		return -EIO;
+	err = port_start(&args, dp->info, &dp->reason);
 	if (err < 0)
 		port_stop(dp->cfg);
 	return err;
@@ -157,6 +166,7 @@ static void lcores_stop(struct dataplane *dp)
 {
 	atomic_store(&dp->phase, LCORE_STOP);
 	rte_eal_mp_wait_lcore();
+	workers_flush(dp);
 }
 
 static const struct {
@@ -257,12 +267,18 @@ static const struct blob_header *blob_now(void *up)
 static void port_and_buffers_publish(struct dataplane *dp, uint64_t now)
 {
 	struct shm_header *h = dp->shm.header;
+	struct shm_port_link links[SHM_PORTS];
 	uint32_t total, in_use;
 
 	if (now - dp->ports_ns < PORTS_EVERY_NS)
 		return;
 	dp->ports_ns = now;
-	port_publish(dp->cfg, shm_ports(&dp->shm));
+	if (port_publish(dp->cfg, shm_ports(&dp->shm), links))
+		dp->announce_left = 1 + (ANNOUNCE_TIMES - 1) * ANNOUNCE_LOOKS;
+	for (unsigned i = 0; i < dp->cfg->port_count; i++)
+		*shm_port_link_at(&dp->shm, i) = links[i];
+	if (dp->announce_left > 0 && --dp->announce_left % ANNOUNCE_LOOKS == 0)
+		atomic_fetch_add(&dp->lcore[0].announce, 1);
 	port_pools_count(&dp->pools, &total, &in_use);
 	__atomic_store_n(&h->buffers_total, total, __ATOMIC_RELAXED);
 	__atomic_store_n(&h->buffers_in_use, in_use, __ATOMIC_RELAXED);

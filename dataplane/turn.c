@@ -133,10 +133,12 @@ static unsigned ports_run(struct worker *w)
 
 	for (uint8_t p = 0; p < w->port_count; p++) {
 		uint16_t n = w->port_ops->rx_burst(w->port_dev, p, burst, NET_BURST);
+		uint16_t sent = w->port_ops->run(w->port_dev, p);
 
 		if (n > 0)
 			net_input_burst(w->net, p, burst, n, false);
-		work += n;
+		stat_add(&w->env, STAT_WORKER_SENT_FOR_OTHERS, sent);
+		work += n + sent;
 	}
 	return work;
 }

@@ -35,8 +35,8 @@ static int net_make(struct dataplane *dp)
 			.gateways = dp->cfg->ports[i].gateways,
 			.gateway_count = dp->cfg->ports[i].gateway_count,
 		};
-	if (getrandom(config.rss_key, sizeof(config.rss_key), 0) != sizeof(config.rss_key) ||
-	    getrandom(&config.hash_key, sizeof(config.hash_key), 0) != sizeof(config.hash_key))
+	memcpy(config.rss_key, dp->rss_key, sizeof(config.rss_key));
+	if (getrandom(&config.hash_key, sizeof(config.hash_key), 0) != sizeof(config.hash_key))
 		return -EIO;
 	dp->net_shared = net_shared_new(&config);
 	return dp->net_shared != NULL ? 0 : -errno;
@@ -111,7 +111,7 @@ static int worker_make(struct dataplane *dp, unsigned i, const struct hash_key *
 	unsigned others = 0;
 	int err;
 
-	dp->queue[i].queue = (uint16_t)i;
+	dp->queue[i].worker = (uint16_t)i;
 	l->phase = &dp->phase;
 	l->commands = shm_commands_at(&dp->shm, i);
 	l->events = shm_events_at(&dp->shm, i);
@@ -154,6 +154,13 @@ int workers_init(struct dataplane *dp)
 		for (uint16_t k = 0; k < dp->cfg->dataplane.workers; k++)
 			relay_neighbor_set(dp->lcore[i].worker.relay, k, dp->lcore[k].worker.relay);
 	return err;
+}
+
+void workers_flush(struct dataplane *dp)
+{
+	for (unsigned i = 0; dp->lcore != NULL && i < dp->cfg->dataplane.workers; i++)
+		for (uint16_t p = 0; p < dp->cfg->port_count; p++)
+			port_dpdk_ops.run(&dp->queue[i], p);
 }
 
 void workers_fini(struct dataplane *dp)

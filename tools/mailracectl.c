@@ -66,9 +66,11 @@ static const struct column backend_columns[] = {
 static const struct column port_columns[] = {
 	{"NAME", "name"},
 	{"LINK", "link"},
+	{"CHANGES", "link_changes_total"},
 	{"MBIT/S", "speed_mbps"},
 	{"MTU", "mtu"},
 	{"QUEUES", "queues"},
+	{"SPREAD", "spread"},
 	{"MAC", "mac"},
 	{"RX-PACKETS", "receive_packets_total"},
 	{"RX-MISSED", "receive_missed_total"},

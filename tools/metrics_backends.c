@@ -263,6 +263,34 @@ static const struct shm_port *port_at(const struct shm_view *view, unsigned i)
 	return p != NULL && p[i].name[0] != '\0' ? &p[i] : NULL;
 }
 
+static void port_links_write(const struct shm_view *view, FILE *out)
+{
+	const struct family changes = {
+		"port_link_changes_total", "Times the link went up or down.", 0, true, true
+	};
+	const struct family rss = {
+		"port_rss", "Whether the NIC itself finds the worker of a tuple.", 0, false, false
+	};
+	const struct family *const families[] = {&changes, &rss};
+	const struct shm_port_link *l;
+	const struct shm_port *p;
+	char name[2 * MR_NAME_LEN];
+
+	for (unsigned i = 0; i < sizeof(families) / sizeof(families[0]); i++) {
+		head_write(families[i], out);
+		for (unsigned k = 0; (p = port_at(view, k)) != NULL; k++) {
+			l = shm_view_entry(view, SHM_SEC_PORT_LINK, k, sizeof(*l));
+			if (l == NULL)
+				break;
+			fprintf(out,
+				"mailrace_%s{port=\"%s\"} %" PRIu64 "\n",
+				families[i]->name,
+				label(p->name, name),
+				families[i] == &rss ? l->spread == SHM_SPREAD_RSS : l->changes);
+		}
+	}
+}
+
 static void ports_write(const struct shm_view *view, FILE *out)
 {
 	const struct family up = {"port_up", "Whether the link is up.", 0, false, false};
@@ -286,6 +314,7 @@ static void ports_write(const struct shm_view *view, FILE *out)
 				label(p->name, name),
 				*(const uint64_t *)((const uint8_t *)p + f->offset));
 	}
+	port_links_write(view, out);
 }
 
 static struct shm_hist hist_sum(const struct shm_view *view, uint32_t slot, unsigned verb)

@@ -30,6 +30,7 @@ enum shm_section {
 	SHM_SEC_PORT = 6,          // one entry: shm_port[], one a port, to the first without a name
 	SHM_SEC_BACKEND = 7,       // one entry: shm_backend[slots] (statistics)
 	SHM_SEC_SERVICE = 8,       // one entry: shm_service[slots] (statistics)
+	SHM_SEC_PORT_LINK = 9,     // shm_port_link, one a port, in the order of SHM_SEC_PORT
 	SHM_SEC_BACKEND_CTL =
 		16, // shm_backend_ctl[slots] (control): written by control, read by workers
 	SHM_SEC_CMD_RING = 17,      // struct ctl_ring a worker, control -> worker
@@ -157,6 +158,18 @@ struct shm_port { // dp: rw (main thread), others: ro
 	uint32_t mtu;
 	uint64_t rx_packets, rx_bytes, rx_missed, rx_errors, rx_nombuf, tx_packets, tx_bytes,
 		tx_errors;
+};
+
+enum shm_spread {            // how the frames of a port find the worker that owns their tuple
+	SHM_SPREAD_NONE = 0, // there is one worker
+	SHM_SPREAD_RSS = 1,
+	SHM_SPREAD_SOFTWARE = 2, // workers hand frames over
+};
+
+struct shm_port_link {    // dp: rw (main thread), others: ro
+	uint64_t changes; // of the link, up or down, as seen five times a second
+	uint32_t spread;  // enum shm_spread
+	uint32_t reserved;
 };
 
 enum shm_health {

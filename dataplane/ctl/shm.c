@@ -118,6 +118,7 @@ int shm_init(struct shm *shm, uint32_t workers, uint32_t backend_slots, uint32_t
 		{SHM_SEC_PORT, 1, SHM_PORTS * sizeof(struct shm_port)},
 		{SHM_SEC_BACKEND, 1, backend_slots * sizeof(struct shm_backend)},
 		{SHM_SEC_SERVICE, 1, service_slots * sizeof(struct shm_service)},
+		{SHM_SEC_PORT_LINK, SHM_PORTS, sizeof(struct shm_port_link)},
 	};
 	const struct section control[] = {
 		{SHM_SEC_BACKEND_CTL, 1, backend_slots * sizeof(struct shm_backend_ctl)},
@@ -223,6 +224,11 @@ struct shm_service_local *shm_services_at(const struct shm *shm, unsigned worker
 struct shm_port *shm_ports(const struct shm *shm)
 {
 	return stats_at(shm, SHM_SEC_PORT, 0);
+}
+
+struct shm_port_link *shm_port_link_at(const struct shm *shm, unsigned port)
+{
+	return stats_at(shm, SHM_SEC_PORT_LINK, port);
 }
 
 struct shm_backend *shm_backend_names(const struct shm *shm)

@@ -41,9 +41,10 @@ struct shm_worker *shm_worker_at(const struct shm *shm, unsigned worker);
 uint64_t *shm_counters_at(const struct shm *shm, unsigned worker);
 struct shm_backend_local *shm_backends_at(const struct shm *shm, unsigned worker);
 struct shm_service_local *shm_services_at(const struct shm *shm, unsigned worker);
-struct shm_port *shm_ports(const struct shm *shm);            // [SHM_PORTS]
-struct shm_backend *shm_backend_names(const struct shm *shm); // [backend_slots]
-struct shm_service *shm_service_names(const struct shm *shm); // [service_slots]
+struct shm_port *shm_ports(const struct shm *shm);                            // [SHM_PORTS]
+struct shm_port_link *shm_port_link_at(const struct shm *shm, unsigned port); // of SHM_PORTS
+struct shm_backend *shm_backend_names(const struct shm *shm);                 // [backend_slots]
+struct shm_service *shm_service_names(const struct shm *shm);                 // [service_slots]
 // Written by control: read one field at a time and check it.
 struct shm_backend_ctl *shm_backend_ctl_at(const struct shm *shm);
 const struct shm_control_state *shm_control_state_at(const struct shm *shm);

@@ -24,8 +24,8 @@ struct net_shared *net_shared_new(const struct net_shared_config *config)
 	shared->workers = config->workers;
 	memcpy(shared->rss_key, config->rss_key, sizeof(shared->rss_key));
 	shared->hash_key = config->hash_key;
-	for (unsigned i = 0; i < NET_RETA_SIZE; i++)
-		shared->reta[i] = (uint16_t)(i % config->workers);
+	for (unsigned i = 0; i < SHARE_RETA_SIZE; i++)
+		shared->reta[i] = share_slot_owner(i, config->workers);
 	for (unsigned i = 0; i < config->port_count; i++) {
 		const struct net_port_config *from = &config->ports[i];
 		struct net_port *port = &shared->ports[i];
@@ -100,7 +100,7 @@ uint16_t net_owner(
 	if (shared->workers == 1)
 		return 0;
 	hash = hash_toeplitz_tuple(shared->rss_key, src, dst, sport, dport);
-	return shared->reta[hash % NET_RETA_SIZE];
+	return shared->reta[hash % SHARE_RETA_SIZE];
 }
 
 bool net_addr_is_local(const struct net *net, const struct ip_addr *addr)
@@ -266,6 +266,22 @@ void net_announce(struct net *net, const struct ip_addr *addrs, unsigned n)
 				arp_announce(net, (uint8_t)p, &addrs[i]);
 			else
 				nd_advertise(net, (uint8_t)p, &addrs[i], NULL, NULL);
+		}
+	}
+}
+
+void net_announce_own(struct net *net)
+{
+	for (unsigned p = 0; p < net->shared->port_count; p++) {
+		const struct net_port *port = &net->shared->ports[p];
+
+		for (unsigned i = 0; i < port->address_count; i++) {
+			const struct ip_addr *addr = &port->addresses[i].addr;
+
+			if (ip_addr_is_v4(addr))
+				arp_announce(net, (uint8_t)p, addr);
+			else
+				nd_advertise(net, (uint8_t)p, addr, NULL, NULL);
 		}
 	}
 }

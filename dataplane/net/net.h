@@ -116,6 +116,8 @@ void net_timers(struct net *net);
 void net_flush(struct net *net);
 // Addresses changed (new generation): announce those of the list that are new. Worker 0.
 void net_announce(struct net *net, const struct ip_addr *addrs, unsigned n);
+// A link came up: announce the ports' own addresses, each on its port. Worker 0.
+void net_announce_own(struct net *net);
 
 // Which port (and gateway) leads to dst. Static after start: the result may be kept in a PCB for
 // its life.

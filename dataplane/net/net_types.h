@@ -10,12 +10,12 @@
 #include <rte_mbuf.h>
 
 #include "dataplane/net/net.h"
+#include "dataplane/port/share.h"
 
 #define NET_PENDING_MAX 64     // packets of a worker waiting for neighbors
 #define NET_PENDING_NEIGHBOR 3 // of them for one neighbor
 #define NET_PENDING_NS 3000000000ULL
 #define NET_TXQ_MAX 512 // frames a port has not taken yet
-#define NET_RETA_SIZE 128
 #define NEIGH_WAYS 8
 #define NEIGH_PROBES 3
 #define NEIGH_RETRANS_NS 1000000000ULL    // RFC 4861 10, RetransTimer
@@ -60,7 +60,7 @@ struct net_shared {
 	unsigned port_count;
 	uint16_t workers;
 	uint8_t rss_key[HASH_TOEPLITZ_KEY_LEN];
-	uint16_t reta[NET_RETA_SIZE];
+	uint16_t reta[SHARE_RETA_SIZE];
 	struct hash_key hash_key;
 	uint32_t bucket_mask;
 	struct neigh *neigh; // [(bucket_mask + 1) * NEIGH_WAYS]

@@ -228,7 +228,8 @@ class Control:
 
 
 class Lab:
-    def __init__(self, port="tap", workers=1, backends=((HOST4, 2525),), extra="", service="", max_sessions=4000):
+    def __init__(self, port="tap", workers=1, backends=((HOST4, 2525),), extra="", service="", max_sessions=4000,
+                 queues=None):
         self.dir = "/run/lab-%d-%d" % (os.getpid(), random.randrange(1 << 30))
         os.mkdir(self.dir)
         self.port, self.proc = port, None
@@ -242,16 +243,16 @@ class Lab:
                 sh("ethtool", "-K", i, "tx", "off", "rx", "off", "tso", "off", "gso", "off", "gro", "off", "sg", "off")
                 sh("ip", "link", "set", i, "up")
             sh("sysctl", "-qw", "net.ipv6.conf.mrbox.disable_ipv6=1")
-            device = "net_af_packet0,iface=mrbox,framecnt=4096,blocksz=65536" + (",qpairs=%d" % workers if workers > 1 else "")
+            device = "net_af_packet0,iface=mrbox,framecnt=4096,blocksz=65536,qpairs=%d" % (queues or workers)
         be = ",\n      ".join('{ name = "b%d"; address = "%s:%d"; }' % (i, a, p) for i, (a, p) in enumerate(backends))
         self.config = """hostname = "mx.lab.example";
 dataplane = { workers = %d; max_sessions = %d; memory = "384M"; buffers = 32768; socket = "%s"; };
 control = { socket = "%s/control.sock"; };
-ports = { lan = { device = "%s"; addresses = [ "%s10/24", "%s10/64" ]; }; };
+ports = { lan = { device = "%s"; addresses = [ "%s10/24", "%s10/64" ]; %s }; };
 pools = { mail = { scheduler = "weighted-round-robin"; %s
     backends = ( %s ); }; };
 virtual_services = { inbound = { listen = [ "%s:25", "[%s]:25" ]; pool = "mail"; %s }; };
-""" % (workers, max_sessions, self.socket, self.dir, device, NET4, NET6, extra, be, VIP4, VIP6, service)
+""" % (workers, max_sessions, self.socket, self.dir, device, NET4, NET6, "queues = %d;" % queues if queues else "", extra, be, VIP4, VIP6, service)
         self.write_config(self.config)
 
     def write_config(self, text):

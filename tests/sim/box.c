@@ -95,7 +95,7 @@ struct box *box_new(struct sim *sim, struct sim_host *host, const struct box_lim
 	struct net_shared_config shared = {
 		.ports = &port,
 		.port_count = 1,
-		.workers = host->queues,
+		.workers = host->workers,
 		.max_neighbors = 64,
 	};
 
@@ -106,7 +106,7 @@ struct box *box_new(struct sim *sim, struct sim_host *host, const struct box_lim
 		shared.rss_key[i] = (uint8_t)rng_next(&sim->rng);
 	host->shared = net_shared_new(&shared);
 	box->sim = sim;
-	box->workers = host->queues;
+	box->workers = host->workers;
 	rings_make(box);
 	for (unsigned i = 0; i < box->workers; i++) {
 		box->port[i] = (struct sim_port){host, (uint16_t)i};
