@@ -59,6 +59,8 @@ static void port_plan(const struct cfg_port *port, unsigned workers, struct port
 		ret->id = PORT_NO_DEVICE; // port_start says so
 		return;
 	}
+	if (strcmp(dev.driver_name, "net_e1000_em") == 0)
+		queues = 1; // its queues share one checksum context, whatever the driver says
 	queues = RTE_MIN(queues, dev.max_rx_queues);
 	queues = RTE_MIN(queues, dev.max_tx_queues);
 	ret->queues = (uint16_t)RTE_MAX(queues, 1U);
