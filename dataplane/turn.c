@@ -133,7 +133,7 @@ static unsigned ports_run(struct worker *w)
 
 	for (uint8_t p = 0; p < w->port_count; p++) {
 		uint16_t n = w->port_ops->rx_burst(w->port_dev, p, burst, NET_BURST);
-		uint16_t sent = w->port_ops->run(w->port_dev, p);
+		uint16_t sent = w->port_ops->run != NULL ? w->port_ops->run(w->port_dev, p) : 0;
 
 		if (n > 0)
 			net_input_burst(w->net, p, burst, n, false);
@@ -143,24 +143,43 @@ static unsigned ports_run(struct worker *w)
 	return work;
 }
 
+// What came by one ring: frames in bursts as long as their port is the same.
+static void elems_input(struct worker *w, const struct steer_elem *elems, unsigned n)
+{
+	struct rte_mbuf *burst[NET_BURST];
+	unsigned count = 0;
+
+	for (unsigned i = 0; i < n; i++) {
+		const struct steer_elem *e = &elems[i];
+
+		if (e->what == NET_STEER_RESOLVE) {
+			net_resolve_request(w->net, e->port, e->m);
+			continue;
+		}
+		burst[count++] = e->m;
+		if (i + 1 < n && elems[i + 1].port == e->port &&
+		    elems[i + 1].what == NET_STEER_FRAME)
+			continue;
+		net_input_burst(w->net, e->port, burst, count, true);
+		count = 0;
+	}
+}
+
 // Frames and requests that other workers handed over.
 static unsigned rings_run(struct worker *w)
 {
 	unsigned work = 0;
 
 	for (uint16_t i = 0; i < w->env.count; i++) {
-		struct steer_elem elem;
+		struct steer_elem elems[NET_BURST];
+		unsigned got = NET_BURST;
 
 		if (i == w->env.id)
 			continue;
-		for (unsigned n = 0;
-		     n < STEER_QUOTA && steer_get_burst(w->steer_in[i], &elem, 1) == 1;
-		     n++) {
-			if (elem.what == NET_STEER_RESOLVE)
-				net_resolve_request(w->net, elem.port, elem.m);
-			else
-				net_input_burst(w->net, elem.port, &elem.m, 1, true);
-			work++;
+		for (unsigned n = 0; n < STEER_QUOTA && got == NET_BURST; n += got) {
+			got = steer_get_burst(w->steer_in[i], elems, NET_BURST);
+			elems_input(w, elems, got);
+			work += got;
 		}
 	}
 	return work;

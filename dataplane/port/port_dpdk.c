@@ -149,7 +149,12 @@ static int port_open(
 	int err;
 
 	if (p->id == PORT_NO_DEVICE || rte_eth_dev_info_get(p->id, &dev) != 0)
-		return port_fail(ret_reason, ENODEV, "no device for port", port->name);
+		return port_fail(
+			ret_reason,
+			ENODEV,
+			"no device (is its PCI address bound to vfio-pci?) for port",
+			port->name
+		);
 	if (queues_must_be_all(&dev) && dev.max_rx_queues > p->queues)
 		return port_fail(
 			ret_reason,
@@ -187,7 +192,7 @@ static int port_open(
 		dev.driver_name,
 		p->queues,
 		workers,
-		p->rss        ? ", RSS finds the worker"
+		p->rss        ? ", RSS finds a worker that has a queue"
 		: workers > 1 ? ", workers steer frames to their owner"
 			      : ""
 	);

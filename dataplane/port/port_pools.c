@@ -15,9 +15,9 @@
 #include <string.h>
 
 #include "dataplane/port/port_inner.h"
-#include "dataplane/port/steer.h"
 
 #define BUFFERS_IN_TURN 256    // of a worker: bursts, frames waiting for neighbors or the port
+#define BUFFERS_STEERED 64     // of a worker, under way to another; more only before one held up
 #define BUFFERS_FOR_WORKER 512 // least that its connections may hold
 #define SMALL_ROOM (RTE_PKTMBUF_HEADROOM + 512)
 
@@ -34,7 +34,7 @@ uint32_t port_buffers_reserved(const struct cfg *cfg)
 	uint32_t sum = workers * BUFFERS_IN_TURN;
 
 	sum += (workers + 1) * cache_size(cfg) * 3 / 2; // flushed at one and a half times its size
-	sum += (workers - 1) * STEER_SLOTS;             // before one worker that is held up
+	sum += (workers - 1) * BUFFERS_STEERED;
 	for (unsigned i = 0; i < cfg->port_count; i++) {
 		uint32_t queues = port_states[i].queues;
 

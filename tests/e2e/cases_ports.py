@@ -8,7 +8,7 @@ import socket
 import subprocess
 import time
 
-from lab import VIP4, VIP6, Control, Lab, Sink, sh, wait_for
+from lab import HOST4, VIP4, VIP6, Control, Lab, Sink, sh, wait_for
 from mail import Raw, body_of, quiet, send
 
 ETH_P_ALL = 0x0003
@@ -33,8 +33,8 @@ def workers_over_queues(port, workers, queues, count):
         if queues < workers:
             assert lab.stats["worker_sent_for_others_packets"] > count
         assert lab.stats["worker_wrong_queue_segments"] > 0
-        assert lab.stats["worker_steered_in_packets"] == lab.stats["worker_steered_out_packets"]
-        for name in ("worker_steer_ring_full", "net_steered_wrong"):
+        wait_for("all to arrive", lambda: lab.stats["worker_steered_in_packets"] == lab.stats["worker_steered_out_packets"])
+        for name in ("worker_steer_ring_full", "net_steered_wrong", "net_tx_full"):
             assert lab.stats[name] == 0, name
 
 
@@ -59,6 +59,52 @@ def case_a_switch_that_hands_to_the_wrong_worker():
         assert wrong > segments / 2, (wrong, segments)
         assert steered >= wrong, (steered, wrong)
         assert lab.stats["net_steered_wrong"] == 0
+
+
+def case_two_ports_of_one_queue_each():
+    """Each worker owns the queue of one port, and sends on the other by its owner: clients on one port, backends behind both."""
+    lab = Lab("af_packet", 2, queues=1, backends=((HOST4, 2525), ("10.78.0.1", 2525)))
+    sh("ip", "link", "add", "mr1", "type", "veth", "peer", "name", "mrbox1")
+    try:
+        for i in ("mr1", "mrbox1"):
+            sh("ethtool", "-K", i, "tx", "off", "rx", "off", "tso", "off", "gso", "off", "gro", "off", "sg", "off")
+            sh("ip", "link", "set", i, "up")
+        sh("ip", "addr", "add", "10.78.0.1/24", "dev", "mr1")
+        device = "net_af_packet1,iface=mrbox1,framecnt=4096,blocksz=65536"
+        lab.write_config(lab.config.replace("ports = {", 'ports = { be = { device = "%s"; addresses = [ "10.78.0.10/24" ]; };'
+                                            % device))
+        with lab:
+            rng = random.Random(5)
+            bodies = [body_of(rng, rng.choice((200, 4000, 20000))) for _ in range(200)]
+            sinks = [Sink(2525), Sink(2525, "10.78.0.1")]
+            with concurrent.futures.ThreadPoolExecutor(50) as pool:
+                list(pool.map(send, bodies))
+            assert sorted(sinks[0].bodies + sinks[1].bodies) == sorted(bodies)
+            assert all(len(s.bodies) > 50 for s in sinks), [len(s.bodies) for s in sinks]
+            assert lab.stats["worker_sent_for_others_packets"] > 200
+            quiet(lab)
+    finally:
+        sh("ip", "link", "del", "mr1")
+
+
+def case_resets_leave_by_the_owners_queue_at_the_end():
+    """A dataplane that is stopped twice resets what is open, whichever worker has it."""
+    with Lab("af_packet", 3, queues=1) as lab:
+        sink = Sink(2525)
+        clients = [half_a_mail(i) for i in range(30)]
+        lab.proc.terminate()
+        wait_for("the drain", lambda: "draining" in lab.read_log())
+        lab.proc.terminate()
+        assert lab.proc.wait(20) == 0
+        for c in clients:
+            c.s.settimeout(5)
+            try:
+                c.s.recv(100)
+                raise AssertionError("not reset")
+            except ConnectionResetError:
+                c.close()
+        assert sink.bodies == []
+        sink.close()
 
 
 def case_more_queues_than_workers_are_refused():
@@ -98,9 +144,9 @@ def announced(listener, seconds=10):
     return want
 
 
-def a_link_flaps(end):
+def a_link_flaps(end, queues):
     """Either end of the wire goes down in the middle of mails, for longer than a retransmission takes."""
-    with Lab("af_packet", 2) as lab, Control(lab) as control:
+    with Lab("af_packet", 2, queues=queues) as lab, Control(lab) as control:
         sink = Sink(2525)
         sh("sysctl", "-qw", "net.ipv6.conf.mr0.keep_addr_on_down=1")
         clients = [half_a_mail(i) for i in range(40)]
@@ -116,7 +162,7 @@ def a_link_flaps(end):
                 sh("ip", "link", "set", end, "up")
                 assert announced(listener) == {}
             assert port()["link"] == "up" and port()["link_changes_total"] == 2 * flap + 2, port()
-        assert port()["spread"] == "software" and port()["queues"] == 2, port()
+        assert port()["spread"] == "software" and port()["queues"] == queues, port()
         for c in clients:
             assert c.ask(b".\r\n").startswith("250")
             assert c.ask("QUIT").startswith("221")
@@ -124,15 +170,16 @@ def a_link_flaps(end):
         want = [b"Subject: %d\r\n" % i + b"".join(b"flap %d of %d\r\n" % (f, i) * 20 for f in range(2)) for i in range(40)]
         assert sorted(sink.bodies) == sorted(want)
         assert lab.stats["session_messages"] == 40
-        for name in ("tcp_timeouts", "tcp_resets_out", "tcp_resets_in", "leg_aborted_in_body"):
+        assert lab.stats["leg_opened"] == 40
+        for name in ("tcp_timeouts", "tcp_resets_in", "session_client_gone", "leg_aborted_in_body"):
             assert lab.stats[name] == 0, name
         quiet(lab)
         sink.close()
 
 
 def case_a_link_flap_at_the_peer_loses_no_session():
-    a_link_flaps("mr0")
+    a_link_flaps("mr0", 2)
 
 
 def case_a_link_flap_at_the_box_loses_no_session():
-    a_link_flaps("mrbox")
+    a_link_flaps("mrbox", 1)
