@@ -36,6 +36,34 @@ static void sip_absorb(struct sip_state *s, uint64_t word)
 	s->v0 ^= word;
 }
 
+// The last 0 to 7 bytes, in registers: a copy by bytes that is then read as a word stalls, at every
+// key of a tuple.
+static uint64_t tail_get(const uint8_t *p, size_t len)
+{
+	uint64_t word = 0;
+	unsigned shift = 0;
+
+	if ((len & 4) != 0) {
+		uint32_t four;
+
+		memcpy(&four, p, 4);
+		word = four;
+		shift = 32;
+		p += 4;
+	}
+	if ((len & 2) != 0) {
+		uint16_t two;
+
+		memcpy(&two, p, 2);
+		word |= (uint64_t)two << shift;
+		shift += 16;
+		p += 2;
+	}
+	if ((len & 1) != 0)
+		word |= (uint64_t)*p << shift;
+	return word;
+}
+
 uint64_t hash_siphash13(const struct hash_key *key, const void *data, size_t len)
 {
 	struct sip_state s = {
@@ -51,9 +79,7 @@ uint64_t hash_siphash13(const struct hash_key *key, const void *data, size_t len
 		memcpy(&word, p, 8); // little-endian hosts only (x86-64)
 		sip_absorb(&s, word);
 	}
-	word = 0;
-	memcpy(&word, p, len & 7);
-	sip_absorb(&s, word | (uint64_t)len << 56);
+	sip_absorb(&s, tail_get(p, len & 7) | (uint64_t)len << 56);
 	s.v2 ^= 0xff;
 	for (unsigned i = 0; i < 3; i++)
 		sip_round(&s);

@@ -77,11 +77,10 @@ static uint32_t effective_deadline(const struct wheel *w, uint32_t deadline_ms)
 void wheel_arm(struct wheel *w, uint32_t idx, uint32_t deadline_ms)
 {
 	struct wheel_entry *e = w->entry(w->owner, idx);
-	bool later = e->slot != 0 && (int32_t)(deadline_ms - e->deadline_ms) >= 0;
 
-	e->deadline_ms = deadline_ms;
-	if (later)
+	if (wheel_put_off(e, deadline_ms))
 		return; // re-inserted when its slot comes
+	e->deadline_ms = deadline_ms;
 	if (e->slot != 0)
 		entry_unlink(w, e);
 	entry_link(w, idx, e, slot_of(w, effective_deadline(w, deadline_ms)));

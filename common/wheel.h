@@ -46,6 +46,15 @@ void wheel_init(
 );
 // Arms or moves: fires at or after deadline_ms. A deadline in the past fires at the next wheel_run.
 void wheel_arm(struct wheel *w, uint32_t idx, uint32_t deadline_ms);
+// What wheel_arm does for the most common case, an armed entry whose deadline moves later: false
+// when it is not that case and nothing was done.
+static inline bool wheel_put_off(struct wheel_entry *e, uint32_t deadline_ms)
+{
+	if (e->slot == 0 || (int32_t)(deadline_ms - e->deadline_ms) < 0)
+		return false;
+	e->deadline_ms = deadline_ms;
+	return true;
+}
 void wheel_stop(struct wheel *w, uint32_t idx);
 static inline bool wheel_is_armed(const struct wheel_entry *e)
 {

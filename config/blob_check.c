@@ -137,6 +137,8 @@ static bool pools_ok(struct check *c)
 		if (!range_ok(p[i].backends, p[i].backend_count, h->backends.count) ||
 		    !range_ok(p[i].sources, p[i].source_count, h->sources.count))
 			return refuse(c, "pool's backends or sources");
+		if (p[i].backup > h->pools.count || p[i].backup == i + 1)
+			return refuse(c, "pool's backup");
 		if (p[i].connect_timeout_ms == 0 || p[i].banner_timeout_ms == 0 ||
 		    p[i].reply_timeout_ms == 0 || p[i].end_of_data_timeout_ms == 0)
 			return refuse(c, "pool's timeouts");

@@ -16,6 +16,7 @@
 #include "common/addr.h"
 
 #define CFG_DEFAULT_PATH "/etc/mailrace/mailrace.conf"
+#define CFG_DEFAULT_STATE_DIR "/var/lib/mailrace"
 #define CFG_MAX_PORTS 16
 #define CFG_MAX_WORKERS 64
 #define CFG_MAX_ADDRESSES 64 // a port
@@ -31,8 +32,10 @@ struct cfg_error {
 
 struct cfg_errors {
 	struct cfg_error item[CFG_MAX_ERRORS];
-	unsigned count;  // all, may exceed CFG_MAX_ERRORS
-	unsigned errors; // those that are not warnings
+	unsigned count;      // all, may exceed CFG_MAX_ERRORS
+	unsigned errors;     // those that are not warnings
+	char state_dir[108]; // control.state_dir, also of a file that is refused, if it could be
+			     // read; else ""
 };
 
 struct cfg_port {
@@ -92,7 +95,9 @@ struct cfg_pool {
 	int source; // index into sources, -1: the port's address
 	struct cfg_probe probe;
 	uint32_t connect_timeout_ms, banner_timeout_ms, reply_timeout_ms, end_of_data_timeout_ms,
-		slow_start_ms;
+		slow_start_ms, ejection_ms;
+	int backup; // index into pools, -1: none
+	bool soft_bounce, passive_health, bounce_guard;
 	struct cfg_backend *backends;
 	unsigned backend_count;
 };
@@ -129,6 +134,7 @@ struct cfg {
 		char socket[108]; // API, default /run/mailrace/control.sock
 		char admin_group[32], read_group[32];
 		char user[32];
+		char state_dir[108]; // default /var/lib/mailrace
 	} control;
 	struct {
 		struct ip_endpoint listen; // default 127.0.0.1:9825
@@ -149,6 +155,11 @@ struct cfg {
 // Reads and checks a file. NULL when it has any error; errs (cleared first) then says what, where,
 // and which key. With warnings only, the model is returned. The caller owns it.
 struct cfg *cfg_load(const char *path, struct cfg_errors *errs);
+// The same, and the whole file's text with what it includes, for the caller to free (NULL: no
+// memory).
+struct cfg *cfg_load_text(const char *path, struct cfg_errors *errs, char **ret_text);
+// As cfg_load from such a text; path: whence it came, for errors and for the model.
+struct cfg *cfg_parse(const char *text, const char *path, struct cfg_errors *errs);
 void cfg_free(struct cfg *cfg);
 // "file:line: key: reason" into buf; returns buf.
 const char *cfg_error_format(const struct cfg_error *err, char *buf, size_t len);
@@ -156,7 +167,7 @@ const char *cfg_error_format(const struct cfg_error *err, char *buf, size_t len)
 // One log line each.
 void cfg_errors_log(const struct cfg_errors *errs);
 
-#define CFG_START_ONLY_MAX 9
+#define CFG_START_ONLY_MAX 10
 // Names of the keys that differ and that a reload leaves as they are. Returns how many.
 unsigned cfg_diff_start_only(
 	const struct cfg *running,

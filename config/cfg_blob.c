@@ -70,23 +70,17 @@ static struct blob_policy policy_of(const struct cfg *cfg, const struct cfg_poli
 	};
 }
 
-static void
-backend_name(const struct cfg_pool *pool, const struct cfg_backend *b, char buf[2 * MR_NAME_LEN])
-{
-	snprintf(buf, 2 * MR_NAME_LEN, "%s/%s", pool->name, b->name);
-}
-
 // No new name may take the slot of one that comes later.
 static void slots_keep(const struct cfg *cfg, struct cfg_slots *slots)
 {
-	char name[2 * MR_NAME_LEN];
+	char name[CFG_SLOT_NAME_LEN];
 
 	cfg_slots_begin(slots);
 	for (unsigned i = 0; i < cfg->service_count; i++)
 		cfg_slots_keep(slots, CFG_SLOT_SERVICE, cfg->services[i].name);
 	for (unsigned i = 0; i < cfg->pool_count; i++) {
 		for (unsigned k = 0; k < cfg->pools[i].backend_count; k++) {
-			backend_name(&cfg->pools[i], &cfg->pools[i].backends[k], name);
+			cfg_slot_name(cfg->pools[i].name, cfg->pools[i].backends[k].name, name);
 			cfg_slots_keep(slots, CFG_SLOT_BACKEND, name);
 		}
 	}
@@ -102,7 +96,7 @@ static bool services_fill(const struct cfg *cfg, struct cfg_slots *slots, struct
 	for (unsigned i = 0; i < cfg->service_count; i++, service++) {
 		const struct cfg_service *from = &cfg->services[i];
 
-		snprintf(service->name, sizeof(service->name), "%s", from->name);
+		memcpy(service->name, from->name, sizeof(service->name));
 		service->slot = cfg_slots_get(slots, CFG_SLOT_SERVICE, from->name);
 		if (service->slot == 0)
 			return false;
@@ -140,7 +134,7 @@ static bool pools_fill(const struct cfg *cfg, struct cfg_slots *slots, struct bl
 	for (unsigned i = 0; i < cfg->pool_count; i++, pool++) {
 		const struct cfg_pool *from = &cfg->pools[i];
 
-		snprintf(pool->name, sizeof(pool->name), "%s", from->name);
+		memcpy(pool->name, from->name, sizeof(pool->name));
 		pool->backends = n;
 		pool->backend_count = from->backend_count;
 		pool->sources = from->source >= 0 ? sources_before(cfg, from->source) : 0;
@@ -150,12 +144,15 @@ static bool pools_fill(const struct cfg *cfg, struct cfg_slots *slots, struct bl
 		pool->banner_timeout_ms = from->banner_timeout_ms;
 		pool->reply_timeout_ms = from->reply_timeout_ms;
 		pool->end_of_data_timeout_ms = from->end_of_data_timeout_ms;
+		pool->slow_start_ms = from->slow_start_ms;
+		pool->flags = from->soft_bounce ? BLOB_POOL_F_SOFT_BOUNCE : 0;
+		pool->backup = (uint16_t)(from->backup + 1);
 		for (unsigned k = 0; k < from->backend_count; k++, n++) {
 			const struct cfg_backend *b = &from->backends[k];
-			char name[2 * MR_NAME_LEN];
+			char name[CFG_SLOT_NAME_LEN];
 
-			backend_name(from, b, name);
-			snprintf(backend[n].name, sizeof(backend[n].name), "%s", b->name);
+			cfg_slot_name(from->name, b->name, name);
+			memcpy(backend[n].name, b->name, sizeof(backend[n].name));
 			backend[n].addr = b->address.addr;
 			backend[n].port = b->address.port;
 			backend[n].admin = (uint8_t)b->admin;

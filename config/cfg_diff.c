@@ -55,6 +55,8 @@ unsigned cfg_diff_start_only(
 		{a->idle_sleep != b->idle_sleep, "dataplane.idle_sleep"},
 		{strcmp(a->user, b->user) != 0, "dataplane.user"},
 		{strcmp(a->socket, b->socket) != 0, "dataplane.socket"},
+		{strcmp(running->control.state_dir, next->control.state_dir) != 0,
+		 "control.state_dir"},
 		{ports_differ(running, next), "ports"},
 	};
 	unsigned n = 0;

@@ -24,6 +24,7 @@ static void defaults_set(struct cfg *cfg, const char *path)
 		.socket = "/run/mailrace/dataplane.sock",
 	};
 	snprintf(cfg->control.socket, sizeof(cfg->control.socket), "/run/mailrace/control.sock");
+	snprintf(cfg->control.state_dir, sizeof(cfg->control.state_dir), CFG_DEFAULT_STATE_DIR);
 	ip_endpoint_parse("127.0.0.1:9825", &cfg->exporter.listen);
 }
 
@@ -72,6 +73,13 @@ static void control_read(struct cfg_reader *r, const config_setting_t *root)
 			sizeof(r->cfg->control.read_group)
 		);
 		cfg_string(r, g, "user", r->cfg->control.user, sizeof(r->cfg->control.user));
+		cfg_string(
+			r,
+			g,
+			"state_dir",
+			r->cfg->control.state_dir,
+			sizeof(r->cfg->control.state_dir)
+		);
 	}
 	g = cfg_group(r, root, "exporter");
 	if (g == NULL)
@@ -81,6 +89,34 @@ static void control_read(struct cfg_reader *r, const config_setting_t *root)
 	cfg_string(r, g, "user", r->cfg->exporter.user, sizeof(r->cfg->exporter.user));
 	if (listen[0] != '\0' && ip_endpoint_parse(listen, &r->cfg->exporter.listen) < 0)
 		cfg_fail(r, config_setting_get_member(g, "listen"), "wants ADDRESS:PORT");
+}
+
+// More in all than a generation can hold.
+static void totals_check(struct cfg_reader *r)
+{
+	const struct cfg *cfg = r->cfg;
+	uint64_t backends = 0, listeners = 0, rules = 0, prefixes = 0, sources = 0;
+
+	for (unsigned i = 0; i < cfg->pool_count; i++)
+		backends += cfg->pools[i].backend_count;
+	for (unsigned i = 0; i < cfg->service_count; i++) {
+		listeners += cfg->services[i].listen_count;
+		rules += cfg->services[i].rule_count;
+	}
+	for (unsigned i = 0; i < cfg->network_count; i++)
+		prefixes += cfg->networks[i].count;
+	for (unsigned i = 0; i < cfg->source_count; i++)
+		sources += cfg->sources[i].count;
+	if (backends > BLOB_MAX_BACKENDS)
+		cfg_fail(r, NULL, "more than %d backends in all", BLOB_MAX_BACKENDS);
+	if (listeners > BLOB_MAX_LISTENERS)
+		cfg_fail(r, NULL, "more than %d listeners in all", BLOB_MAX_LISTENERS);
+	if (rules > BLOB_MAX_RULES)
+		cfg_fail(r, NULL, "more than %d rules in all", BLOB_MAX_RULES);
+	if (prefixes > BLOB_MAX_PREFIXES)
+		cfg_fail(r, NULL, "more than %d prefixes in all", BLOB_MAX_PREFIXES);
+	if (sources > BLOB_MAX_SOURCES)
+		cfg_fail(r, NULL, "more than %d source addresses in all", BLOB_MAX_SOURCES);
 }
 
 static void root_read(struct cfg_reader *r, const config_setting_t *root)
@@ -104,6 +140,7 @@ static void root_read(struct cfg_reader *r, const config_setting_t *root)
 	cfg_sources_read(r, root);
 	cfg_pools_read(r, root);
 	cfg_services_read(r, root);
+	totals_check(r);
 	// room for as much again, so that reloads can add
 	r->cfg->dataplane.backend_slots = 64;
 	r->cfg->dataplane.service_slots = 64;
@@ -112,39 +149,92 @@ static void root_read(struct cfg_reader *r, const config_setting_t *root)
 	r->cfg->dataplane.service_slots += 2 * r->cfg->service_count;
 }
 
-struct cfg *cfg_load(const char *path, struct cfg_errors *errs)
+// A file with an error of syntax is read up to there.
+static void state_dir_note(const config_t *file, struct cfg_errors *errs)
+{
+	const char *dir;
+
+	if (config_lookup_string(file, "control.state_dir", &dir) == CONFIG_TRUE &&
+	    strlen(dir) < sizeof(errs->state_dir))
+		snprintf(errs->state_dir, sizeof(errs->state_dir), "%s", dir);
+}
+
+static void text_make(const config_t *file, char **ret_text)
+{
+	size_t len;
+	FILE *out = open_memstream(ret_text, &len);
+
+	if (out == NULL)
+		return;
+	config_write(file, out);
+	if (fclose(out) != 0) {
+		free(*ret_text);
+		*ret_text = NULL;
+	}
+}
+
+// The file at r->path, or a text.
+static void file_read(struct cfg_reader *r, const char *text, char **ret_text)
+{
+	config_t file;
+	int good;
+
+	config_init(&file);
+	config_set_destructor(&file, cfg_members_free);
+	good = text != NULL ? config_read_string(&file, text) : config_read_file(&file, r->path);
+	if (good == CONFIG_TRUE)
+		root_read(r, config_root_setting(&file));
+	else if (config_error_type(&file) == CONFIG_ERR_FILE_IO)
+		cfg_fail(r, NULL, "cannot be read: %s", strerror(errno));
+	else
+		cfg_fail(
+			r, NULL, "line %d: %s", config_error_line(&file), config_error_text(&file)
+		);
+	state_dir_note(&file, r->errs);
+	if (ret_text != NULL && r->errs->errors == 0)
+		text_make(&file, ret_text);
+	config_destroy(&file);
+}
+
+static struct cfg *
+load(const char *path, const char *text, struct cfg_errors *errs, char **ret_text)
 {
 	struct cfg *cfg = calloc(1, sizeof(*cfg));
 	struct cfg_reader r = {.cfg = cfg, .errs = errs, .path = path};
-	config_t file;
 
 	*errs = (struct cfg_errors){0};
+	if (ret_text != NULL)
+		*ret_text = NULL;
 	if (cfg == NULL) {
 		cfg_fail(&r, NULL, "no memory");
 		return NULL;
 	}
 	defaults_set(cfg, path);
-	config_init(&file);
-	if (config_read_file(&file, path) != CONFIG_TRUE) {
-		if (config_error_type(&file) == CONFIG_ERR_FILE_IO)
-			cfg_fail(&r, NULL, "cannot be read: %s", strerror(errno));
-		else
-			cfg_fail(
-				&r,
-				NULL,
-				"line %d: %s",
-				config_error_line(&file),
-				config_error_text(&file)
-			);
-	} else {
-		root_read(&r, config_root_setting(&file));
-	}
-	config_destroy(&file);
+	file_read(&r, text, ret_text);
+	cfg_index_release(&r.networks);
+	cfg_index_release(&r.sources);
+	cfg_index_release(&r.pools);
+	cfg_index_release(&r.listens);
 	if (errs->errors > 0) {
 		cfg_free(cfg);
 		return NULL;
 	}
 	return cfg;
+}
+
+struct cfg *cfg_load(const char *path, struct cfg_errors *errs)
+{
+	return load(path, NULL, errs, NULL);
+}
+
+struct cfg *cfg_load_text(const char *path, struct cfg_errors *errs, char **ret_text)
+{
+	return load(path, NULL, errs, ret_text);
+}
+
+struct cfg *cfg_parse(const char *text, const char *path, struct cfg_errors *errs)
+{
+	return load(path, text, errs, NULL);
 }
 
 void cfg_free(struct cfg *cfg)

@@ -9,15 +9,24 @@
 #include <stdlib.h>
 #include <string.h>
 
-// Name of a member of a group with free names, as far as it is one.
-static void name_take(struct cfg_reader *r, const config_setting_t *s, char ret[MR_NAME_LEN])
-{
-	const char *name = config_setting_name(s);
+// An endpoint's address and port as a key: they stand together.
+#define ENDPOINT_KEY_LEN (sizeof(struct ip_addr) + sizeof(uint16_t))
+static_assert(offsetof(struct ip_endpoint, port) == sizeof(struct ip_addr), "no gap");
 
-	if (name == NULL || strlen(name) >= MR_NAME_LEN)
-		cfg_fail(r, s, "name longer than %d characters", MR_NAME_LEN - 1);
-	else
-		snprintf(ret, MR_NAME_LEN, "%s", name);
+// Names of an array of structures that begin with theirs. Twice the same name is an error of the
+// file's syntax already.
+static void names_index(
+	struct cfg_reader *r,
+	struct cfg_index *index,
+	const void *array,
+	size_t stride,
+	unsigned count
+)
+{
+	if (!cfg_index_init(index, count, 0))
+		cfg_fail(r, NULL, "no memory");
+	for (unsigned i = 0; i < count; i++)
+		cfg_index_put(index, (const uint8_t *)array + i * stride, i);
 }
 
 static void *members_new(
@@ -29,23 +38,29 @@ static void *members_new(
 )
 {
 	unsigned n = group != NULL ? (unsigned)config_setting_length(group) : 0;
+	void *array;
 
 	if (n > max) {
 		cfg_fail(r, group, "%u entries, at most %u", n, max);
 		n = 0;
 	}
+	array = calloc(n > 0 ? n : 1, size);
+	if (array == NULL) {
+		cfg_fail(r, group, "no memory");
+		n = 0;
+	}
 	*ret = n;
-	return calloc(n > 0 ? n : 1, size);
+	return array;
 }
 
-static const char *element_text(struct cfg_reader *r, const config_setting_t *list, unsigned i)
+// Routes know one gateway a family: another would never be used.
+static bool family_has_gateway(const struct cfg *cfg, const struct ip_addr *like)
 {
-	const config_setting_t *e = config_setting_get_elem(list, i);
-	const char *text = config_setting_get_string(e);
-
-	if (text == NULL)
-		cfg_fail(r, e, "wants a text in quotes");
-	return text;
+	for (unsigned p = 0; p < cfg->port_count; p++)
+		for (unsigned i = 0; i < cfg->ports[p].gateway_count; i++)
+			if (ip_addr_is_v4(&cfg->ports[p].gateways[i]) == ip_addr_is_v4(like))
+				return true;
+	return false;
 }
 
 static void port_read(struct cfg_reader *r, const config_setting_t *s, struct cfg_port *port)
@@ -53,7 +68,7 @@ static void port_read(struct cfg_reader *r, const config_setting_t *s, struct cf
 	const config_setting_t *list;
 	uint64_t vlan = 0, mtu = 1500, queues = 0;
 
-	name_take(r, s, port->name);
+	cfg_name_take(r, s, port->name);
 	if (!config_setting_is_group(s)) {
 		cfg_fail(r, s, "wants a group { ... }");
 		return;
@@ -70,7 +85,7 @@ static void port_read(struct cfg_reader *r, const config_setting_t *s, struct cf
 	port->queues = (uint16_t)queues;
 	list = cfg_list(r, s, "addresses");
 	for (int i = 0; list != NULL && i < config_setting_length(list); i++) {
-		const char *text = element_text(r, list, (unsigned)i);
+		const char *text = cfg_element_text(r, list, (unsigned)i);
 
 		if (port->address_count == CFG_MAX_ADDRESSES)
 			cfg_fail(r, list, "more than %d addresses", CFG_MAX_ADDRESSES);
@@ -84,15 +99,18 @@ static void port_read(struct cfg_reader *r, const config_setting_t *s, struct cf
 		cfg_fail(r, s, "addresses are missing");
 	list = cfg_list(r, s, "gateways");
 	for (int i = 0; list != NULL && i < config_setting_length(list); i++) {
-		const char *text = element_text(r, list, (unsigned)i);
+		const char *text = cfg_element_text(r, list, (unsigned)i);
 
-		if (port->gateway_count == 2)
-			cfg_fail(r, list, "at most one gateway a family");
-		else if (text != NULL &&
-			 ip_addr_parse(text, &port->gateways[port->gateway_count]) < 0)
+		struct ip_addr gateway;
+
+		if (text == NULL)
+			continue;
+		if (ip_addr_parse(text, &gateway) < 0)
 			cfg_fail(r, list, "\"%.60s\" is not an address", text);
+		else if (family_has_gateway(r->cfg, &gateway))
+			cfg_fail(r, list, "at most one gateway a family, of all ports together");
 		else
-			port->gateway_count++;
+			port->gateways[port->gateway_count++] = gateway;
 	}
 }
 
@@ -132,20 +150,23 @@ void cfg_networks_read(struct cfg_reader *r, const config_setting_t *root)
 		const config_setting_t *s = config_setting_get_elem(g, i);
 		struct cfg_network *n = &r->cfg->networks[i];
 
-		name_take(r, s, n->name);
+		cfg_name_take(r, s, n->name);
 		if (!config_setting_is_array(s) && !config_setting_is_list(s)) {
 			cfg_fail(r, s, "wants a list of prefixes");
 			continue;
 		}
 		n->prefixes = members_new(r, s, sizeof(struct ip_prefix), 4096, &n->count);
 		for (unsigned k = 0; k < n->count; k++) {
-			const char *text = element_text(r, s, k);
+			const char *text = cfg_element_text(r, s, k);
 
 			if (text != NULL && ip_prefix_parse(text, &n->prefixes[k]) < 0)
 				cfg_fail(r, s, "\"%.60s\" is not a prefix", text);
 			prefix_canonical(&n->prefixes[k]);
 		}
 	}
+	names_index(
+		r, &r->networks, r->cfg->networks, sizeof(struct cfg_network), r->cfg->network_count
+	);
 }
 
 void cfg_sources_read(struct cfg_reader *r, const config_setting_t *root)
@@ -157,32 +178,36 @@ void cfg_sources_read(struct cfg_reader *r, const config_setting_t *root)
 		const config_setting_t *s = config_setting_get_elem(g, i);
 		struct cfg_sources *n = &r->cfg->sources[i];
 
-		name_take(r, s, n->name);
+		cfg_name_take(r, s, n->name);
 		if (!config_setting_is_array(s) && !config_setting_is_list(s)) {
 			cfg_fail(r, s, "wants a list of addresses");
 			continue;
 		}
 		n->addresses = members_new(r, s, sizeof(struct ip_addr), 1024, &n->count);
 		for (unsigned k = 0; k < n->count; k++) {
-			const char *text = element_text(r, s, k);
+			const char *text = cfg_element_text(r, s, k);
 
 			if (text != NULL && ip_addr_parse(text, &n->addresses[k]) < 0)
 				cfg_fail(r, s, "\"%.60s\" is not an address", text);
 		}
 	}
+	names_index(
+		r, &r->sources, r->cfg->sources, sizeof(struct cfg_sources), r->cfg->source_count
+	);
 }
 
 // Index of a named group of source addresses; -1 when the key is absent (or wrong: then an error).
 static int source_find(struct cfg_reader *r, const config_setting_t *group)
 {
 	char name[MR_NAME_LEN] = "";
+	uint32_t found;
 
 	cfg_string(r, group, "source", name, sizeof(name));
 	if (name[0] == '\0')
 		return -1;
-	for (unsigned i = 0; i < r->cfg->source_count; i++)
-		if (strcmp(r->cfg->sources[i].name, name) == 0)
-			return (int)i;
+	found = cfg_index_get(&r->sources, name);
+	if (found != CFG_INDEX_NONE)
+		return (int)found;
 	cfg_fail(
 		r,
 		config_setting_get_member(group, "source"),
@@ -262,6 +287,7 @@ static void pool_read(struct cfg_reader *r, const config_setting_t *s, struct cf
 		{NULL, 0},
 	};
 	const config_setting_t *list;
+	struct cfg_index names;
 	int scheduler = BLOB_SCHED_WLC, client = 0;
 
 	*pool = (struct cfg_pool){
@@ -271,7 +297,8 @@ static void pool_read(struct cfg_reader *r, const config_setting_t *s, struct cf
 		.reply_timeout_ms = 660000,
 		.end_of_data_timeout_ms = 720000,
 	};
-	name_take(r, s, pool->name);
+	cfg_balance_defaults(pool);
+	cfg_name_take(r, s, pool->name);
 	if (!config_setting_is_group(s)) {
 		cfg_fail(r, s, "wants a group { ... }");
 		return;
@@ -286,21 +313,22 @@ static void pool_read(struct cfg_reader *r, const config_setting_t *s, struct cf
 	cfg_duration(r, s, "reply_timeout", &pool->reply_timeout_ms);
 	cfg_duration(r, s, "end_of_data_timeout", &pool->end_of_data_timeout_ms);
 	probe_read(r, s, &pool->probe);
+	cfg_balance_read(r, s, pool);
 	list = cfg_list(r, s, "backends");
 	pool->backends =
 		members_new(r, list, sizeof(struct cfg_backend), 4096, &pool->backend_count);
 	if (pool->backend_count == 0)
 		cfg_fail(r, s, "backends are missing");
+	if (!cfg_index_init(&names, pool->backend_count, 0))
+		cfg_fail(r, NULL, "no memory");
 	for (unsigned i = 0; i < pool->backend_count; i++) {
-		backend_read(r, config_setting_get_elem(list, i), &pool->backends[i]);
-		for (unsigned k = 0; k < i; k++)
-			if (strcmp(pool->backends[k].name, pool->backends[i].name) == 0)
-				cfg_fail(
-					r,
-					config_setting_get_elem(list, i),
-					"a backend of this name is there already"
-				);
+		const config_setting_t *b = config_setting_get_elem(list, i);
+
+		backend_read(r, b, &pool->backends[i]);
+		if (cfg_index_put(&names, pool->backends[i].name, i) != CFG_INDEX_NONE)
+			cfg_fail(r, b, "a backend of this name is there already");
 	}
+	cfg_index_release(&names);
 }
 
 void cfg_pools_read(struct cfg_reader *r, const config_setting_t *root)
@@ -313,6 +341,8 @@ void cfg_pools_read(struct cfg_reader *r, const config_setting_t *root)
 		cfg_fail(r, g, "pools are missing: at least one");
 	for (unsigned i = 0; i < r->cfg->pool_count; i++)
 		pool_read(r, config_setting_get_elem(g, i), &r->cfg->pools[i]);
+	names_index(r, &r->pools, r->cfg->pools, sizeof(struct cfg_pool), r->cfg->pool_count);
+	cfg_backups_read(r, g);
 }
 
 static void policy_read(struct cfg_reader *r, const config_setting_t *s, struct cfg_policy *policy)
@@ -356,7 +386,6 @@ static void rule_read(
 )
 {
 	char from[MR_NAME_LEN] = "";
-	bool found = false;
 
 	rule->policy = service->policy;
 	if (!config_setting_is_group(s)) {
@@ -365,13 +394,8 @@ static void rule_read(
 	}
 	cfg_keys_check(r, s, CFG_SEC_rule);
 	cfg_string(r, s, "from", from, sizeof(from));
-	for (unsigned i = 0; i < r->cfg->network_count; i++) {
-		if (strcmp(r->cfg->networks[i].name, from) == 0) {
-			rule->network = i;
-			found = true;
-		}
-	}
-	if (!found)
+	rule->network = cfg_index_get(&r->networks, from);
+	if (rule->network == CFG_INDEX_NONE)
 		cfg_fail(r, s, "from = \"%s\" is not among networks", from);
 	policy_read(r, s, &rule->policy);
 	rule->policy.source = source_find(r, s);
@@ -396,17 +420,6 @@ limits_read(struct cfg_reader *r, const config_setting_t *s, struct cfg_service 
 	service->max_recipients = (uint32_t)recipients;
 }
 
-static bool
-listens_already(const struct cfg *cfg, unsigned service, const struct ip_endpoint *e, unsigned upto)
-{
-	for (unsigned i = 0; i <= service; i++)
-		for (unsigned k = 0; k < (i == service ? upto : cfg->services[i].listen_count); k++)
-			if (cfg->services[i].listen[k].port == e->port &&
-			    ip_addr_eq(&cfg->services[i].listen[k].addr, &e->addr))
-				return true;
-	return false;
-}
-
 static void service_listen(struct cfg_reader *r, const config_setting_t *s, unsigned index)
 {
 	struct cfg_service *service = &r->cfg->services[index];
@@ -417,11 +430,12 @@ static void service_listen(struct cfg_reader *r, const config_setting_t *s, unsi
 	if (service->listen_count == 0)
 		cfg_fail(r, s, "listen is missing");
 	for (unsigned i = 0; i < service->listen_count; i++) {
-		const char *text = element_text(r, list, i);
+		const char *text = cfg_element_text(r, list, i);
 
 		if (text != NULL && ip_endpoint_parse(text, &service->listen[i]) < 0)
 			cfg_fail(r, list, "\"%.60s\" is not ADDRESS:PORT", text);
-		else if (text != NULL && listens_already(r->cfg, index, &service->listen[i], i))
+		else if (text != NULL &&
+			 cfg_index_put(&r->listens, &service->listen[i], index) != CFG_INDEX_NONE)
 			cfg_fail(r, list, "\"%.60s\" is listened on already", text);
 	}
 }
@@ -431,11 +445,10 @@ static void service_read(struct cfg_reader *r, const config_setting_t *s, unsign
 	struct cfg_service *service = &r->cfg->services[index];
 	char pool[MR_NAME_LEN] = "";
 	const config_setting_t *rules;
-	bool found = false;
 
 	*service = (struct cfg_service
 	){.client_idle_ms = 300000, .data_idle_ms = 180000, .policy = {.source = -1}};
-	name_take(r, s, service->name);
+	cfg_name_take(r, s, service->name);
 	if (!config_setting_is_group(s)) {
 		cfg_fail(r, s, "wants a group { ... }");
 		return;
@@ -443,13 +456,8 @@ static void service_read(struct cfg_reader *r, const config_setting_t *s, unsign
 	cfg_keys_check(r, s, CFG_SEC_service);
 	service_listen(r, s, index);
 	cfg_string(r, s, "pool", pool, sizeof(pool));
-	for (unsigned i = 0; i < r->cfg->pool_count; i++) {
-		if (strcmp(r->cfg->pools[i].name, pool) == 0) {
-			service->pool = i;
-			found = true;
-		}
-	}
-	if (!found)
+	service->pool = cfg_index_get(&r->pools, pool);
+	if (service->pool == CFG_INDEX_NONE)
 		cfg_fail(r, s, "pool = \"%s\" is not among pools", pool);
 	policy_read(r, s, &service->policy);
 	cfg_duration(r, s, "idle_timeout", &service->client_idle_ms);
@@ -470,6 +478,8 @@ void cfg_services_read(struct cfg_reader *r, const config_setting_t *root)
 	);
 	if (r->cfg->service_count == 0)
 		cfg_fail(r, g, "virtual_services are missing: at least one");
+	if (!cfg_index_init(&r->listens, BLOB_MAX_LISTENERS, ENDPOINT_KEY_LEN))
+		cfg_fail(r, g, "no memory");
 	for (unsigned i = 0; i < r->cfg->service_count; i++)
 		service_read(r, config_setting_get_elem(g, i), i);
 }

@@ -18,6 +18,7 @@ static const struct {
 #include "config/cfg_keys.def"
 #undef KEY
 };
+#define KEYS (sizeof(keys) / sizeof(keys[0]))
 
 // Path of a setting from the root, as an operator would write it.
 static void key_path(const config_setting_t *at, char *buf, size_t len)
@@ -61,13 +62,19 @@ void cfg_fail(struct cfg_reader *r, const config_setting_t *at, const char *form
 
 void cfg_keys_check(struct cfg_reader *r, const config_setting_t *group, enum cfg_section section)
 {
+	size_t first = 0, end;
+
+	while (first < KEYS && keys[first].section != section)
+		first++;
+	for (end = first; end < KEYS && keys[end].section == section;)
+		end++; // the rows of a section stand together
 	for (int i = 0; i < config_setting_length(group); i++) {
 		const config_setting_t *s = config_setting_get_elem(group, (unsigned)i);
 		const char *name = config_setting_name(s);
 		bool known = false, built = false;
 
-		for (size_t k = 0; name != NULL && k < sizeof(keys) / sizeof(keys[0]); k++) {
-			if (keys[k].section == section && strcmp(keys[k].name, name) == 0) {
+		for (size_t k = first; name != NULL && k < end && !known; k++) {
+			if (strcmp(keys[k].name, name) == 0) {
 				known = true;
 				built = keys[k].built;
 			}
@@ -89,16 +96,18 @@ void cfg_string(
 {
 	const config_setting_t *s = config_setting_get_member(group, key);
 	const char *text;
+	size_t text_len;
 
 	if (s == NULL)
 		return;
 	text = config_setting_get_string(s);
+	text_len = text != NULL ? strlen(text) : 0;
 	if (text == NULL)
 		cfg_fail(r, s, "wants a text in quotes");
-	else if (strlen(text) >= len)
+	else if (text_len >= len)
 		cfg_fail(r, s, "longer than %zu characters", len - 1);
 	else
-		snprintf(ret, len, "%s", text);
+		memcpy(ret, text, text_len + 1);
 }
 
 void cfg_uint(
@@ -256,4 +265,24 @@ config_setting_t *cfg_list(struct cfg_reader *r, const config_setting_t *group, 
 		return s;
 	cfg_fail(r, s, "wants a list");
 	return NULL;
+}
+
+void cfg_name_take(struct cfg_reader *r, const config_setting_t *s, char ret[MR_NAME_LEN])
+{
+	const char *name = config_setting_name(s);
+
+	if (name == NULL || strlen(name) >= MR_NAME_LEN)
+		cfg_fail(r, s, "name longer than %d characters", MR_NAME_LEN - 1);
+	else
+		snprintf(ret, MR_NAME_LEN, "%s", name);
+}
+
+const char *cfg_element_text(struct cfg_reader *r, const config_setting_t *list, unsigned i)
+{
+	const config_setting_t *e = config_setting_get_elem(list, i);
+	const char *text = config_setting_get_string(e);
+
+	if (text == NULL)
+		cfg_fail(r, e, "wants a text in quotes");
+	return text;
 }

@@ -9,11 +9,14 @@
 #include <libconfig.h>
 
 #include "config/cfg.h"
+#include "config/cfg_index.h"
 
 struct cfg_reader {
 	struct cfg *cfg;
 	struct cfg_errors *errs;
 	const char *path;
+	struct cfg_index networks, sources, pools; // by name, once they are read
+	struct cfg_index listens;                  // endpoints, value: of no meaning
 };
 
 enum cfg_section {
@@ -76,6 +79,12 @@ void cfg_choose(
 	const struct cfg_choice *choices,
 	int *ret
 );
+// To be set as a file's destructor: groups of that file are then searched by tables (cfg_member.c).
+void cfg_members_free(void *hook);
 // Member of a group, or NULL; an error when it is there and not of the kind.
 config_setting_t *cfg_group(struct cfg_reader *r, const config_setting_t *group, const char *key);
 config_setting_t *cfg_list(struct cfg_reader *r, const config_setting_t *group, const char *key);
+// Name of a member of a group with free names, as far as it is one.
+void cfg_name_take(struct cfg_reader *r, const config_setting_t *s, char ret[MR_NAME_LEN]);
+// Element i of a list of texts, or NULL after an error.
+const char *cfg_element_text(struct cfg_reader *r, const config_setting_t *list, unsigned i);

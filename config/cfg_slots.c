@@ -5,18 +5,18 @@
 
 #include "config/cfg_slots.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define SLOT_NAME_LEN (2 * MR_NAME_LEN)
+#include "config/cfg_index.h"
 
 struct slot_table {
 	unsigned count; // slots 1 .. count - 1
 	unsigned next;  // where the search for a free one goes on
+	bool all_named; // as far as is known in the generation being built
 	bool *used;     // in the generation being built
 	bool *held;     // by sessions of a name that may be gone
-	char (*name)[SLOT_NAME_LEN];
+	char (*name)[CFG_SLOT_NAME_LEN];
 	uint32_t *index; // slots by the hash of their names, open addressing; an entry whose slot
 			 // has another name now is passed over
 	uint32_t mask;
@@ -35,7 +35,7 @@ static bool table_init(struct slot_table *t, unsigned count)
 	*t = (struct slot_table){.count = count, .next = 1, .mask = size - 1};
 	t->used = calloc(count + 1, sizeof(bool));
 	t->held = calloc(count + 1, sizeof(bool));
-	t->name = calloc(count + 1, SLOT_NAME_LEN);
+	t->name = calloc(count + 1, CFG_SLOT_NAME_LEN);
 	t->index = calloc(size, sizeof(uint32_t));
 	return t->used != NULL && t->held != NULL && t->name != NULL && t->index != NULL;
 }
@@ -67,11 +67,18 @@ void cfg_slots_free(struct cfg_slots *slots)
 
 static uint32_t hash_of(const char *name)
 {
-	uint32_t h = 2166136261U; // FNV-1a: the names are the operator's own
+	return cfg_hash(name, strlen(name)); // the names are the operator's own
+}
 
-	for (; *name != '\0'; name++)
-		h = (h ^ (uint8_t)*name) * 16777619U;
-	return h;
+char *cfg_slot_name(const char *pool, const char *backend, char ret[CFG_SLOT_NAME_LEN])
+{
+	size_t n = strnlen(pool, MR_NAME_LEN - 1), m = strnlen(backend, MR_NAME_LEN - 1);
+
+	memcpy(ret, pool, n);
+	ret[n] = '/';
+	memcpy(ret + n + 1, backend, m);
+	ret[n + 1 + m] = '\0';
+	return ret;
 }
 
 static void index_add(struct slot_table *t, uint32_t slot)
@@ -104,6 +111,7 @@ void cfg_slots_begin(struct cfg_slots *slots)
 {
 	for (unsigned i = 0; i < 2; i++) {
 		memset(slots->table[i].used, 0, slots->table[i].count * sizeof(bool));
+		slots->table[i].all_named = false;
 		index_build(&slots->table[i]);
 	}
 }
@@ -111,6 +119,14 @@ void cfg_slots_begin(struct cfg_slots *slots)
 void cfg_slots_keep(struct cfg_slots *slots, enum cfg_slot_kind kind, const char *name)
 {
 	slots->table[kind].used[slot_of(&slots->table[kind], name)] = true;
+}
+
+static void name_copy(char to[CFG_SLOT_NAME_LEN], const char *name)
+{
+	size_t n = strnlen(name, CFG_SLOT_NAME_LEN - 1);
+
+	memcpy(to, name, n);
+	to[n] = '\0';
 }
 
 uint32_t cfg_slots_get(struct cfg_slots *slots, enum cfg_slot_kind kind, const char *name)
@@ -123,18 +139,19 @@ uint32_t cfg_slots_get(struct cfg_slots *slots, enum cfg_slot_kind kind, const c
 		return known;
 	}
 	// one never named before; only then one whose name is gone
-	for (unsigned pass = 0; pass < 2; pass++) {
+	for (unsigned pass = t->all_named ? 1 : 0; pass < 2; pass++) {
 		for (unsigned k = 1; k < t->count; k++) {
 			unsigned i = 1 + (t->next + k - 2) % (t->count - 1);
 
 			if (t->used[i] || t->held[i] || (pass == 0 && t->name[i][0] != '\0'))
 				continue;
-			snprintf(t->name[i], SLOT_NAME_LEN, "%s", name);
+			name_copy(t->name[i], name);
 			index_add(t, i);
 			t->used[i] = true;
 			t->next = i + 1 < t->count ? i + 1 : 1;
 			return i;
 		}
+		t->all_named = true;
 	}
 	return 0;
 }
@@ -147,7 +164,7 @@ static void name_set(struct slot_table *t, uint32_t slot, const char *name)
 		return;
 	if (old != 0)
 		t->name[old][0] = '\0'; // it has moved
-	snprintf(t->name[slot], SLOT_NAME_LEN, "%s", name);
+	name_copy(t->name[slot], name);
 	index_add(t, slot);
 }
 
@@ -164,9 +181,9 @@ void cfg_slots_adopt(struct cfg_slots *slots, const struct blob_header *blob)
 	for (uint32_t i = 0; i < blob->services.count; i++)
 		name_set(&slots->table[CFG_SLOT_SERVICE], service[i].slot, service[i].name);
 	for (uint32_t i = 0; i < blob->backends.count; i++) {
-		char name[SLOT_NAME_LEN];
+		char name[CFG_SLOT_NAME_LEN];
 
-		snprintf(name, sizeof(name), "%s/%s", pool[backend[i].pool].name, backend[i].name);
+		cfg_slot_name(pool[backend[i].pool].name, backend[i].name, name);
 		name_set(&slots->table[CFG_SLOT_BACKEND], backend[i].slot, name);
 	}
 }

@@ -6,8 +6,6 @@
 
 #include "controlplane/api.h"
 
-#include <microhttpd.h>
-
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,28 +15,15 @@
 
 #include "common/unix_listen.h"
 #include "common/user.h"
-#include "controlplane/sessions.h"
+#include "controlplane/api_types.h"
+#include "controlplane/json_set.h"
+#include "controlplane/parts.h"
 #include "controlplane/show.h"
 
 #define CONNECTIONS_MAX 64
 #define IDLE_S 30
 #define BODY_MAX 4096 // requests carry no body today
 #define SESSIONS_LIMIT 1000
-
-struct api {
-	struct control *control;
-	struct MHD_Daemon *daemon;
-	int listen_fd, epoll_fd;
-	gid_t read_group, admin_group;
-	struct sessions sessions;
-	char path[108];
-};
-
-// One request, from its first line to its answer.
-struct request {
-	size_t body;
-	struct session_list *list;
-};
 
 static json_t *error_object(const char *text)
 {
@@ -59,6 +44,8 @@ static json_t *do_reload(struct control *c, unsigned *status)
 		);
 	if (errs != NULL)
 		json_object_set_new(o, "messages", show_errors(errs));
+	set_seconds(o, "read_seconds", (double)c->read_ns / 1e9);
+	set_seconds(o, "publish_seconds", (double)c->publish_ns / 1e9);
 	free(errs);
 	return o;
 }
@@ -88,16 +75,24 @@ static const struct route {
 	{"GET", "/v1/status", false, show_status, NULL},
 	{"GET", "/v1/virtual-services", false, show_virtual_services, NULL},
 	{"GET", "/v1/pools", false, show_pools, NULL},
-	{"GET", "/v1/backends", false, show_backends, NULL},
 	{"GET", "/v1/ports", false, show_ports, NULL},
+	{"GET", "/v1/conflicts", false, show_conflicts, NULL},
 	{"GET", "/v1/workers", false, show_workers, NULL},
 	{"GET", "/v1/counters", false, show_counters, NULL},
-	{"GET", "/v1/latency", false, show_latency, NULL},
 	{"POST", "/v1/check", false, NULL, do_check},
 	{"POST", "/v1/reload", true, NULL, do_reload},
 };
 #define ROUTES (sizeof(routes) / sizeof(routes[0]))
+// Lists that are sent in parts.
+static const struct {
+	const char *path;
+	parts_entry *entry;
+} lists[] = {{"/v1/backends", show_backend}, {"/v1/latency", show_latency}};
+#define LISTS (sizeof(lists) / sizeof(lists[0]))
 #define SESSIONS_PATH "/v1/sessions"
+#define CAPTURE_PATH "/v1/capture"
+#define CAPTURE_STOP_PATH "/v1/capture/stop"
+#define TRANSCRIPT_PATH "/v1/transcript"
 #define BACKENDS_PATH "/v1/backends/" // POOL/NAME/drain or /enable
 
 static bool is_allowed(const struct api *api, int fd, bool changes)
@@ -111,30 +106,36 @@ static bool is_allowed(const struct api *api, int fd, bool changes)
 	return !changes && peer_in_group(fd, api->read_group);
 }
 
-static enum MHD_Result send_json(struct MHD_Connection *connection, unsigned status, json_t *o)
+static enum MHD_Result
+send_response(struct MHD_Connection *connection, unsigned status, struct MHD_Response *response)
 {
-	char *text = o != NULL ? json_dumps(o, JSON_INDENT(1) | JSON_REAL_PRECISION(9)) : NULL;
-	struct MHD_Response *response;
 	enum MHD_Result result;
 
-	json_decref(o);
-	if (text == NULL)
+	if (response == NULL)
 		return MHD_NO;
-	response = MHD_create_response_from_buffer(strlen(text), text, MHD_RESPMEM_MUST_FREE);
-	if (response == NULL) {
-		free(text);
-		return MHD_NO;
-	}
 	MHD_add_response_header(response, "Content-Type", "application/json");
 	result = MHD_queue_response(connection, status, response);
 	MHD_destroy_response(response);
 	return result;
 }
 
-static enum MHD_Result
-send_error(struct MHD_Connection *connection, unsigned status, const char *text)
+enum MHD_Result api_send(struct MHD_Connection *connection, unsigned status, json_t *o)
 {
-	return send_json(connection, status, error_object(text));
+	char *text = o != NULL ? json_dumps(o, JSON_INDENT(1) | JSON_REAL_PRECISION(9)) : NULL;
+	struct MHD_Response *response;
+
+	json_decref(o);
+	if (text == NULL)
+		return MHD_NO;
+	response = MHD_create_response_from_buffer(strlen(text), text, MHD_RESPMEM_MUST_FREE);
+	if (response == NULL)
+		free(text);
+	return send_response(connection, status, response);
+}
+
+enum MHD_Result api_send_error(struct MHD_Connection *connection, unsigned status, const char *text)
+{
+	return api_send(connection, status, error_object(text));
 }
 
 // First call: asks the workers; second one, when they have answered: sends.
@@ -147,10 +148,12 @@ sessions_answer(struct api *api, struct MHD_Connection *connection, struct reque
 
 	if (req->list == NULL) {
 		if (limit == 0 || limit > SESSIONS_LIMIT_MAX)
-			return send_error(connection, MHD_HTTP_BAD_REQUEST, "limit: 1 to 100000");
+			return api_send_error(
+				connection, MHD_HTTP_BAD_REQUEST, "limit: 1 to 100000"
+			);
 		req->list = sessions_begin(&api->sessions, api->control, (uint32_t)limit);
 		if (req->list == NULL)
-			return send_error(
+			return api_send_error(
 				connection, MHD_HTTP_SERVICE_UNAVAILABLE, "too many lists under way"
 			);
 		if (!req->list->done) {
@@ -162,7 +165,7 @@ sessions_answer(struct api *api, struct MHD_Connection *connection, struct reque
 	o = json_pack(
 		"{s:O,s:b}", "sessions", req->list->entries, "truncated", req->list->truncated
 	);
-	return send_json(connection, MHD_HTTP_OK, o);
+	return api_send(connection, MHD_HTTP_OK, o);
 }
 
 // POOL/NAME/drain or POOL/NAME/enable.
@@ -177,13 +180,13 @@ backend_change(struct api *api, struct MHD_Connection *connection, const char *w
 	    what[end] == '\0' && (strcmp(verb, "drain") == 0 || strcmp(verb, "enable") == 0))
 		b = health_find(api->control->health, pool, name);
 	if (b == NULL)
-		return send_error(connection, MHD_HTTP_NOT_FOUND, "no such backend or action");
+		return api_send_error(connection, MHD_HTTP_NOT_FOUND, "no such backend or action");
 	health_admin_set(
 		&api->control->link,
 		b,
 		strcmp(verb, "drain") == 0 ? BLOB_ADMIN_DRAIN : BLOB_ADMIN_ENABLED
 	);
-	return send_json(
+	return api_send(
 		connection,
 		MHD_HTTP_OK,
 		json_pack("{s:s,s:s,s:s}", "pool", pool, "name", name, "admin", verb)
@@ -201,16 +204,31 @@ static enum MHD_Result route_answer(
 	const union MHD_ConnectionInfo *info =
 		MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
 	bool post = strcmp(method, "POST") == 0, get = strcmp(method, "GET") == 0;
+	enum MHD_Result result;
 	bool known = false;
 	unsigned status = MHD_HTTP_OK;
 
 	if (info == NULL ||
 	    !is_allowed(api, info->connect_fd, post && strcmp(url, "/v1/check") != 0))
-		return send_error(connection, MHD_HTTP_FORBIDDEN, "not allowed for this user");
+		return api_send_error(connection, MHD_HTTP_FORBIDDEN, "not allowed for this user");
 	if (get && strcmp(url, SESSIONS_PATH) == 0)
 		return sessions_answer(api, connection, req);
+	result = api_inquiry_answer(api, connection, req, method, url, &known);
+	if (known)
+		return result;
+	if (post && (strcmp(url, CAPTURE_PATH) == 0 || strcmp(url, TRANSCRIPT_PATH) == 0))
+		return api_stream_answer(api, connection, req, strcmp(url, TRANSCRIPT_PATH) == 0);
+	if (post && strcmp(url, CAPTURE_STOP_PATH) == 0)
+		return api_stream_stop(api, connection);
 	if (post && strncmp(url, BACKENDS_PATH, strlen(BACKENDS_PATH)) == 0)
 		return backend_change(api, connection, url + strlen(BACKENDS_PATH));
+	for (unsigned i = 0; i < LISTS && !known; i++) {
+		known = strcmp(url, lists[i].path) == 0;
+		if (known && get)
+			return send_response(
+				connection, status, parts_response(api->control, lists[i].entry)
+			);
+	}
 	for (unsigned i = 0; i < ROUTES; i++) {
 		json_t *o;
 
@@ -221,10 +239,10 @@ static enum MHD_Result route_answer(
 			continue;
 		o = routes[i].show != NULL ? routes[i].show(api->control)
 					   : routes[i].act(api->control, &status);
-		return send_json(connection, status, o);
+		return api_send(connection, status, o);
 	}
-	return known ? send_error(connection, MHD_HTTP_METHOD_NOT_ALLOWED, "method")
-		     : send_error(connection, MHD_HTTP_NOT_FOUND, "no such resource");
+	return known ? api_send_error(connection, MHD_HTTP_METHOD_NOT_ALLOWED, "method")
+		     : api_send_error(connection, MHD_HTTP_NOT_FOUND, "no such resource");
 }
 
 static enum MHD_Result
@@ -264,6 +282,10 @@ static void completed(
 		return;
 	if (req->list != NULL)
 		sessions_end(req->list);
+	if (req->inquiry != NULL)
+		inquiry_end(req->inquiry);
+	if (req->stream != NULL)
+		stream_end(req->stream);
 	free(req);
 	*state = NULL;
 }
@@ -307,6 +329,7 @@ struct api *api_open(struct control *c, const char **ret_reason)
 	api->control = c;
 	api->listen_fd = -1;
 	api->sessions.next_id = (uint32_t)control_clock_ns(); // not that of a process before us
+	api->inquiries.next_id = api->sessions.next_id;
 	snprintf(api->path, sizeof(api->path), "%s", c->cfg->control.socket);
 	if (!group_find(c->cfg->control.read_group, &api->read_group)) {
 		*ret_reason = "control.read_group: no such group";
@@ -336,6 +359,8 @@ void api_close(struct api *api)
 	for (unsigned i = 0; i < SESSIONS_LISTS_MAX; i++)
 		if (api->sessions.list[i].owner != NULL)
 			MHD_resume_connection(api->sessions.list[i].owner);
+	api_stream_resume(api);
+	api_inquiry_run(api, true);
 	if (api->daemon != NULL)
 		MHD_stop_daemon(api->daemon); // closes the socket
 	else if (api->listen_fd >= 0)
@@ -356,7 +381,11 @@ int api_wait_ms(struct api *api, int at_most)
 
 	if (MHD_get_timeout(api->daemon, &ms) == MHD_YES && ms < (unsigned)at_most)
 		at_most = (int)ms;
-	return sessions_are_waiting(&api->sessions) && at_most > 2 ? 2 : at_most;
+	return (sessions_are_waiting(&api->sessions) || api->stream.used ||
+		inquiries_are_waiting(&api->inquiries)) &&
+			       at_most > 2
+		       ? 2
+		       : at_most;
 }
 
 void api_event(void *up, const struct ctl_msg *msg)
@@ -364,6 +393,7 @@ void api_event(void *up, const struct ctl_msg *msg)
 	struct api *api = up;
 
 	sessions_event(&api->sessions, api->control, msg);
+	inquiries_event(&api->inquiries, api->control, msg);
 }
 
 void api_run(struct api *api)
@@ -377,5 +407,7 @@ void api_run(struct api *api)
 			list->owner = NULL; // once
 		}
 	}
+	api_inquiry_run(api, false);
+	api_stream_run(api);
 	MHD_run(api->daemon);
 }

@@ -44,9 +44,9 @@ static void slots_prepare(struct control *c)
 
 	cfg_slots_adopt(c->slots, l->blob);
 	for (uint32_t i = 1; i < l->backend_slots; i++)
-		cfg_slots_hold(c->slots, CFG_SLOT_BACKEND, i, link_backend_active(l, i) > 0);
+		cfg_slots_hold(c->slots, CFG_SLOT_BACKEND, i, link_backend_is_held(l, i));
 	for (uint32_t i = 1; i < l->service_slots; i++)
-		cfg_slots_hold(c->slots, CFG_SLOT_SERVICE, i, link_service_active(l, i) > 0);
+		cfg_slots_hold(c->slots, CFG_SLOT_SERVICE, i, link_service_is_held(l, i));
 }
 
 // Do two blobs say the same, whatever their generation?
@@ -60,8 +60,8 @@ static bool blob_same(const struct blob_header *a, const struct blob_header *b)
 	       memcmp(a + 1, b + 1, a->length - sizeof(x)) == 0;
 }
 
-// Compiles cfg and makes it the generation in force.
-static int publish(struct control *c, const struct cfg *cfg, struct cfg_errors *errs)
+// Compiles cfg and makes it the generation in force; again: also if it is that already.
+static int publish(struct control *c, const struct cfg *cfg, struct cfg_errors *errs, bool again)
 {
 	uint64_t generation = c->link.blob->generation + 1;
 	char reason[256] = "";
@@ -73,7 +73,7 @@ static int publish(struct control *c, const struct cfg *cfg, struct cfg_errors *
 	err = cfg_blob_build(cfg, c->slots, generation, &blob, &len, errs);
 	if (err < 0)
 		return err;
-	if (blob_same(blob, c->link.blob)) {
+	if (blob_same(blob, c->link.blob) && !again) {
 		free(blob);
 	} else {
 		err = link_publish(&c->link, blob, reason, sizeof(reason));
@@ -101,7 +101,7 @@ static int attach(struct control *c, struct cfg_errors *errs)
 		return err;
 	cfg_slots_free(c->slots);
 	c->slots = cfg_slots_new(c->link.backend_slots, c->link.service_slots);
-	err = c->slots != NULL ? publish(c, c->cfg, errs) : -ENOMEM;
+	err = c->slots != NULL ? publish(c, c->cfg, errs, false) : -ENOMEM;
 	if (err < 0)
 		link_close(&c->link);
 	return err;
@@ -176,11 +176,15 @@ start_only_warn(const struct control *c, const struct cfg *next, struct cfg_erro
 
 int control_reload(struct control *c, struct cfg_errors *errs)
 {
+	uint64_t begin_ns = control_clock_ns(), read_ns;
 	struct cfg *next = cfg_load(c->cfg->path, errs);
 	int err = next != NULL ? 0 : -EINVAL;
 
+	read_ns = control_clock_ns();
 	if (err == 0 && link_check(&c->link))
-		err = publish(c, next, errs);
+		err = publish(c, next, errs, link_has_last_good(&c->link)); // the file is good now
+	c->read_ns = read_ns - begin_ns;
+	c->publish_ns = control_clock_ns() - read_ns;
 	if (err == -ENOTCONN)
 		err = 0; // published as soon as there is a dataplane again
 	if (err < 0) {

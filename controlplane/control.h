@@ -20,7 +20,8 @@ struct control {
 	uint64_t attach_next_ns; // when to try again
 	int attach_error;        // of the last try
 	uint64_t reloads, reloads_refused;
-	char refused_reason[256]; // of the last reload, empty when it was good
+	char refused_reason[256];     // of the last reload, empty when it was good
+	uint64_t read_ns, publish_ns; // what the last reload took: the file; all until published
 };
 
 uint64_t control_clock_ns(void); // CLOCK_MONOTONIC

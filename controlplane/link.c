@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "common/abi/sock.h"
+#include "common/abi/stats.h"
 
 #define BUSY_TRIES 50
 #define BUSY_WAIT_US 20000
@@ -33,7 +34,14 @@ static bool sections_find(struct link *l)
 		0,
 		l->backend_slots * sizeof(struct shm_backend_ctl)
 	);
+	l->verdicts = shm_view_entry(
+		&l->at.control,
+		SHM_SEC_BACKEND_VERDICT_CTL,
+		0,
+		l->backend_slots * sizeof(struct shm_backend_verdict)
+	);
 	l->state = shm_view_entry(&l->at.control, SHM_SEC_CONTROL_STATE, 0, sizeof(*l->state));
+	l->test_mail = shm_view_entry(&l->at.control, SHM_SEC_TEST_MAIL, 0, sizeof(*l->test_mail));
 	l->arena = shm_view_entry(&l->at.control, SHM_SEC_BLOB_ARENA, 0, BLOB_MAX_BYTES);
 	for (uint32_t i = 0; i < l->workers; i++) {
 		l->commands[i] = shm_view_entry(
@@ -42,7 +50,20 @@ static bool sections_find(struct link *l)
 		l->events[i] = shm_view_entry(
 			&l->at.control, SHM_SEC_EVT_RING, i, sizeof(struct ctl_ring)
 		);
-		if (l->commands[i] == NULL || l->events[i] == NULL)
+		l->backends[i] = shm_view_entry(
+			&l->at.stats,
+			SHM_SEC_BACKEND_LOCAL,
+			i,
+			l->backend_slots * sizeof(struct shm_backend_local)
+		);
+		l->services[i] = shm_view_entry(
+			&l->at.stats,
+			SHM_SEC_SERVICE_LOCAL,
+			i,
+			l->service_slots * sizeof(struct shm_service_local)
+		);
+		if (l->commands[i] == NULL || l->events[i] == NULL || l->backends[i] == NULL ||
+		    l->services[i] == NULL)
 			return false;
 	}
 	return l->backend_ctl != NULL && l->state != NULL && l->arena != NULL;
@@ -138,46 +159,62 @@ int link_publish(struct link *l, struct blob_header *blob, char *reason, size_t 
 
 const struct shm_backend_local *link_backend(const struct link *l, uint32_t worker, uint32_t slot)
 {
-	const struct shm_backend_local *b = NULL;
-
-	if (link_is_open(l) && slot < l->backend_slots)
-		b = shm_view_entry(
-			&l->at.stats, SHM_SEC_BACKEND_LOCAL, worker, (slot + 1) * sizeof(*b)
-		);
-	return b != NULL ? &b[slot] : NULL;
+	if (!link_is_open(l) || slot >= l->backend_slots || worker >= l->workers)
+		return NULL;
+	return &l->backends[worker][slot];
 }
 
-const struct shm_service_local *link_service(const struct link *l, uint32_t worker, uint32_t slot)
+const struct shm_backend_signals *link_signals(const struct link *l, uint32_t worker, uint32_t slot)
 {
-	const struct shm_service_local *s = NULL;
+	const struct shm_backend_signals *s = NULL;
 
-	if (link_is_open(l) && slot < l->service_slots)
+	if (link_is_open(l) && slot < l->backend_slots)
 		s = shm_view_entry(
-			&l->at.stats, SHM_SEC_SERVICE_LOCAL, worker, (slot + 1) * sizeof(*s)
+			&l->at.stats, SHM_SEC_BACKEND_SIGNALS, worker, (slot + 1) * sizeof(*s)
 		);
 	return s != NULL ? &s[slot] : NULL;
 }
 
-uint32_t link_backend_active(const struct link *l, uint32_t slot)
+const struct shm_service_local *link_service(const struct link *l, uint32_t worker, uint32_t slot)
 {
-	uint32_t sum = 0;
+	if (!link_is_open(l) || slot >= l->service_slots || worker >= l->workers)
+		return NULL;
+	return &l->services[worker][slot];
+}
 
+bool link_has_last_good(const struct link *l)
+{
+	const uint64_t *counter = NULL;
+
+	if (link_is_open(l)) // the main thread's stand after the workers'
+		counter = shm_view_entry(
+			&l->at.stats,
+			SHM_SEC_COUNTERS,
+			l->workers,
+			(STAT_CFG_LAST_GOOD + 1) * sizeof(uint64_t)
+		);
+	return counter != NULL &&
+	       __atomic_load_n(&counter[STAT_CFG_LAST_GOOD], __ATOMIC_RELAXED) != 0;
+}
+
+bool link_backend_is_held(const struct link *l, uint32_t slot)
+{
 	for (uint32_t i = 0; i < l->workers; i++) {
 		const struct shm_backend_local *b = link_backend(l, i, slot);
 
-		sum += b != NULL ? __atomic_load_n(&b->active, __ATOMIC_RELAXED) : 0;
+		if (b != NULL && __atomic_load_n(&b->active, __ATOMIC_RELAXED) > 0)
+			return true;
 	}
-	return sum;
+	return false;
 }
 
-uint32_t link_service_active(const struct link *l, uint32_t slot)
+bool link_service_is_held(const struct link *l, uint32_t slot)
 {
-	uint32_t sum = 0;
-
 	for (uint32_t i = 0; i < l->workers; i++) {
 		const struct shm_service_local *s = link_service(l, i, slot);
 
-		sum += s != NULL ? __atomic_load_n(&s->active, __ATOMIC_RELAXED) : 0;
+		if (s != NULL && __atomic_load_n(&s->active, __ATOMIC_RELAXED) > 0)
+			return true;
 	}
-	return sum;
+	return false;
 }

@@ -19,10 +19,14 @@ struct link {
 	struct attach_control at; // at.fd -1: detached, and nothing below may be used
 	uint32_t workers, backend_slots, service_slots;
 	struct ctl_ring *commands[CFG_MAX_WORKERS], *events[CFG_MAX_WORKERS];
-	struct shm_backend_ctl *backend_ctl; // [backend_slots]
+	const struct shm_backend_local *backends[CFG_MAX_WORKERS]; // [backend_slots] each
+	const struct shm_service_local *services[CFG_MAX_WORKERS]; // [service_slots] each
+	struct shm_backend_ctl *backend_ctl;                       // [backend_slots]
+	struct shm_backend_verdict *verdicts; // [backend_slots]; NULL: a dataplane without them
 	struct shm_control_state *state;
-	uint8_t *arena;           // BLOB_MAX_BYTES
-	struct blob_header *blob; // in force: our own checked copy
+	struct ctl_test_mail *test_mail; // NULL: a dataplane before ours
+	uint8_t *arena;                  // BLOB_MAX_BYTES
+	struct blob_header *blob;        // in force: our own checked copy
 };
 
 // Attaches and copies the generation in force. 0; -EBUSY: another control process is attached;
@@ -41,11 +45,16 @@ bool link_check(struct link *link);
 // -ENOTCONN: the dataplane has gone.
 int link_publish(struct link *link, struct blob_header *blob, char *reason, size_t reason_len);
 
-// Totals of all workers for one slot; zeroes when detached.
-uint32_t link_backend_active(const struct link *link, uint32_t slot);
-uint32_t link_service_active(const struct link *link, uint32_t slot);
+// Has the dataplane started with the last good configuration, since its file was refused, and got
+// no generation since?
+bool link_has_last_good(const struct link *link);
+// Does a session of any worker use the slot? False when detached.
+bool link_backend_is_held(const struct link *link, uint32_t slot);
+bool link_service_is_held(const struct link *link, uint32_t slot);
 // One worker's block, or NULL.
 const struct shm_backend_local *
 link_backend(const struct link *link, uint32_t worker, uint32_t slot);
+const struct shm_backend_signals *
+link_signals(const struct link *link, uint32_t worker, uint32_t slot);
 const struct shm_service_local *
 link_service(const struct link *link, uint32_t worker, uint32_t slot);

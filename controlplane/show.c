@@ -35,6 +35,7 @@ static json_t *status_dataplane(const struct control *c)
 		sessions += w != NULL ? w->sessions : 0;
 	}
 	set_uint(o, "generation", h->generation);
+	json_object_set_new(o, "last_good_configuration", json_boolean(link_has_last_good(l)));
 	set_seconds(o, "heartbeat_age_seconds", age(h->heartbeat_ns));
 	set_uint(o, "started_unix_seconds", h->started_unix_ns / 1000000000U);
 	set_uint(o, "workers", l->workers);
@@ -49,14 +50,14 @@ static json_t *status_dataplane(const struct control *c)
 static json_t *status_health(const struct control *c)
 {
 	const struct health_backend *b;
-	uint64_t count[SHM_HEALTH_MAINTENANCE + 1] = {0}, draining = 0;
+	uint64_t count[SHM_HEALTH_EJECTED + 1] = {0}, draining = 0;
 	json_t *o = json_object();
 
 	for (unsigned i = 0; (b = health_at(c->health, i)) != NULL; i++) {
 		count[b->health]++;
 		draining += b->admin == BLOB_ADMIN_DRAIN;
 	}
-	for (unsigned i = 0; i <= SHM_HEALTH_MAINTENANCE; i++)
+	for (unsigned i = 0; i <= SHM_HEALTH_EJECTED; i++)
 		set_uint(o, health_name((enum shm_health)i), count[i]);
 	set_uint(o, "drained_by_operator", draining);
 	return o;
@@ -160,9 +161,7 @@ json_t *show_pools(const struct control *c)
 
 			active += sum.active;
 			messages += sum.messages;
-			usable += h != NULL && h->health != SHM_HEALTH_DOWN &&
-				  h->admin == BLOB_ADMIN_ENABLED &&
-				  b->admin == BLOB_ADMIN_ENABLED && b->weight > 0;
+			usable += h != NULL && health_takes_sessions(h);
 		}
 		set_text(o, "name", pool[i].name);
 		set_text(
@@ -173,11 +172,34 @@ json_t *show_pools(const struct control *c)
 		);
 		set_uint(o, "backends", pool[i].backend_count);
 		set_uint(o, "usable", usable);
+		if (pool[i].backup != 0)
+			set_text(o, "backup", pool[pool[i].backup - 1].name);
+		json_object_set_new(
+			o, "backup_in_use", json_boolean(pool[i].backup != 0 && usable == 0)
+		);
+		json_object_set_new(
+			o,
+			"soft_bounce",
+			json_boolean((pool[i].flags & BLOB_POOL_F_SOFT_BOUNCE) != 0)
+		);
 		set_uint(o, "connections", active);
 		set_uint(o, "messages_total", messages);
 		json_array_append_new(list, o);
 	}
 	return list;
+}
+
+static void port_link_show(const struct control *c, unsigned port, json_t *o)
+{
+	static const char *const spread[] = {"none", "rss", "software"};
+	const struct shm_port_link *l =
+		shm_view_entry(&c->link.at.stats, SHM_SEC_PORT_LINK, port, sizeof(*l));
+
+	if (l == NULL) // of an older dataplane
+		return;
+	set_uint(o, "link_changes_total", l->changes);
+	if (l->spread < sizeof(spread) / sizeof(spread[0]))
+		set_text(o, "spread", spread[l->spread]);
 }
 
 json_t *show_ports(const struct control *c)
@@ -207,6 +229,7 @@ json_t *show_ports(const struct control *c)
 		);
 		set_text(o, "name", p->name);
 		set_text(o, "link", p->link_up ? "up" : "down");
+		port_link_show(c, i, o);
 		set_uint(o, "speed_mbps", p->speed_mbps);
 		set_uint(o, "mtu", p->mtu);
 		set_uint(o, "queues", p->queues);
@@ -279,7 +302,7 @@ json_t *show_counters(const struct control *c)
 
 		if (d == NULL)
 			break;
-		for (uint32_t w = 0; w < l->workers; w++)
+		for (uint32_t w = 0; w <= l->workers; w++) // the last one: the main thread
 			sum += worker_counter(l, w, i);
 		snprintf(name, sizeof(name), "%.15s_%.47s", d->group, d->name);
 		set_uint(o, name, sum);

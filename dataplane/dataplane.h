@@ -6,7 +6,9 @@
 
 #pragma once
 
+#include "common/hash.h"
 #include "config/cfg.h"
+#include "dataplane/ctl/keep.h"
 #include "dataplane/ctl/server.h"
 #include "dataplane/ctl/shm.h"
 #include "dataplane/lcore.h"
@@ -19,21 +21,32 @@ struct dataplane {
 	struct shm shm;
 	struct port_pools pools;
 	struct port_info info[PORT_MAX];
+	uint8_t rss_key[HASH_TOEPLITZ_KEY_LEN]; // random a boot: the owner of each tuple
 	struct net_shared *net_shared;
 	struct port_dpdk queue[CFG_MAX_WORKERS];
 	struct rte_ring **ring; // [from * workers + to]
 	struct rte_ring **in;   // [to * workers + from]
 	struct lcore *lcore;    // [workers]
+	struct lb_leases *leases;
 	struct blob_header *blob, *old_blob;
 	uint64_t generation;
-	uint64_t ports_ns; // last looked at
+	uint64_t ports_ns;                    // last looked at
+	uint8_t conflict_told[SHM_CONFLICTS]; // state that the log knows
+	uint64_t refused_ns;                  // a generation of control, told last
 	_Atomic enum lcore_phase phase;
-	const char *reason; // of a failed start
+	struct keep keep;
+	char *state_dir;          // NULL: the configuration's
+	char *text;               // of the file at start, until it is kept
+	uint64_t kept_generation; // last one that was to be written
+	bool last_good;           // started with what was kept
+	const char *reason;       // of a failed start
 };
 
 // workers.c: the workers' memory, rings and layers.
 int workers_init(struct dataplane *dp);
 void workers_fini(struct dataplane *dp);
+// Sends what stopped workers had handed to each other, their last resets among it.
+void workers_flush(struct dataplane *dp);
 // generation.c. 0, -EBUSY while the generation before is still being taken over, or -errno.
 int generation_from_file(struct dataplane *dp, const struct cfg *cfg, struct cfg_errors *errs);
 // The first len bytes of the arena, which control may go on changing.
@@ -43,7 +56,18 @@ int generation_from_control(
 	uint32_t len,
 	const char **ret_reason
 );
+// A blob not checked yet, which it takes over.
+int generation_install(struct dataplane *dp, void *blob, size_t len, const char **ret_reason);
 // Frees the generation before once all workers have passed.
 void generation_reap(struct dataplane *dp);
+// conflicts.c: logs what has changed about addresses of ours that others have.
+void conflicts_log(struct dataplane *dp);
+// state.c: what is kept over restarts. The file has been refused: gets the configuration of its
+// last good start. False: there is none.
+bool state_recover(struct dataplane *dp, const char *file, struct cfg_errors *errs);
+int state_generation(struct dataplane *dp); // then, the last good generation
+int state_start(struct dataplane *dp);      // before another user is taken; never fails
+void state_run(struct dataplane *dp);       // now and then
+void state_stop(struct dataplane *dp);
 // Copies control's view of health into the statistics.
 void health_publish(struct dataplane *dp);

@@ -10,6 +10,8 @@
 
 #include "dataplane/dataplane.h"
 
+#define STEP_MAX (1U << 20) // between two generations
+
 static const void *array_of(const struct blob_header *blob, const struct blob_array *array)
 {
 	return (const uint8_t *)blob + array->off;
@@ -43,19 +45,22 @@ static void names_publish(const struct dataplane *dp, const struct blob_header *
 }
 
 // Takes the blob over.
-static int generation_install(struct dataplane *dp, void *blob, size_t len, const char **ret_reason)
+int generation_install(struct dataplane *dp, void *blob, size_t len, const char **ret_reason)
 {
 	const struct blob_header *h = blob;
 	int err = blob_check(blob, len, dp->shm.backend_slots, dp->shm.service_slots, ret_reason);
 
-	if (err == 0 && h->generation <= dp->generation) {
-		*ret_reason = "generation does not rise";
+	if (err == 0 && dp->blob != NULL &&
+	    (h->generation <= dp->generation || h->generation - dp->generation > STEP_MAX)) {
+		*ret_reason = "generation does not rise, or too far for others to come";
 		err = -EINVAL;
 	}
 	if (err < 0) {
 		free(blob);
 		return err;
 	}
+	shm_main_add(&dp->shm, STAT_CFG_GENERATIONS, 1);
+	shm_main_set(&dp->shm, STAT_CFG_LAST_GOOD, 0);
 	dp->generation = h->generation;
 	dp->old_blob = dp->blob;
 	dp->blob = blob;
@@ -138,6 +143,8 @@ void generation_reap(struct dataplane *dp)
 void health_publish(struct dataplane *dp)
 {
 	const struct shm_backend_ctl *ctl = shm_backend_ctl_at(&dp->shm);
+	const struct shm_backend_verdict *verdict = shm_verdicts_ctl(&dp->shm);
+	struct shm_backend_verdict *shown = shm_verdicts(&dp->shm);
 	struct shm_backend *to = shm_backend_names(&dp->shm);
 	const struct blob_backend *b = array_of(dp->blob, &dp->blob->backends);
 	uint64_t seen =
@@ -145,11 +152,19 @@ void health_publish(struct dataplane *dp)
 
 	__atomic_store_n(&dp->shm.header->control_heartbeat_ns, seen, __ATOMIC_RELAXED);
 	for (uint32_t i = 0; i < dp->blob->backends.count; i++, b++) {
-		const struct shm_backend_ctl c = ctl[b->slot];
+		// once each: control may write meanwhile
+		uint8_t health = __atomic_load_n(&ctl[b->slot].health, __ATOMIC_RELAXED);
+		uint8_t admin = __atomic_load_n(&ctl[b->slot].admin, __ATOMIC_RELAXED);
 
-		to[b->slot].health =
-			c.health <= SHM_HEALTH_MAINTENANCE ? c.health : SHM_HEALTH_UNKNOWN;
-		to[b->slot].admin = b->admin != BLOB_ADMIN_ENABLED || c.admin == BLOB_ADMIN_DRAIN
+		const struct shm_backend_verdict v = verdict[b->slot];
+
+		shown[b->slot] = (struct shm_backend_verdict){
+			.reason = v.reason < SHM_REASONS ? v.reason : SHM_REASON_NONE,
+			.drift_permille = v.drift_permille,
+			.ejections = v.ejections,
+		};
+		to[b->slot].health = health <= SHM_HEALTH_EJECTED ? health : SHM_HEALTH_UNKNOWN;
+		to[b->slot].admin = b->admin != BLOB_ADMIN_ENABLED || admin == BLOB_ADMIN_DRAIN
 					    ? BLOB_ADMIN_DRAIN
 					    : BLOB_ADMIN_ENABLED;
 	}

@@ -5,11 +5,14 @@
 
 #include "dataplane/lcore.h"
 
+#include <rte_cycles.h>
+
 #include <time.h>
 #include <unistd.h>
 
 #define IDLE_TURNS_POLL 16
 #define OTHERS_NS 16000000ULL
+#define LINKS_NS 100000000ULL
 #define COMMANDS_A_TURN 4
 
 uint64_t lcore_clock_ns(void)
@@ -27,20 +30,26 @@ static void idle(struct lcore *l, uint32_t turns)
 		usleep(turns < 4096 ? 10 : turns < 16384 ? 50 : 200);
 }
 
+static void addresses_announce(struct net *net, const struct blob_header *blob)
+{
+	const uint8_t *base = (const uint8_t *)blob;
+	const struct blob_listener *l = (const void *)(base + blob->listeners.off);
+	const struct blob_source *s = (const void *)(base + blob->sources.off);
+
+	net_announce_begin(net);
+	for (uint32_t i = 0; i < blob->listeners.count; i++)
+		net_announce(net, &l[i].addr);
+	for (uint32_t i = 0; i < blob->sources.count; i++)
+		net_announce(net, &s[i].addr);
+	net_announce_end(net);
+}
+
 static void generation_take(struct lcore *l, const struct blob_header *blob)
 {
 	relay_generation(l->worker.relay, blob);
 	__atomic_store_n(&l->worker.shm->seen_generation, blob->generation, __ATOMIC_RELEASE);
-	if (l->worker.env.id != 0)
-		return;
-	for (uint32_t i = 0; i < blob->listeners.count; i++) {
-		const struct blob_listener *listener =
-			(const struct blob_listener *)((const uint8_t *)blob + blob->listeners.off
-			) +
-			i;
-
-		net_announce(l->worker.net, &listener->addr, 1);
-	}
+	if (l->worker.env.id == 0)
+		addresses_announce(l->worker.net, blob);
 }
 
 // What the other workers carry, for weighted least connections.
@@ -58,6 +67,24 @@ static void others_sum(struct lcore *l)
 	}
 }
 
+// A link that comes up: what was sent on it before is lost, and who is on it may be another.
+static void links_watch(struct lcore *l)
+{
+	struct worker *w = &l->worker;
+
+	if (w->env.now_ns - l->links_ns < LINKS_NS)
+		return;
+	l->links_ns = w->env.now_ns;
+	for (uint8_t p = 0; p < w->port_count; p++) {
+		bool told = __atomic_load_n(&l->ports[p].name[0], __ATOMIC_ACQUIRE) != '\0';
+		bool up = __atomic_load_n(&l->ports[p].link_up, __ATOMIC_RELAXED) != 0;
+
+		if (told && up && l->link_down[p])
+			net_link_up(w->net, p);
+		l->link_down[p] = told && !up;
+	}
+}
+
 // Bounded: a session list is 256 events.
 static unsigned commands_run(struct lcore *l)
 {
@@ -70,7 +97,7 @@ static unsigned commands_run(struct lcore *l)
 		if (got == CTL_RING_EMPTY)
 			break;
 		if (got == CTL_RING_MSG)
-			relay_command(l->worker.relay, &msg);
+			worker_command(&l->worker, &msg);
 		else
 			stat_inc(&l->worker.env, STAT_CTL_BAD_RING);
 	}
@@ -90,6 +117,11 @@ static void publish(struct lcore *l)
 	__atomic_store_n(&w->shm->heartbeat_ns, w->env.now_ns, __ATOMIC_RELAXED);
 }
 
+static uint64_t cycles_now(void)
+{
+	return rte_rdtsc();
+}
+
 int lcore_run(void *arg)
 {
 	struct lcore *l = arg;
@@ -97,6 +129,10 @@ int lcore_run(void *arg)
 	const struct blob_header *seen = NULL;
 	uint32_t idle_turns = 0;
 
+	if (TURN_METER) {
+		l->meter.cycles = cycles_now;
+		w->meter = &l->meter;
+	}
 	for (;;) {
 		enum lcore_phase phase = atomic_load_explicit(l->phase, memory_order_relaxed);
 		const struct blob_header *next =
@@ -121,6 +157,8 @@ int lcore_run(void *arg)
 		publish(l);
 		if (w->env.count > 1)
 			others_sum(l);
+		if (w->env.id == 0)
+			links_watch(l);
 		if (work == 0) {
 			stat_inc(&w->env, STAT_WORKER_IDLE_TURNS);
 			if (l->idle_sleep)

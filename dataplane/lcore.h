@@ -22,12 +22,16 @@ enum lcore_phase {
 
 struct lcore {
 	struct worker worker;
+	struct turn_meter meter;                 // of mailrace-dataplane-cycles
 	const struct blob_header *_Atomic next;  // main: w, lcore: r
 	uint32_t *others_active;                 // [backend slots], this lcore: rw
 	const struct shm_backend_local **others; // [count - 1] blocks of the other workers
 	uint32_t backend_slots;
 	uint64_t others_ns;
 	struct ctl_ring *commands, *events; // from and to control
+	const struct shm_port *ports;       // worker 0: where main says which links are up
+	uint64_t links_ns;
+	bool link_down[PORT_MAX]; // when last looked at
 	bool idle_sleep;
 	bool draining;
 	_Atomic enum lcore_phase *phase; // main: w, lcore: r

@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/random.h>
 #include <sys/signalfd.h>
 #include <sysexits.h>
 #include <unistd.h>
@@ -29,6 +30,7 @@ static_assert(SHM_PORTS > CFG_MAX_PORTS, "the last one has no name");
 
 #define MAIN_TICK_MS 20
 #define PORTS_EVERY_NS 200000000ULL
+#define REFUSED_LOG_EVERY_NS 1000000000ULL
 #define STOP_GRACE_NS 5000000000ULL // for mails under way, after the first signal
 
 static int socket_start(struct dataplane *dp)
@@ -78,8 +80,14 @@ static int pools_start(struct dataplane *dp)
 
 static int ports_start(struct dataplane *dp)
 {
-	int err = port_start(dp->cfg, &dp->pools, dp->info, &dp->reason);
+	const struct port_start_args args = {
+		.cfg = dp->cfg, .pools = &dp->pools, .rss_key = dp->rss_key
+	};
+	int err;
 
+	if (getrandom(dp->rss_key, sizeof(dp->rss_key), 0) != sizeof(dp->rss_key))
+		return -EIO;
+	err = port_start(&args, dp->info, &dp->reason);
 	if (err < 0)
 		port_stop(dp->cfg);
 	return err;
@@ -97,6 +105,8 @@ static int generation_start(struct dataplane *dp)
 
 	dp->slots = cfg_slots_new(dp->shm.backend_slots, dp->shm.service_slots);
 	if (errs != NULL && dp->slots != NULL)
+		err = dp->last_good ? state_generation(dp) : -ENOENT;
+	if (err < 0 && errs != NULL && dp->slots != NULL)
 		err = generation_from_file(dp, dp->cfg, errs);
 	free(errs);
 	return err;
@@ -107,10 +117,11 @@ static void generation_stop(struct dataplane *dp)
 	cfg_slots_free(dp->slots);
 }
 
-static bool users_find(struct dataplane *dp)
+static int users_start(struct dataplane *dp)
 {
 	struct server_users *u = &dp->server.users;
 	const struct cfg *cfg = dp->cfg;
+	uid_t uid;
 
 	if (!user_find(cfg->control.user, &u->control))
 		dp->reason = "control.user: no such user";
@@ -120,7 +131,9 @@ static bool users_find(struct dataplane *dp)
 		dp->reason = "control.read_group: no such group";
 	else if (!group_find(cfg->control.admin_group, &u->admin_group))
 		dp->reason = "control.admin_group: no such group";
-	return dp->reason == NULL;
+	else if (!user_find(cfg->dataplane.user, &uid))
+		dp->reason = "dataplane.user: no such user";
+	return dp->reason == NULL ? 0 : -ENOENT;
 }
 
 // The ports are open: from here on as another user.
@@ -129,12 +142,7 @@ static int user_start(struct dataplane *dp)
 	const char *socket = dp->cfg->dataplane.socket;
 	uid_t uid;
 
-	if (!users_find(dp))
-		return -ENOENT;
-	if (!user_find(dp->cfg->dataplane.user, &uid)) {
-		dp->reason = "dataplane.user: no such user";
-		return -ENOENT;
-	}
+	user_find(dp->cfg->dataplane.user, &uid);
 	if (uid != USER_NO_ID && chown(socket, uid, (gid_t)-1) < 0)
 		return -errno;
 	return user_become(dp->cfg->dataplane.user);
@@ -157,6 +165,11 @@ static void lcores_stop(struct dataplane *dp)
 {
 	atomic_store(&dp->phase, LCORE_STOP);
 	rte_eal_mp_wait_lcore();
+	for (unsigned i = 0; TURN_METER && i < dp->cfg->dataplane.workers; i++)
+		turn_meter_show(
+			&dp->lcore[i].meter, i, shm_counters_at(&dp->shm, i)[STAT_SESSION_ENDED]
+		);
+	workers_flush(dp);
 }
 
 static const struct {
@@ -172,6 +185,8 @@ static const struct {
 	{"ports", ports_start, ports_stop, EX_NOINPUT},
 	{"workers", workers_init, workers_fini, EX_OSERR},
 	{"configuration", generation_start, generation_stop, EX_CONFIG},
+	{"users", users_start, NULL, EX_NOPERM},
+	{"state", state_start, state_stop, EX_OSERR},
 	{"user", user_start, NULL, EX_NOPERM},
 	{"worker threads", lcores_start, lcores_stop, EX_OSERR},
 };
@@ -209,6 +224,7 @@ static void reload(struct dataplane *dp)
 			LOG_NOTICE, "generation %llu published", (unsigned long long)dp->generation
 		);
 	} else {
+		shm_main_add(&dp->shm, STAT_CFG_BAD_FILE, 1);
 		if (errs != NULL)
 			cfg_errors_log(errs);
 		log_line(
@@ -237,6 +253,7 @@ static int publish(void *up, const uint8_t *arena, uint32_t len, const char **re
 {
 	struct dataplane *dp = up;
 	int err = generation_from_control(dp, arena, len, ret_reason);
+	uint64_t now = lcore_clock_ns();
 
 	if (err == 0)
 		log_line(
@@ -244,8 +261,13 @@ static int publish(void *up, const uint8_t *arena, uint32_t len, const char **re
 			"generation %llu taken from control",
 			(unsigned long long)dp->generation
 		);
-	else if (err != -EBUSY)
+	if (err == 0 || err == -EBUSY)
+		return err;
+	shm_main_add(&dp->shm, STAT_CFG_BAD_BLOB, 1);
+	if (now - dp->refused_ns >= REFUSED_LOG_EVERY_NS) { // the rest is only counted
+		dp->refused_ns = now;
 		log_line(LOG_ERROR, "generation of control refused: %s", *ret_reason);
+	}
 	return err;
 }
 
@@ -257,12 +279,15 @@ static const struct blob_header *blob_now(void *up)
 static void port_and_buffers_publish(struct dataplane *dp, uint64_t now)
 {
 	struct shm_header *h = dp->shm.header;
+	struct shm_port_link links[SHM_PORTS];
 	uint32_t total, in_use;
 
 	if (now - dp->ports_ns < PORTS_EVERY_NS)
 		return;
 	dp->ports_ns = now;
-	port_publish(dp->cfg, shm_ports(&dp->shm));
+	port_publish(dp->cfg, shm_ports(&dp->shm), links);
+	for (unsigned i = 0; i < dp->cfg->port_count; i++)
+		*shm_port_link_at(&dp->shm, i) = links[i];
 	port_pools_count(&dp->pools, &total, &in_use);
 	__atomic_store_n(&h->buffers_total, total, __ATOMIC_RELAXED);
 	__atomic_store_n(&h->buffers_in_use, in_use, __ATOMIC_RELAXED);
@@ -296,7 +321,9 @@ static void run(struct dataplane *dp, int signals)
 		__atomic_store_n(&dp->shm.header->heartbeat_ns, now, __ATOMIC_RELAXED);
 		generation_reap(dp);
 		health_publish(dp);
+		state_run(dp);
 		port_and_buffers_publish(dp, now);
+		conflicts_log(dp);
 		sockets_run(dp, now);
 		if (stop_ns != 0 && (now >= stop_ns || drained(dp)))
 			return;
@@ -367,7 +394,9 @@ static int signals_open(void)
 static int usage(int status)
 {
 	fprintf(status == EX_OK ? stdout : stderr,
-		"usage: mailrace-dataplane [-t] -c FILE\n  -t  check the file and exit\n");
+		"usage: mailrace-dataplane [-t] [-s DIR] -c FILE\n"
+		"  -t  check the file and exit\n"
+		"  -s  keep the last good configuration there (control.state_dir)\n");
 	return status;
 }
 
@@ -375,14 +404,16 @@ int main(int argc, char **argv)
 {
 	struct dataplane *dp = calloc(1, sizeof(*dp));
 	struct cfg_errors *errs = calloc(1, sizeof(*errs));
-	const char *file = NULL;
+	const char *file = NULL, *state = NULL;
 	bool test = false;
 	int c, status;
 
 	log_init("mailrace-dataplane", LOG_INFO);
-	while ((c = getopt(argc, argv, "c:th")) != -1) {
+	while ((c = getopt(argc, argv, "c:s:th")) != -1) {
 		if (c == 'c')
 			file = optarg;
+		else if (c == 's')
+			state = optarg;
 		else if (c == 't')
 			test = true;
 		else
@@ -391,10 +422,11 @@ int main(int argc, char **argv)
 	if (file == NULL || dp == NULL || errs == NULL)
 		return usage(EX_USAGE);
 	dp->server.listen_fd = dp->server.control_fd = -1;
-	dp->cfg = cfg_load(file, errs);
+	dp->keep.dir_fd = -1;
+	dp->state_dir = state != NULL ? strdup(state) : NULL;
+	dp->cfg = cfg_load_text(file, errs, &dp->text);
 	cfg_errors_log(errs);
-	free(errs);
-	if (dp->cfg == NULL) {
+	if (dp->cfg == NULL && (test || !state_recover(dp, file, errs))) {
 		status = EX_CONFIG;
 	} else if (test) {
 		printf("%s: good\n", file);
@@ -403,7 +435,11 @@ int main(int argc, char **argv)
 		prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 		status = start_and_run(dp, signals_open());
 	}
+	keep_close(&dp->keep);
 	cfg_free(dp->cfg);
+	free(dp->text);
+	free(dp->state_dir);
 	free(dp);
+	free(errs);
 	return status;
 }

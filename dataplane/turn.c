@@ -43,6 +43,7 @@ static const struct net_ops net_ops = {
 	.icmp_error = up_icmp_error,
 	.is_local = up_is_local,
 	.steer = up_steer,
+	.echo = worker_echo,
 };
 
 static bool layers_new(struct worker *w, const struct worker_config *config)
@@ -55,6 +56,7 @@ static bool layers_new(struct worker *w, const struct worker_config *config)
 		.port_dev = config->port_dev,
 		.ops = &net_ops,
 		.up = w,
+		.conflicts = config->conflicts,
 	};
 	const struct relay_config relay = {
 		.env = &w->env,
@@ -78,6 +80,14 @@ static bool layers_new(struct worker *w, const struct worker_config *config)
 		.port_flags = config->port_flags,
 	};
 
+	struct watch_config watch = {
+		.env = &w->env,
+		.ring = config->capture_ring,
+		.net_shared = config->net_shared,
+		.port_ops = config->port_ops,
+		.port_dev = config->port_dev,
+	};
+
 	w->net = net_new(&net);
 	w->relay = relay_new(&relay);
 	if (w->net == NULL || w->relay == NULL)
@@ -88,7 +98,10 @@ static bool layers_new(struct worker *w, const struct worker_config *config)
 	if (w->tcp == NULL)
 		return false;
 	relay_attach(w->relay, w->tcp);
-	return true;
+	watch.tcp = w->tcp;
+	watch.relay = w->relay;
+	w->watch = watch_new(&watch);
+	return w->watch != NULL;
 }
 
 int worker_init(struct worker *w, const struct worker_config *config)
@@ -104,6 +117,8 @@ int worker_init(struct worker *w, const struct worker_config *config)
 		.steer_out = config->steer_out,
 		.steer_in = config->steer_in,
 		.shm = config->shm.worker,
+		.event = config->event,
+		.up = config->up,
 	};
 	rng_seed(&w->env.rng, config->rng_seed);
 	if (!layers_new(w, config)) {
@@ -115,6 +130,7 @@ int worker_init(struct worker *w, const struct worker_config *config)
 
 void worker_fini(struct worker *w)
 {
+	watch_free(w->watch);
 	tcp_stack_free(w->tcp);
 	relay_free(w->relay);
 	net_free(w->net);
@@ -133,12 +149,40 @@ static unsigned ports_run(struct worker *w)
 
 	for (uint8_t p = 0; p < w->port_count; p++) {
 		uint16_t n = w->port_ops->rx_burst(w->port_dev, p, burst, NET_BURST);
+		uint16_t sent = w->port_ops->run != NULL ? w->port_ops->run(w->port_dev, p) : 0;
 
+		turn_meter_note(w->meter, TURN_S_RECEIVE);
 		if (n > 0)
 			net_input_burst(w->net, p, burst, n, false);
-		work += n;
+		turn_meter_note(w->meter, TURN_S_INPUT);
+		stat_add(&w->env, STAT_WORKER_SENT_FOR_OTHERS, sent);
+		work += n + sent;
 	}
 	return work;
+}
+
+// What came by one ring: frames in bursts as long as their port is the same.
+static void elems_input(struct worker *w, const struct steer_elem *elems, unsigned n)
+{
+	struct rte_mbuf *burst[NET_BURST];
+	unsigned count = 0;
+
+	for (unsigned i = 0; i < n; i++) {
+		const struct steer_elem *e = &elems[i];
+
+		if (e->what == NET_STEER_RESOLVE) {
+			net_resolve_request(w->net, e->port, e->m);
+			continue;
+		}
+		if (w->watched)
+			watch_steered(w->watch, e->port, e->m);
+		burst[count++] = e->m;
+		if (i + 1 < n && elems[i + 1].port == e->port &&
+		    elems[i + 1].what == NET_STEER_FRAME)
+			continue;
+		net_input_burst(w->net, e->port, burst, count, true);
+		count = 0;
+	}
 }
 
 // Frames and requests that other workers handed over.
@@ -147,35 +191,50 @@ static unsigned rings_run(struct worker *w)
 	unsigned work = 0;
 
 	for (uint16_t i = 0; i < w->env.count; i++) {
-		struct steer_elem elem;
+		struct steer_elem elems[NET_BURST];
+		unsigned got = NET_BURST;
 
 		if (i == w->env.id)
 			continue;
-		for (unsigned n = 0;
-		     n < STEER_QUOTA && steer_get_burst(w->steer_in[i], &elem, 1) == 1;
-		     n++) {
-			if (elem.what == NET_STEER_RESOLVE)
-				net_resolve_request(w->net, elem.port, elem.m);
-			else
-				net_input_burst(w->net, elem.port, &elem.m, 1, true);
-			work++;
+		for (unsigned n = 0; n < STEER_QUOTA && got == NET_BURST; n += got) {
+			got = steer_get_burst(w->steer_in[i], elems, NET_BURST);
+			elems_input(w, elems, got);
+			work += got;
 		}
 	}
 	return work;
 }
 
+void worker_watch_apply(struct worker *w)
+{
+	watch_ports(w->watch, &w->port_ops, &w->port_dev);
+	net_port_set(w->net, w->port_ops, w->port_dev);
+	w->watched = watch_is_armed(w->watch);
+}
+
 unsigned worker_turn(struct worker *w)
 {
-	unsigned work = ports_run(w);
+	unsigned work;
 
+	turn_meter_begin(w->meter);
+	work = ports_run(w);
 	work += rings_run(w);
+	turn_meter_note(w->meter, TURN_S_RINGS);
 	work += tcp_events_run(w->tcp);
+	turn_meter_note(w->meter, TURN_S_EVENTS);
 	work += relay_timers_run(w->relay);
 	work += tcp_timers_run(w->tcp);
+	turn_meter_note(w->meter, TURN_S_TIMERS);
 	work += tcp_events_run(w->tcp);
+	turn_meter_note(w->meter, TURN_S_EVENTS);
 	work += tcp_output_run(w->tcp);
+	turn_meter_note(w->meter, TURN_S_OUTPUT);
 	net_timers(w->net);
 	net_flush(w->net);
+	turn_meter_note(w->meter, TURN_S_TRANSMIT);
+	turn_meter_end(w->meter, work);
+	if (w->watched && !watch_turn(w->watch))
+		worker_watch_apply(w);
 	return work;
 }
 

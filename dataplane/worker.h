@@ -15,6 +15,8 @@
 #include "dataplane/net/net.h"
 #include "dataplane/proxy/relay.h"
 #include "dataplane/tcp/tcp.h"
+#include "dataplane/turn_meter.h"
+#include "dataplane/watch/watch.h"
 
 struct rte_ring;
 
@@ -23,6 +25,8 @@ struct worker {
 	struct net *net;
 	struct tcp_stack *tcp;
 	struct relay *relay;
+	struct watch *watch;
+	bool watched; // a capture is armed
 	const struct port_ops *port_ops;
 	void *port_dev;
 	uint8_t port_count;
@@ -30,6 +34,9 @@ struct worker {
 		*steer_out; // [count], to each other worker (own entry NULL), see port/steer.h
 	struct rte_ring **steer_in; // [count], from each other worker
 	struct shm_worker *shm;
+	struct turn_meter *meter; // NULL: nobody counts cycles
+	bool (*event)(void *up, const struct ctl_msg *msg);
+	void *up;
 };
 
 // Memory pools, limits and secrets of one worker, from which worker_init makes its layers (net,
@@ -54,6 +61,8 @@ struct worker_config {
 	bool (*event)(void *up, const struct ctl_msg *msg);
 	void *up;
 	struct rte_ring **steer_out, **steer_in;
+	struct shm_conflict *conflicts;    // of addresses, see net.h
+	struct capture_ring *capture_ring; // NULL: no captures
 };
 
 int worker_init(
@@ -65,6 +74,11 @@ void worker_fini(struct worker *worker);
 // Memory reserved for sessions (T7).
 size_t worker_session_bytes(const struct worker *worker);
 
+// commands.c: a command of control, between two turns.
+void worker_command(struct worker *worker, const struct ctl_msg *msg);
+void worker_echo(void *up, const struct net_echo *echo); // net_ops
+// turn.c: captures have begun or ended.
+void worker_watch_apply(struct worker *worker);
 // One turn at env.now_ns. Returns the amount of work done, 0 when idle.
 unsigned worker_turn(struct worker *worker);
 // Milliseconds until a timer may be due, at most limit_ms.

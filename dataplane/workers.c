@@ -35,8 +35,8 @@ static int net_make(struct dataplane *dp)
 			.gateways = dp->cfg->ports[i].gateways,
 			.gateway_count = dp->cfg->ports[i].gateway_count,
 		};
-	if (getrandom(config.rss_key, sizeof(config.rss_key), 0) != sizeof(config.rss_key) ||
-	    getrandom(&config.hash_key, sizeof(config.hash_key), 0) != sizeof(config.hash_key))
+	memcpy(config.rss_key, dp->rss_key, sizeof(config.rss_key));
+	if (getrandom(&config.hash_key, sizeof(config.hash_key), 0) != sizeof(config.hash_key))
 		return -EIO;
 	dp->net_shared = net_shared_new(&config);
 	return dp->net_shared != NULL ? 0 : -errno;
@@ -99,22 +99,28 @@ static int worker_make(struct dataplane *dp, unsigned i, const struct hash_key *
 				.worker = shm_worker_at(&dp->shm, i),
 				.backends = shm_backends_at(&dp->shm, i),
 				.services = shm_services_at(&dp->shm, i),
+				.signals = shm_signals_at(&dp->shm, i),
 				.backend_ctl = shm_backend_ctl_at(&dp->shm),
+				.test_mail = shm_test_mail(&dp->shm),
 				.backend_slots = dp->shm.backend_slots,
 				.service_slots = dp->shm.service_slots,
+				.leases = dp->leases,
 			},
 		.event = event_put,
 		.up = l,
 		.steer_out = &dp->ring[i * n],
 		.steer_in = &dp->in[i * n],
+		.conflicts = shm_conflicts(&dp->shm),
+		.capture_ring = shm_capture_at(&dp->shm, i),
 	};
 	unsigned others = 0;
 	int err;
 
-	dp->queue[i].queue = (uint16_t)i;
+	dp->queue[i].worker = (uint16_t)i;
 	l->phase = &dp->phase;
 	l->commands = shm_commands_at(&dp->shm, i);
 	l->events = shm_events_at(&dp->shm, i);
+	l->ports = shm_ports(&dp->shm);
 	l->idle_sleep = dp->cfg->dataplane.idle_sleep;
 	l->backend_slots = dp->shm.backend_slots;
 	l->others_active = calloc(dp->shm.backend_slots, sizeof(uint32_t));
@@ -145,7 +151,8 @@ int workers_init(struct dataplane *dp)
 	if (err == 0)
 		err = rings_make(dp);
 	dp->lcore = calloc(dp->cfg->dataplane.workers, sizeof(*dp->lcore));
-	if (err == 0 && dp->lcore == NULL)
+	dp->leases = lb_leases_new(dp->shm.backend_slots);
+	if (err == 0 && (dp->lcore == NULL || dp->leases == NULL))
 		err = -ENOMEM;
 	dp->shm.header->max_sessions = dp->cfg->dataplane.max_sessions;
 	for (unsigned i = 0; i < dp->cfg->dataplane.workers && err == 0; i++)
@@ -154,6 +161,13 @@ int workers_init(struct dataplane *dp)
 		for (uint16_t k = 0; k < dp->cfg->dataplane.workers; k++)
 			relay_neighbor_set(dp->lcore[i].worker.relay, k, dp->lcore[k].worker.relay);
 	return err;
+}
+
+void workers_flush(struct dataplane *dp)
+{
+	for (unsigned i = 0; dp->lcore != NULL && i < dp->cfg->dataplane.workers; i++)
+		for (uint16_t p = 0; p < dp->cfg->port_count; p++)
+			port_dpdk_ops.run(&dp->queue[i], p);
 }
 
 void workers_fini(struct dataplane *dp)
@@ -171,6 +185,7 @@ void workers_fini(struct dataplane *dp)
 	free(dp->ring);
 	free(dp->in);
 	free(dp->lcore);
+	lb_leases_free(dp->leases);
 	net_shared_free(dp->net_shared);
 	free(dp->blob);
 	free(dp->old_blob);

@@ -19,13 +19,13 @@ MX = {"mx1": "10.77.0.51", "mx2": "10.77.0.52"}
 VIP = ("10.77.0.25", "fd77::25")
 CONFIG = """hostname = "mail.demo.example";
 dataplane = { workers = 1; max_sessions = 1000; memory = "256M"; socket = "%s/dataplane.sock"; };
-control = { socket = "%s/control.sock"; };
+control = { socket = "%s/control.sock"; state_dir = "%s/state"; };
 exporter = { listen = "127.0.0.1:9825"; };
 ports = { lan = { device = "net_tap0,iface=mr0"; addresses = [ "10.77.0.10/24", "fd77::10/64" ]; }; };
 pools = { mail = { scheduler = "weighted-round-robin"; probe = { interval = "5s"; fall = 1; rise = 1; };
     backends = ( { name = "mx1"; address = "%s:25"; }, { name = "mx2"; address = "%s:25"; } ); }; };
 virtual_services = { inbound = { listen = [ "%s:25", "[%s]:25" ]; pool = "mail"; }; };
-""" % (DIR, DIR, MX["mx1"], MX["mx2"], *VIP)
+""" % (DIR, DIR, DIR, MX["mx1"], MX["mx2"], *VIP)
 
 
 def say(text):

@@ -23,17 +23,33 @@
 #include "common/user.h"
 #include "config/cfg.h"
 
-static struct MHD_Response *page_make(const struct cfg *cfg)
+#define LIVE_BYTES_MAX (256U << 20) // of pages that are being sent
+
+// A page at 10,000 backends is 40 MB, and a reader may take its time.
+static size_t live_bytes; // the daemon's only thread
+
+struct page {
+	char *text;
+	size_t len;
+};
+
+static void page_free(void *arg)
 {
-	struct MHD_Response *response;
+	struct page *page = arg;
+
+	live_bytes -= page->len;
+	free(page->text);
+	free(page);
+}
+
+static bool page_write(const struct cfg *cfg, struct page *page)
+{
+	FILE *out = open_memstream(&page->text, &page->len);
 	struct shm_view view;
-	char *text = NULL;
-	size_t len = 0;
-	FILE *out = open_memstream(&text, &len);
 	int err;
 
 	if (out == NULL)
-		return NULL;
+		return false;
 	err = attach_reader(&view, cfg->dataplane.socket);
 	fprintf(out,
 		"# HELP mailrace_up Whether the dataplane answers.\n# TYPE mailrace_up "
@@ -43,11 +59,35 @@ static struct MHD_Response *page_make(const struct cfg *cfg)
 		metrics_write(&view, out);
 		shm_view_unmap(&view);
 	}
-	fclose(out);
-	response = MHD_create_response_from_buffer(len, text, MHD_RESPMEM_MUST_FREE);
-	if (response != NULL)
-		MHD_add_response_header(response, "Content-Type", "text/plain; version=0.0.4");
+	return fclose(out) == 0;
+}
+
+static struct MHD_Response *page_make(const struct cfg *cfg)
+{
+	struct MHD_Response *response = NULL;
+	struct page *page = calloc(1, sizeof(*page));
+
+	if (page == NULL)
+		return NULL;
+	if (page_write(cfg, page))
+		response = MHD_create_response_from_buffer_with_free_callback_cls(
+			page->len, page->text, page_free, page
+		);
+	if (response == NULL) {
+		free(page->text);
+		free(page);
+		return NULL;
+	}
+	live_bytes += page->len;
+	MHD_add_response_header(response, "Content-Type", "text/plain; version=0.0.4");
 	return response;
+}
+
+static struct MHD_Response *text_make(const char *text)
+{
+	return MHD_create_response_from_buffer(
+		strlen(text), (void *)(uintptr_t)text, MHD_RESPMEM_PERSISTENT
+	);
 }
 
 static enum MHD_Result
@@ -60,19 +100,22 @@ answer(void *arg,
        size_t *upload_len,
        void **state)
 {
-	bool good = strcmp(method, "GET") == 0 && strcmp(url, "/metrics") == 0;
-	struct MHD_Response *response = NULL;
+	struct MHD_Response *response;
+	unsigned status = MHD_HTTP_OK;
 	enum MHD_Result result;
 
-	if (good)
+	if (strcmp(method, "GET") != 0 || strcmp(url, "/metrics") != 0) {
+		status = MHD_HTTP_NOT_FOUND;
+		response = text_make("see /metrics\r\n");
+	} else if (live_bytes > LIVE_BYTES_MAX) {
+		status = MHD_HTTP_SERVICE_UNAVAILABLE;
+		response = text_make("too many pages are being read\r\n");
+	} else {
 		response = page_make(arg);
-	else
-		response = MHD_create_response_from_buffer(
-			15, (void *)(uintptr_t)"see /metrics\r\n", MHD_RESPMEM_PERSISTENT
-		);
+	}
 	if (response == NULL)
 		return MHD_NO;
-	result = MHD_queue_response(connection, good ? MHD_HTTP_OK : MHD_HTTP_NOT_FOUND, response);
+	result = MHD_queue_response(connection, status, response);
 	MHD_destroy_response(response);
 	return result;
 }

@@ -12,17 +12,8 @@
 #include <sysexits.h>
 
 #include "config/cfg.h"
-#include "tools/api_client.h"
+#include "tools/ctl.h"
 #include "tools/table.h"
-
-#define EX_REFUSED 1 // the file is bad, the reload was refused
-
-struct options {
-	const char *socket;
-	const char *file;
-	const char *limit;
-	bool json, all;
-};
 
 static const struct column service_columns[] = {
 	{"NAME", "name"},
@@ -41,6 +32,8 @@ static const struct column pool_columns[] = {
 	{"SCHEDULER", "scheduler"},
 	{"BACKENDS", "backends"},
 	{"USABLE", "usable"},
+	{"BACKUP", "backup"},
+	{"IN-USE", "backup_in_use"},
 	{"CONNECTIONS", "connections"},
 	{"MESSAGES", "messages_total"},
 	{NULL, NULL},
@@ -51,6 +44,7 @@ static const struct column backend_columns[] = {
 	{"ADDRESS", "address"},
 	{"WEIGHT", "weight"},
 	{"HEALTH", "health"},
+	{"REASON", "reason"},
 	{"ADMIN", "admin"},
 	{"CONNECTIONS", "connections"},
 	{"SESSIONS", "sessions_total"},
@@ -59,16 +53,21 @@ static const struct column backend_columns[] = {
 	{"TIMEOUTS", "connect_timeouts_total"},
 	{"4XX", "replies_4xx_total"},
 	{"5XX", "replies_5xx_total"},
+	{"EJECTIONS", "ejections_total"},
+	{"DRIFT", "reply_drift"},
 	{"PROBE", "probe.result"},
 	{"REPLY", "probe.reply"},
+	{"SAID", "said"},
 	{NULL, NULL},
 };
 static const struct column port_columns[] = {
 	{"NAME", "name"},
 	{"LINK", "link"},
+	{"CHANGES", "link_changes_total"},
 	{"MBIT/S", "speed_mbps"},
 	{"MTU", "mtu"},
 	{"QUEUES", "queues"},
+	{"SPREAD", "spread"},
 	{"MAC", "mac"},
 	{"RX-PACKETS", "receive_packets_total"},
 	{"RX-MISSED", "receive_missed_total"},
@@ -76,6 +75,15 @@ static const struct column port_columns[] = {
 	{"RX-NO-BUFFER", "receive_no_buffer_total"},
 	{"TX-PACKETS", "transmit_packets_total"},
 	{"TX-ERRORS", "transmit_errors_total"},
+	{NULL, NULL},
+};
+static const struct column conflict_columns[] = {
+	{"ADDRESS", "address"},
+	{"PORT", "port"},
+	{"STATE", "state"},
+	{"MAC", "mac"},
+	{"HEARD", "heard_total"},
+	{"AGE", "age_seconds"},
 	{NULL, NULL},
 };
 static const struct column worker_columns[] = {
@@ -114,6 +122,31 @@ static const struct column latency_columns[] = {
 	{"P99", "p99_seconds"},
 	{NULL, NULL},
 };
+static const struct column neighbor_columns[] = {
+	{"ADDRESS", "address"},
+	{"PORT", "port"},
+	{"MAC", "mac"},
+	{"STATE", "state"},
+	{"AGE", "age_seconds"},
+	{NULL, NULL},
+};
+static const struct column route_columns[] = {
+	{"DESTINATION", "destination"},
+	{"GATEWAY", "gateway"},
+	{"PORT", "port"},
+	{"SOURCE", "source"},
+	{"MTU", "mtu"},
+	{NULL, NULL},
+};
+static const struct column memory_columns[] = {
+	{"WHAT", "what"},
+	{"WHERE", "where"},
+	{"USED", "used"},
+	{"LIMIT", "limit"},
+	{"OBJECT", "object_bytes"},
+	{"BYTES", "bytes"},
+	{NULL, NULL},
+};
 static const struct column message_columns[] = {
 	{"SEVERITY", "severity"},
 	{"FILE", "file"},
@@ -132,41 +165,56 @@ static const struct view {
 	{"pools", "/v1/pools", NULL, pool_columns},
 	{"backends", "/v1/backends", NULL, backend_columns},
 	{"ports", "/v1/ports", NULL, port_columns},
+	{"conflicts", "/v1/conflicts", NULL, conflict_columns},
 	{"workers", "/v1/workers", NULL, worker_columns},
 	{"sessions", "/v1/sessions", "sessions", session_columns},
 	{"counters", "/v1/counters", NULL, NULL},
 	{"latency", "/v1/latency", NULL, latency_columns},
+	{"neighbors", "/v1/neighbors", NULL, neighbor_columns},
+	{"routes", "/v1/routes", NULL, route_columns},
+	{"memory", "/v1/memory", NULL, memory_columns},
 };
 #define VIEWS (sizeof(views) / sizeof(views[0]))
 
-static int usage(int status)
+int usage(int status)
 {
 	FILE *out = status == EX_OK ? stdout : stderr;
 
 	fprintf(out,
 		"usage: mailracectl [-j] [-s SOCKET] COMMAND\n"
 		"  status                          the processes, sessions, backends' health\n"
-		"  show virtual-services|pools|backends|ports|workers|latency\n"
+		"  show virtual-services|pools|backends|ports|conflicts|workers|latency\n"
+		"  show "
+		"virtual-services|pools|backends|ports|workers|latency|neighbors|routes|memory\n"
 		"  show sessions [-n LIMIT]        sessions open now (1000)\n"
+		"  show session ID                 one, with its connections and what became of "
+		"them\n"
 		"  show counters [-a]              those that are not 0, or all\n"
 		"  check [-c FILE]                 reads the file and says what is wrong\n"
 		"  reload                          makes the file the configuration in force\n"
 		"  drain POOL/BACKEND              no new sessions there\n"
 		"  enable POOL/BACKEND             takes sessions again\n"
+		"  ping ADDRESS [-n COUNT]         echo requests of the dataplane\n"
+		"  send-test VIRTUAL-SERVICE --from ADDRESS --to ADDRESS [--time SECONDS]\n"
+		"                                  a test mail to each of its backends, step by "
+		"step\n"
+		"  capture [FILTER] -w FILE        copies packets of both legs into a pcapng file\n"
+		"  capture --transcript [FILTER]   the dialogue, without bodies and AUTH data\n"
+		"    FILTER: --client ADDRESS|PREFIX  --backend NAME|ADDRESS  --session ID\n"
+		"      --virtual-service NAME  --bytes N  --time SECONDS  --snap N\n"
 		"  -j  JSON   -s  socket of the API (/run/mailrace/control.sock)\n"
 		"exit status: 0, 1 refused, 64 usage, 69 no control process\n");
 	return status;
 }
 
-static void json_print(const json_t *o)
+void json_print(const json_t *o)
 {
 	json_dumpf(o, stdout, JSON_INDENT(1) | JSON_REAL_PRECISION(9));
 	putchar('\n');
 }
 
 // 0, or an exit status after a message.
-static int
-ask(const struct options *opt, const char *method, const char *path, struct api_answer *a)
+int ask(const struct options *opt, const char *method, const char *path, struct api_answer *a)
 {
 	if (api_request(opt->socket, method, path, a) < 0) {
 		fprintf(stderr, "mailracectl: %s\n", a->error);
@@ -221,6 +269,8 @@ static int do_show(const struct options *opt, char **args)
 	for (unsigned i = 0; i < VIEWS; i++)
 		if (args[0] != NULL && strcmp(args[0], views[i].name) == 0)
 			view = &views[i];
+	if (args[0] != NULL && strcmp(args[0], "session") == 0 && args[1] != NULL)
+		return args[2] == NULL ? show_session(opt, args[1]) : usage(EX_USAGE);
 	if (view == NULL || args[1] != NULL)
 		return usage(EX_USAGE);
 	snprintf(
@@ -278,58 +328,6 @@ static int do_reload(const struct options *opt, char **args)
 	return status;
 }
 
-static void check_json(const struct cfg_errors *errs, bool good)
-{
-	json_t *list = json_array();
-
-	for (unsigned i = 0; i < errs->count && i < CFG_MAX_ERRORS; i++) {
-		const struct cfg_error *e = &errs->item[i];
-
-		json_array_append_new(
-			list,
-			json_pack(
-				"{s:s,s:s,s:i,s:s,s:s}",
-				"severity",
-				e->warning ? "warning" : "error",
-				"file",
-				e->file,
-				"line",
-				(int)e->line,
-				"key",
-				e->key,
-				"reason",
-				e->reason
-			)
-		);
-	}
-	list = json_pack("{s:b,s:o}", "good", good, "messages", list);
-	json_print(list);
-	json_decref(list);
-}
-
-static int do_check(const struct options *opt, char **args)
-{
-	struct cfg_errors *errs = calloc(1, sizeof(*errs));
-	struct cfg *cfg = errs != NULL ? cfg_load(opt->file, errs) : NULL;
-	bool good = cfg != NULL;
-	char text[800];
-
-	if (errs == NULL)
-		return EX_OSERR;
-	if (opt->json) {
-		check_json(errs, good);
-	} else {
-		for (unsigned i = 0; i < errs->count && i < CFG_MAX_ERRORS; i++)
-			fprintf(stderr, "%s\n", cfg_error_format(&errs->item[i], text, sizeof(text))
-			);
-		if (good)
-			printf("%s: good\n", opt->file);
-	}
-	cfg_free(cfg);
-	free(errs);
-	return good ? EX_OK : EX_REFUSED;
-}
-
 static int backend_change(const struct options *opt, char **args, const char *verb)
 {
 	struct api_answer a;
@@ -370,8 +368,71 @@ static const struct command {
 	{"reload", do_reload},
 	{"drain", do_drain},
 	{"enable", do_enable},
+	{"capture", do_capture},
+	{"ping", do_ping},
+	{"send-test", do_send_test},
 };
 #define COMMANDS (sizeof(commands) / sizeof(commands[0]))
+
+// Options may follow the command.
+static const struct option long_options[] = {
+	{"client", required_argument, NULL, 'C'},
+	{"backend", required_argument, NULL, 'B'},
+	{"session", required_argument, NULL, 'I'},
+	{"virtual-service", required_argument, NULL, 'V'},
+	{"bytes", required_argument, NULL, 'N'},
+	{"time", required_argument, NULL, 'T'},
+	{"snap", required_argument, NULL, 'S'},
+	{"transcript", no_argument, NULL, 'R'},
+	{"from", required_argument, NULL, 'F'},
+	{"to", required_argument, NULL, 'D'},
+	{"help", no_argument, NULL, 'h'},
+	{NULL, 0, NULL, 0},
+};
+
+static bool option_take(struct options *opt, int c)
+{
+	const struct {
+		int c;
+		const char **to;
+	} texts[] = {
+		{'s', &opt->socket},
+		{'c', &opt->file},
+		{'n', &opt->limit},
+		{'w', &opt->output},
+		{'C', &opt->client},
+		{'B', &opt->backend},
+		{'I', &opt->session},
+		{'V', &opt->service},
+		{'N', &opt->bytes},
+		{'T', &opt->seconds},
+		{'S', &opt->snap},
+		{'F', &opt->from},
+		{'D', &opt->to},
+	};
+	const struct {
+		int c;
+		bool *to;
+	} switches[] = {
+		{'j', &opt->json},
+		{'a', &opt->all},
+		{'R', &opt->transcript},
+	};
+
+	for (unsigned i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+		if (texts[i].c == c) {
+			*texts[i].to = optarg;
+			return true;
+		}
+	}
+	for (unsigned i = 0; i < sizeof(switches) / sizeof(switches[0]); i++) {
+		if (switches[i].c == c) {
+			*switches[i].to = true;
+			return true;
+		}
+	}
+	return false;
+}
 
 int main(int argc, char **argv)
 {
@@ -381,27 +442,9 @@ int main(int argc, char **argv)
 	};
 	int c;
 
-	while ((c = getopt(argc, argv, "jas:c:n:h")) != -1) { // options may follow the command
-		switch (c) {
-		case 'j':
-			opt.json = true;
-			break;
-		case 'a':
-			opt.all = true;
-			break;
-		case 's':
-			opt.socket = optarg;
-			break;
-		case 'c':
-			opt.file = optarg;
-			break;
-		case 'n':
-			opt.limit = optarg;
-			break;
-		default:
+	while ((c = getopt_long(argc, argv, "jas:c:n:w:h", long_options, NULL)) != -1)
+		if (!option_take(&opt, c))
 			return usage(c == 'h' ? EX_OK : EX_USAGE);
-		}
-	}
 	for (unsigned i = 0; optind < argc && i < COMMANDS; i++)
 		if (strcmp(argv[optind], commands[i].name) == 0)
 			return commands[i].run(&opt, argv + optind + 1);

@@ -20,7 +20,7 @@ static uint64_t counter_sum(const struct shm_view *view, uint32_t stat)
 {
 	uint64_t sum = 0;
 
-	for (uint32_t w = 0; w < view->header->workers; w++) {
+	for (uint32_t w = 0; w <= view->header->workers; w++) { // the last one: the main thread
 		const uint64_t *c =
 			shm_view_entry(view, SHM_SEC_COUNTERS, w, (stat + 1) * sizeof(uint64_t));
 

@@ -5,10 +5,15 @@
 
 #pragma once
 
+#include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 
 #include "common/abi/attach.h"
 
 void metrics_write(const struct shm_view *view, FILE *out);
+// Why backends take no sessions.
+struct rows;
+void metrics_health_write(const struct shm_view *view, const struct rows *rows, FILE *out);
 // Its part about services, backends and pools.
 void metrics_backends_write(const struct shm_view *view, FILE *out);

@@ -13,8 +13,7 @@
 #include "common/abi/blob.h"
 #include "common/abi/hist.h"
 #include "tools/metrics.h"
-
-#define POOLS_MAX 1024
+#include "tools/metrics_rows.h"
 
 // Upper edges shown, each an edge of common/abi/hist.c.
 static const uint64_t shown_us[] = {
@@ -119,94 +118,59 @@ static void head_write(const struct family *f, FILE *out)
 		f->counter ? "counter" : "gauge");
 }
 
-// A field of one slot over all workers; stride: of one slot in a worker's block.
-static uint64_t field_sum(
-	const struct shm_view *view,
-	enum shm_section section,
-	uint64_t stride,
-	uint32_t slot,
-	const struct family *f
-)
+static uint64_t field_load(const void *block, const struct family *f)
+{
+	const uint8_t *at = (const uint8_t *)block + f->offset;
+
+	return f->wide ? __atomic_load_n((const uint64_t *)at, __ATOMIC_RELAXED)
+		       : __atomic_load_n((const uint32_t *)at, __ATOMIC_RELAXED);
+}
+
+// A field of one slot over all workers.
+static uint64_t backend_sum(const struct rows *rows, uint32_t slot, const struct family *f)
 {
 	uint64_t sum = 0;
 
-	for (uint32_t w = 0; w < view->header->workers; w++) {
-		const uint8_t *block = shm_view_entry(view, section, w, (slot + 1) * stride);
-		const uint8_t *at;
-
-		if (block == NULL)
-			continue;
-		at = block + slot * stride + f->offset;
-		sum += f->wide ? __atomic_load_n((const uint64_t *)at, __ATOMIC_RELAXED)
-			       : __atomic_load_n((const uint32_t *)at, __ATOMIC_RELAXED);
-	}
+	for (uint32_t w = 0; w < rows->workers; w++)
+		if (rows->backend_block[w] != NULL)
+			sum += field_load(&rows->backend_block[w][slot], f);
 	return sum;
 }
 
-// Slots of the configuration in force; one that has left it shows nothing.
-static const struct shm_backend *backend_at(const struct shm_view *view, uint32_t slot)
+static uint64_t service_sum(const struct rows *rows, uint32_t slot, const struct family *f)
 {
-	const struct shm_backend *b =
-		shm_view_entry(view, SHM_SEC_BACKEND, 0, (slot + 1) * sizeof(*b));
+	uint64_t sum = 0;
 
-	return b != NULL && b[slot].generation != 0 &&
-			       b[slot].generation >= view->header->generation
-		       ? &b[slot]
-		       : NULL;
+	for (uint32_t w = 0; w < rows->workers; w++)
+		if (rows->service_block[w] != NULL)
+			sum += field_load(&rows->service_block[w][slot], f);
+	return sum;
 }
 
-static const struct shm_service *service_at(const struct shm_view *view, uint32_t slot)
+static void line_write(const char *name, const struct row *row, uint64_t value, FILE *out)
 {
-	const struct shm_service *s =
-		shm_view_entry(view, SHM_SEC_SERVICE, 0, (slot + 1) * sizeof(*s));
-
-	return s != NULL && s[slot].generation != 0 &&
-			       s[slot].generation >= view->header->generation
-		       ? &s[slot]
-		       : NULL;
+	fprintf(out, "mailrace_%s{%s} %" PRIu64 "\n", name, row->labels, value);
 }
 
-// A label's value: backslash, quote and line feed escaped.
-static const char *label(const char *text, char buf[2 * MR_NAME_LEN])
+static void backends_write(const struct rows *rows, FILE *out)
 {
-	size_t n = 0;
-
-	for (unsigned i = 0; i < MR_NAME_LEN - 1 && text[i] != '\0'; i++) {
-		if (text[i] == '"' || text[i] == '\\')
-			buf[n++] = '\\';
-		buf[n++] = text[i] == '\n' ? ' ' : text[i];
-	}
-	buf[n] = '\0';
-	return buf;
-}
-
-static void backends_write(const struct shm_view *view, FILE *out)
-{
-	char pool[2 * MR_NAME_LEN], name[2 * MR_NAME_LEN];
-
 	for (unsigned i = 0; i < sizeof(backend_families) / sizeof(backend_families[0]); i++) {
 		const struct family *f = &backend_families[i];
 
 		head_write(f, out);
-		for (uint32_t slot = 1; slot < view->header->backend_slots; slot++) {
-			const struct shm_backend *b = backend_at(view, slot);
+		for (uint32_t k = 0; k < rows->backend_count; k++) {
+			const struct row *row = &rows->backends[k];
 
-			if (b != NULL)
-				fprintf(out,
-					"mailrace_%s{pool=\"%s\",backend=\"%s\"} %" PRIu64 "\n",
-					f->name,
-					label(b->pool, pool),
-					label(b->name, name),
-					field_sum(view, SHM_SEC_BACKEND_LOCAL, sizeof(B), slot, f));
+			line_write(f->name, row, backend_sum(rows, row->slot, f), out);
 		}
 	}
 }
 
-static void health_write(const struct shm_view *view, FILE *out)
+static void health_write(const struct rows *rows, FILE *out)
 {
 	const struct family up = {
 		"backend_up",
-		"Whether a backend may take sessions: 0 when probes found it down.",
+		"Whether a backend may take sessions: 0 when probes or the traffic found it bad.",
 		0,
 		false,
 		false
@@ -214,44 +178,38 @@ static void health_write(const struct shm_view *view, FILE *out)
 	const struct family drain = {
 		"backend_drained", "Whether a backend is drained.", 0, false, false
 	};
-	char pool[2 * MR_NAME_LEN], name[2 * MR_NAME_LEN];
 
-	for (unsigned k = 0; k < 2; k++) {
-		head_write(k == 0 ? &up : &drain, out);
-		for (uint32_t slot = 1; slot < view->header->backend_slots; slot++) {
-			const struct shm_backend *b = backend_at(view, slot);
-			bool is_up;
+	head_write(&up, out);
+	for (uint32_t k = 0; k < rows->backend_count; k++) {
+		uint8_t health = rows->names[rows->backends[k].slot].health;
 
-			if (b == NULL)
-				continue;
-			is_up = b->health != SHM_HEALTH_DOWN && b->health != SHM_HEALTH_MAINTENANCE;
-			fprintf(out,
-				"mailrace_%s{pool=\"%s\",backend=\"%s\"} %d\n",
-				k == 0 ? up.name : drain.name,
-				label(b->pool, pool),
-				label(b->name, name),
-				k == 0 ? is_up : b->admin != BLOB_ADMIN_ENABLED);
-		}
+		line_write(
+			up.name,
+			&rows->backends[k],
+			health == SHM_HEALTH_UNKNOWN || health == SHM_HEALTH_UP,
+			out
+		);
 	}
+	head_write(&drain, out);
+	for (uint32_t k = 0; k < rows->backend_count; k++)
+		line_write(
+			drain.name,
+			&rows->backends[k],
+			rows->names[rows->backends[k].slot].admin != BLOB_ADMIN_ENABLED,
+			out
+		);
 }
 
-static void services_write(const struct shm_view *view, FILE *out)
+static void services_write(const struct rows *rows, FILE *out)
 {
-	char name[2 * MR_NAME_LEN];
-
 	for (unsigned i = 0; i < sizeof(service_families) / sizeof(service_families[0]); i++) {
 		const struct family *f = &service_families[i];
 
 		head_write(f, out);
-		for (uint32_t slot = 1; slot < view->header->service_slots; slot++) {
-			const struct shm_service *s = service_at(view, slot);
+		for (uint32_t k = 0; k < rows->service_count; k++) {
+			const struct row *row = &rows->services[k];
 
-			if (s != NULL)
-				fprintf(out,
-					"mailrace_%s{virtual_service=\"%s\"} %" PRIu64 "\n",
-					f->name,
-					label(s->name, name),
-					field_sum(view, SHM_SEC_SERVICE_LOCAL, sizeof(S), slot, f));
+			line_write(f->name, row, service_sum(rows, row->slot, f), out);
 		}
 	}
 }
@@ -261,6 +219,34 @@ static const struct shm_port *port_at(const struct shm_view *view, unsigned i)
 	const struct shm_port *p = shm_view_entry(view, SHM_SEC_PORT, 0, (i + 1) * sizeof(*p));
 
 	return p != NULL && p[i].name[0] != '\0' ? &p[i] : NULL;
+}
+
+static void port_links_write(const struct shm_view *view, FILE *out)
+{
+	const struct family changes = {
+		"port_link_changes_total", "Times the link went up or down.", 0, true, true
+	};
+	const struct family rss = {
+		"port_rss", "Whether the NIC itself finds the worker of a tuple.", 0, false, false
+	};
+	const struct family *const families[] = {&changes, &rss};
+	const struct shm_port_link *l;
+	const struct shm_port *p;
+	char name[2 * MR_NAME_LEN];
+
+	for (unsigned i = 0; i < sizeof(families) / sizeof(families[0]); i++) {
+		head_write(families[i], out);
+		for (unsigned k = 0; (p = port_at(view, k)) != NULL; k++) {
+			l = shm_view_entry(view, SHM_SEC_PORT_LINK, k, sizeof(*l));
+			if (l == NULL)
+				break;
+			fprintf(out,
+				"mailrace_%s{port=\"%s\"} %" PRIu64 "\n",
+				families[i]->name,
+				label(p->name, name),
+				families[i] == &rss ? l->spread == SHM_SPREAD_RSS : l->changes);
+		}
+	}
 }
 
 static void ports_write(const struct shm_view *view, FILE *out)
@@ -284,61 +270,50 @@ static void ports_write(const struct shm_view *view, FILE *out)
 				"mailrace_%s{port=\"%s\"} %" PRIu64 "\n",
 				f->name,
 				label(p->name, name),
-				*(const uint64_t *)((const uint8_t *)p + f->offset));
+				field_load(p, f));
 	}
+	port_links_write(view, out);
 }
 
-static struct shm_hist hist_sum(const struct shm_view *view, uint32_t slot, unsigned verb)
+static void backend_replies_write(const struct rows *rows, FILE *out)
 {
-	struct shm_hist sum = {0};
-
-	for (uint32_t w = 0; w < view->header->workers; w++) {
-		const struct shm_backend_local *b =
-			shm_view_entry(view, SHM_SEC_BACKEND_LOCAL, w, (slot + 1) * sizeof(*b));
-
-		if (b != NULL)
-			hist_merge(&sum, &b[slot].latency[verb]);
-	}
-	return sum;
-}
-
-static void backend_replies_write(const struct shm_view *view, FILE *out)
-{
-	char pool[2 * MR_NAME_LEN], name[2 * MR_NAME_LEN];
-
 	fprintf(out,
 		"# HELP mailrace_backend_reply_seconds Time of a backend's replies by verb group.\n"
 		"# TYPE mailrace_backend_reply_seconds summary\n");
-	for (uint32_t slot = 1; slot < view->header->backend_slots; slot++) {
-		const struct shm_backend *b = backend_at(view, slot);
+	for (uint32_t k = 0; k < rows->backend_count * SHM_VERB_GROUPS; k++) {
+		const struct row *row = &rows->backends[k / SHM_VERB_GROUPS];
+		unsigned v = k % SHM_VERB_GROUPS;
+		uint64_t count = 0, sum_us = 0;
 
-		for (unsigned v = 0; b != NULL && v < SHM_VERB_GROUPS; v++) {
-			struct shm_hist h = hist_sum(view, slot, v);
+		for (uint32_t w = 0; w < rows->workers; w++) {
+			const struct shm_backend_local *block = rows->backend_block[w];
+			const struct shm_hist *h =
+				block != NULL ? &block[row->slot].latency[v] : NULL;
 
-			if (h.count == 0)
-				continue;
-			label(b->pool, pool);
-			label(b->name, name);
-			fprintf(out,
-				"mailrace_backend_reply_seconds_sum{pool=\"%s\",backend=\"%s\","
-				"verb=\"%s\"} "
-				"%.6f\n"
-				"mailrace_backend_reply_seconds_count{pool=\"%s\",backend=\"%s\","
-				"verb=\"%s\"} "
-				"%" PRIu64 "\n",
-				pool,
-				name,
-				hist_verb_names[v],
-				(double)h.sum_us / 1e6,
-				pool,
-				name,
-				hist_verb_names[v],
-				h.count);
+			count += h != NULL ? __atomic_load_n(&h->count, __ATOMIC_RELAXED) : 0;
+			sum_us += h != NULL ? __atomic_load_n(&h->sum_us, __ATOMIC_RELAXED) : 0;
 		}
+		if (count == 0)
+			continue;
+		fprintf(out,
+			"mailrace_backend_reply_seconds_sum{%s,verb=\"%s\"} %.6f\n"
+			"mailrace_backend_reply_seconds_count{%s,verb=\"%s\"} %" PRIu64 "\n",
+			row->labels,
+			hist_verb_names[v],
+			(double)sum_us / 1e6,
+			row->labels,
+			hist_verb_names[v],
+			count);
 	}
 }
 
-static void hist_write(const struct shm_hist *h, const char *pool, const char *verb, FILE *out)
+// A histogram over backends and workers: wider than one of them can count.
+struct pool_hist {
+	uint64_t bucket[SHM_HIST_BUCKETS];
+	uint64_t sum_us;
+};
+
+static void hist_write(const struct pool_hist *h, const char *pool, const char *verb, FILE *out)
 {
 	uint64_t below = 0;
 	unsigned bucket = 0;
@@ -347,7 +322,7 @@ static void hist_write(const struct shm_hist *h, const char *pool, const char *v
 		for (; hist_edge_us(bucket) <= shown_us[i]; bucket++)
 			below += h->bucket[bucket];
 		fprintf(out,
-			"mailrace_pool_reply_seconds_bucket{pool=\"%s\",verb=\"%s\",le=\"%g\"} "
+			"mailrace_pool_reply_seconds_bucket{pool=\"%s\",verb=\"%s\",le=\"%.9g\"} "
 			"%" PRIu64 "\n",
 			pool,
 			verb,
@@ -372,57 +347,70 @@ static void hist_write(const struct shm_hist *h, const char *pool, const char *v
 		below);
 }
 
-// One pool, named by its first backend, which stands in slot first.
 static void
-pool_write(const struct shm_view *view, const struct shm_backend *head, uint32_t first, FILE *out)
+hist_add_slot(struct pool_hist *to, const struct rows *rows, uint32_t slot, unsigned verb)
 {
-	char pool[2 * MR_NAME_LEN];
+	for (uint32_t w = 0; w < rows->workers; w++) {
+		const struct shm_hist *h;
 
-	for (unsigned v = 0; v < SHM_VERB_GROUPS; v++) {
-		struct shm_hist sum = {0};
-
-		for (uint32_t slot = first; slot < view->header->backend_slots; slot++) {
-			const struct shm_backend *b = backend_at(view, slot);
-			struct shm_hist h;
-
-			if (b == NULL || strncmp(b->pool, head->pool, MR_NAME_LEN) != 0)
-				continue;
-			h = hist_sum(view, slot, v);
-			hist_merge(&sum, &h);
-		}
-		if (sum.count > 0)
-			hist_write(&sum, label(head->pool, pool), hist_verb_names[v], out);
+		if (rows->backend_block[w] == NULL)
+			continue;
+		h = &rows->backend_block[w][slot].latency[verb];
+		if (__atomic_load_n(&h->count, __ATOMIC_RELAXED) == 0)
+			continue;
+		to->sum_us += __atomic_load_n(&h->sum_us, __ATOMIC_RELAXED);
+		for (unsigned i = 0; i < SHM_HIST_BUCKETS; i++)
+			to->bucket[i] += __atomic_load_n(&h->bucket[i], __ATOMIC_RELAXED);
 	}
 }
 
-// A reload may take a backend out of force between two looks: what was found once is kept.
-static void pools_write(const struct shm_view *view, FILE *out)
+// The backends of one pool: rows first to end.
+static void pool_write(const struct rows *rows, uint32_t first, uint32_t end, FILE *out)
 {
-	const struct shm_backend *heads[POOLS_MAX];
-	unsigned count = 0;
+	char pool[2 * MR_NAME_LEN];
+
+	label(rows->backends[first].pool, pool);
+	for (unsigned v = 0; v < SHM_VERB_GROUPS; v++) {
+		struct pool_hist sum = {0};
+		uint64_t count = 0;
+
+		for (uint32_t k = first; k < end; k++)
+			hist_add_slot(&sum, rows, rows->backends[k].slot, v);
+		for (unsigned i = 0; i < SHM_HIST_BUCKETS; i++)
+			count += sum.bucket[i];
+		if (count > 0)
+			hist_write(&sum, pool, hist_verb_names[v], out);
+	}
+}
+
+static void pools_write(const struct rows *rows, FILE *out)
+{
+	uint32_t first = 0;
 
 	fprintf(out,
 		"# HELP mailrace_pool_reply_seconds Time of a pool's replies by verb group.\n"
 		"# TYPE mailrace_pool_reply_seconds histogram\n");
-	for (uint32_t slot = 1; slot < view->header->backend_slots; slot++) {
-		const struct shm_backend *b = backend_at(view, slot);
-		bool seen = b == NULL;
-
-		for (unsigned i = 0; i < count && !seen; i++)
-			seen = strncmp(heads[i]->pool, b->pool, MR_NAME_LEN) == 0;
-		if (seen || count == POOLS_MAX)
+	for (uint32_t k = 1; k <= rows->backend_count; k++) {
+		if (k < rows->backend_count &&
+		    strcmp(rows->backends[k].pool, rows->backends[first].pool) == 0)
 			continue;
-		heads[count++] = b;
-		pool_write(view, b, slot, out);
+		pool_write(rows, first, k, out);
+		first = k;
 	}
 }
 
 void metrics_backends_write(const struct shm_view *view, FILE *out)
 {
+	struct rows rows;
+
 	ports_write(view, out);
-	health_write(view, out);
-	backends_write(view, out);
-	services_write(view, out);
-	backend_replies_write(view, out);
-	pools_write(view, out);
+	if (!rows_init(&rows, view))
+		return;
+	health_write(&rows, out);
+	metrics_health_write(view, &rows, out);
+	backends_write(&rows, out);
+	services_write(&rows, out);
+	backend_replies_write(&rows, out);
+	pools_write(&rows, out);
+	rows_release(&rows);
 }

@@ -11,7 +11,7 @@
 #include <string.h>
 
 #define CELL_MAX 160
-#define COLUMNS_MAX 16
+#define COLUMNS_MAX 24
 
 static bool ends_with(const char *text, const char *end)
 {

@@ -36,7 +36,7 @@ struct blob_array {
 struct blob_header {
 	uint32_t magic;
 	uint16_t abi_major, abi_minor;
-	uint64_t generation;         // rises by at least one with each publication
+	uint64_t generation;         // rises with each publication, by 1 to 2^20
 	uint32_t length;             // whole blob
 	uint32_t crc32;              // zlib crc32 of the whole blob with this field 0
 	char hostname[256];          // banner, EHLO reply and 421 of every service
@@ -109,15 +109,20 @@ struct blob_source {
 };
 static_assert(sizeof(struct blob_source) == 16, "ABI");
 
+enum {
+	BLOB_POOL_F_SOFT_BOUNCE = 1 << 0, // the backends' 5xx to the envelope and body become 4xx
+};
+
 struct blob_pool {
 	char name[MR_NAME_LEN];
 	uint32_t backends, backend_count; // index into backends; may be 0 backends
 	uint32_t sources, source_count;   // 0: the address of the port that routes to the backend
 	uint8_t scheduler;                // enum blob_scheduler
-	uint8_t reserved[3];
-	uint32_t connect_timeout_ms;     // default 3 000
-	uint32_t banner_timeout_ms;      // default 30 000
-	uint32_t reply_timeout_ms;       // default 660 000
+	uint8_t flags;                    // BLOB_POOL_F_*
+	uint16_t backup;             // index into pools + 1: for when nothing is up here; 0: none
+	uint32_t connect_timeout_ms; // default 3 000
+	uint32_t banner_timeout_ms;  // default 30 000
+	uint32_t reply_timeout_ms;   // default 660 000
 	uint32_t end_of_data_timeout_ms; // default 720 000
 	uint32_t slow_start_ms;          // 0: off
 };

@@ -10,18 +10,32 @@
 
 #include <stdint.h>
 
+#include "common/abi/ctl_sight.h"
 #include "common/addr.h"
 
 #define CTL_MSG_BYTES 128
 #define CTL_RING_SLOTS 1024 // power of two
 
 enum ctl_msg_type {
-	CTL_CMD_PROBE = 1,        // body ctl_probe: open, banner, EHLO, QUIT, wait for 221
-	CTL_CMD_SESSION_LIST = 2, // body ctl_session_list: send up to n sessions from a cursor on
-	CTL_EVT_PROBE = 64,       // body ctl_probe_result
-	CTL_EVT_SESSION = 65,     // body ctl_session
+	CTL_CMD_PROBE = 1,         // body ctl_probe: open, banner, EHLO, QUIT, wait for 221
+	CTL_CMD_SESSION_LIST = 2,  // body ctl_session_list: send up to n sessions from a cursor on
+	CTL_CMD_CAPTURE = 16,      // body ctl_capture: arms, or renews what is armed already
+	CTL_CMD_CAPTURE_STOP = 17, // of the request id, or nothing
+	CTL_CMD_PING = 18,         // body ctl_ping; worker 0
+	CTL_CMD_TABLE = 19,        // body ctl_table: send entries from a cursor on
+	CTL_CMD_TEST_MAIL = 20,    // body ctl_test; the mail stands in the control segment
+	CTL_EVT_PROBE = 64,        // body ctl_probe_result
+	CTL_EVT_SESSION = 65,      // body ctl_session
 	CTL_EVT_SESSION_END =
-		66, // body ctl_session_list with the cursor to go on from, 0 at the end
+		66,            // body ctl_session_list with the cursor to go on from, 0 at the end
+	CTL_EVT_PING = 80,     // body ctl_ping_result
+	CTL_EVT_NEIGHBOR = 81, // body ctl_neighbor
+	CTL_EVT_ROUTE = 82,    // body ctl_route
+	CTL_EVT_MEMORY = 83,   // body ctl_memory
+	CTL_EVT_TEST = 85,     // body ctl_test_step, one a step
+	CTL_EVT_CONNECTION = 86, // body ctl_connection
+	CTL_EVT_TRACE = 87,      // body ctl_trace
+	CTL_EVT_TABLE_END = 84,  // body ctl_table with the cursor to go on from, 0 at the end
 };
 
 enum ctl_probe_result_code {
@@ -35,6 +49,7 @@ enum ctl_probe_result_code {
 	CTL_PROBE_NO_RESOURCE =
 		7, // no connection, port or buffer of ours: says nothing about the backend
 	CTL_PROBE_UNREACHABLE = 8, // no route or no neighbor
+	CTL_PROBE_REPLY = 9,       // test mails: the server refused a step
 };
 
 enum ctl_probe_stage {
@@ -42,6 +57,10 @@ enum ctl_probe_stage {
 	CTL_STAGE_BANNER = 1,
 	CTL_STAGE_EHLO = 2,
 	CTL_STAGE_QUIT = 3,
+	CTL_STAGE_MAIL = 4, // these of test mails only
+	CTL_STAGE_RCPT = 5,
+	CTL_STAGE_DATA = 6,
+	CTL_STAGE_END_OF_DATA = 7,
 };
 
 struct ctl_probe {
@@ -88,6 +107,17 @@ struct ctl_msg {
 		uint8_t body[CTL_MSG_BYTES - 16];
 		struct ctl_probe probe;
 		struct ctl_probe_result probe_result;
+		struct ctl_capture capture;
+		struct ctl_ping ping;
+		struct ctl_ping_result ping_result;
+		struct ctl_table table;
+		struct ctl_neighbor neighbor;
+		struct ctl_route route;
+		struct ctl_connection connection;
+		struct ctl_trace trace;
+		struct ctl_memory memory;
+		struct ctl_test test;
+		struct ctl_test_step test_step;
 		struct ctl_session_list session_list;
 		struct ctl_session session;
 	};

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Copyright (c) 2026, the Mailrace authors
 
-// Buckets of the latency histograms in shared memory: three an octave from 64 us, and the edges at
+// Buckets of the latency histograms in shared memory: four an octave from 64 us, and the edges at
 // which servers' policies delay (1, 5, 10, 15 ... 60, 600 s), so that a policy's delay never
 // straddles two. Any process.
 

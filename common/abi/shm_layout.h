@@ -15,27 +15,36 @@
 #include <stdint.h>
 
 #include "common/abi/abi.h"
+#include "common/abi/capture.h"
 #include "common/abi/ctl_msg.h"
+#include "common/abi/shm_health.h"
 
 #define SHM_STATS_MAGIC 0x5354415453524d31ULL   // statistics segment
 #define SHM_CONTROL_MAGIC 0x4c52544e43524d31ULL // control segment
 #define SHM_DIR_ENTRIES 32
 
 enum shm_section {
-	SHM_SEC_STAT_DESC = 1,     // shm_stat_desc[]: names of the counters, in order
-	SHM_SEC_WORKER = 2,        // shm_worker[] (statistics), one a worker
-	SHM_SEC_COUNTERS = 3,      // uint64_t[stat count] a worker, stride bytes apart
+	SHM_SEC_STAT_DESC = 1, // shm_stat_desc[]: names of the counters, in order
+	SHM_SEC_WORKER = 2,    // shm_worker[] (statistics), one a worker
+	SHM_SEC_COUNTERS = 3,  // uint64_t[stat count] a worker, and the main thread's after them
 	SHM_SEC_BACKEND_LOCAL = 4, // shm_backend_local[slots] a worker, stride = one worker's block
 	SHM_SEC_SERVICE_LOCAL = 5, // shm_service_local[slots] a worker, likewise
 	SHM_SEC_PORT = 6,          // one entry: shm_port[], one a port, to the first without a name
 	SHM_SEC_BACKEND = 7,       // one entry: shm_backend[slots] (statistics)
 	SHM_SEC_SERVICE = 8,       // one entry: shm_service[slots] (statistics)
+	SHM_SEC_CONFLICT = 9,      // one entry: shm_conflict[SHM_CONFLICTS] (statistics)
+	SHM_SEC_PORT_LINK = 10,    // shm_port_link, one a port, in the order of SHM_SEC_PORT
+	SHM_SEC_BACKEND_SIGNALS = 11, // shm_backend_signals[slots] a worker (statistics), likewise
+	SHM_SEC_BACKEND_VERDICT = 12, // one entry: shm_backend_verdict[slots], as control wrote it
 	SHM_SEC_BACKEND_CTL =
 		16, // shm_backend_ctl[slots] (control): written by control, read by workers
-	SHM_SEC_CMD_RING = 17,      // struct ctl_ring a worker, control -> worker
-	SHM_SEC_EVT_RING = 18,      // struct ctl_ring a worker, worker -> control
-	SHM_SEC_BLOB_ARENA = 19,    // one, of BLOB_MAX_BYTES: see sock.h
-	SHM_SEC_CONTROL_STATE = 20, // shm_control_state
+	SHM_SEC_CMD_RING = 17,            // struct ctl_ring a worker, control -> worker
+	SHM_SEC_EVT_RING = 18,            // struct ctl_ring a worker, worker -> control
+	SHM_SEC_BLOB_ARENA = 19,          // one, of BLOB_MAX_BYTES: see sock.h
+	SHM_SEC_CONTROL_STATE = 20,       // shm_control_state
+	SHM_SEC_CAPTURE_RING = 21,        // struct capture_ring a worker, worker -> control
+	SHM_SEC_TEST_MAIL = 22,           // ctl_test_mail: control: rw, workers: ro
+	SHM_SEC_BACKEND_VERDICT_CTL = 24, // shm_backend_verdict[slots] (control)
 };
 
 struct shm_dir_entry {
@@ -159,11 +168,43 @@ struct shm_port { // dp: rw (main thread), others: ro
 		tx_errors;
 };
 
+#define SHM_CONFLICTS 64
+
+enum shm_conflict_state {
+	SHM_CONFLICT_NONE = 0,     // unused
+	SHM_CONFLICT_OFF = 1,      // the other has it, we do not use it
+	SHM_CONFLICT_DEFENDED = 2, // we had it first and keep it
+	SHM_CONFLICT_OVER = 3,     // it was off and is ours now
+};
+
+// An address of ours that another station has, or claims. The first SHM_CONFLICTS since the start.
+struct shm_conflict { // dp: rw (worker 0), others: ro
+	struct ip_addr addr;
+	uint8_t state; // enum shm_conflict_state
+	uint8_t port;
+	uint8_t mac[6];   // of the other
+	uint64_t times;   // it was heard
+	uint64_t last_ns; // CLOCK_MONOTONIC
+};
+static_assert(sizeof(struct shm_conflict) == 40, "ABI");
+enum shm_spread {            // how the frames of a port find the worker that owns their tuple
+	SHM_SPREAD_NONE = 0, // there is one worker
+	SHM_SPREAD_RSS = 1,
+	SHM_SPREAD_SOFTWARE = 2, // workers hand frames over
+};
+
+struct shm_port_link {    // dp: rw (main thread), others: ro
+	uint64_t changes; // of the link, up or down, as seen five times a second
+	uint32_t spread;  // enum shm_spread
+	uint32_t reserved;
+};
+
 enum shm_health {
 	SHM_HEALTH_UNKNOWN = 0,
 	SHM_HEALTH_UP = 1,
-	SHM_HEALTH_DOWN = 2,
-	SHM_HEALTH_MAINTENANCE = 3
+	SHM_HEALTH_DOWN = 2,        // probes failed
+	SHM_HEALTH_MAINTENANCE = 3, // told every session 421
+	SHM_HEALTH_EJECTED = 4,     // by what the traffic met there
 };
 
 struct shm_backend_ctl {  // control: rw, dp: ro. Unknown counts as up (control not there yet).

@@ -92,6 +92,13 @@ static struct sock_answer answer_make(uint32_t code, const struct server_view *v
 	};
 }
 
+static void refusal_count(const struct server_view *view, uint32_t code)
+{
+	bool bad = code == SOCK_BAD_REQUEST || code == SOCK_BAD_ABI;
+
+	shm_main_add(view->shm, bad ? STAT_CTL_BAD_REQUEST : STAT_CTL_NOT_ALLOWED, 1);
+}
+
 // Returns whether the connection is kept.
 static bool serve(struct server *server, int fd, const struct server_view *view)
 {
@@ -99,6 +106,8 @@ static bool serve(struct server *server, int fd, const struct server_view *view)
 	struct sock_answer a = answer_make(request_judge(server, fd, &req), view);
 	const int fds[2] = {view->shm->stats_ro_fd, view->shm->control_fd};
 
+	if (a.code != SOCK_OK)
+		refusal_count(view, a.code);
 	if (a.code != SOCK_OK || req.role == SOCK_ROLE_READER) {
 		answer(fd, &a, fds, a.code == SOCK_OK ? 1 : 0);
 		return false;
@@ -131,6 +140,8 @@ static void control_run(struct server *server, const struct server_view *view)
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
 	if (n != sizeof(in) || in.magic != SOCK_MAGIC) {
+		if (n > 0)
+			refusal_count(view, SOCK_BAD_REQUEST);
 		control_gone(server);
 		return;
 	}
@@ -146,6 +157,7 @@ static void stranger_refuse(int fd, const struct server_view *view)
 {
 	struct sock_answer a = answer_make(SOCK_REFUSED, view);
 
+	refusal_count(view, a.code);
 	answer(fd, &a, NULL, 0);
 	close(fd);
 }
@@ -199,8 +211,6 @@ unsigned server_fds(const struct server *server, struct pollfd out[SERVER_FDS_MA
 
 void server_run(struct server *server, const struct server_view *view, uint64_t now_ns)
 {
-	if (server->control_fd >= 0)
-		control_run(server, view);
 	for (unsigned i = 0; i < REQUESTS_A_RUN; i++) {
 		int client = accept4(server->listen_fd, NULL, NULL, SOCK_CLOEXEC);
 
@@ -211,6 +221,9 @@ void server_run(struct server *server, const struct server_view *view, uint64_t 
 		else
 			stranger_refuse(client, view); // takes nobody's place
 	}
+	// after accepting: who attaches in the place of one that has left finds it gone
+	if (server->control_fd >= 0)
+		control_run(server, view);
 	pending_run(server, view, now_ns);
 }
 

@@ -107,26 +107,66 @@ static void descriptions_fill(struct shm *shm)
 	}
 }
 
-int shm_init(struct shm *shm, uint32_t workers, uint32_t backend_slots, uint32_t service_slots)
+// What tells this run from others.
+static int boot_stamp(struct shm_header *h)
 {
-	const struct section stats[] = {
-		{SHM_SEC_STAT_DESC, STAT_COUNT, sizeof(struct shm_stat_desc)},
-		{SHM_SEC_WORKER, workers, sizeof(struct shm_worker)},
-		{SHM_SEC_COUNTERS, workers, STAT_COUNT * sizeof(uint64_t)},
-		{SHM_SEC_BACKEND_LOCAL, workers, backend_slots * sizeof(struct shm_backend_local)},
-		{SHM_SEC_SERVICE_LOCAL, workers, service_slots * sizeof(struct shm_service_local)},
-		{SHM_SEC_PORT, 1, SHM_PORTS * sizeof(struct shm_port)},
-		{SHM_SEC_BACKEND, 1, backend_slots * sizeof(struct shm_backend)},
-		{SHM_SEC_SERVICE, 1, service_slots * sizeof(struct shm_service)},
-	};
+	struct timespec now;
+
+	if (getrandom(&h->boot_id, sizeof(h->boot_id), 0) != sizeof(h->boot_id))
+		return -EIO;
+	clock_gettime(CLOCK_REALTIME, &now);
+	h->started_unix_ns = (uint64_t)now.tv_sec * 1000000000ULL + (uint64_t)now.tv_nsec;
+	return 0;
+}
+
+// The segment that the control process writes; the header is that of the statistics, but for this.
+static int control_make(struct shm *shm, struct shm_header h)
+{
+	uint32_t workers = shm->workers, backend_slots = shm->backend_slots;
 	const struct section control[] = {
 		{SHM_SEC_BACKEND_CTL, 1, backend_slots * sizeof(struct shm_backend_ctl)},
 		{SHM_SEC_CONTROL_STATE, 1, sizeof(struct shm_control_state)},
 		{SHM_SEC_CMD_RING, workers, sizeof(struct ctl_ring)},
 		{SHM_SEC_EVT_RING, workers, sizeof(struct ctl_ring)},
 		{SHM_SEC_BLOB_ARENA, 1, BLOB_MAX_BYTES},
+		{SHM_SEC_BACKEND_VERDICT_CTL, 1, backend_slots * sizeof(struct shm_backend_verdict)
+		},
+		{SHM_SEC_CAPTURE_RING, workers, sizeof(struct capture_ring)},
+		{SHM_SEC_TEST_MAIL, 1, sizeof(struct ctl_test_mail)},
 	};
-	struct timespec now;
+	int err;
+
+	memset(h.dir, 0, sizeof(h.dir));
+	h.magic = SHM_CONTROL_MAGIC;
+	h.size = layout(&h, control, sizeof(control) / sizeof(control[0]));
+	for (unsigned i = 0; i < sizeof(control) / sizeof(control[0]); i++)
+		shm->control_off[control[i].type - SHM_SEC_BACKEND_CTL] = h.dir[i].off;
+	err = segment_make("mailrace-control", &h, 0, &shm->control_fd, &shm->control);
+	if (err < 0)
+		return err;
+	shm->control_bytes = h.size;
+	shm->control_header = h;
+	return 0;
+}
+
+int shm_init(struct shm *shm, uint32_t workers, uint32_t backend_slots, uint32_t service_slots)
+{
+	const struct section stats[] = {
+		{SHM_SEC_STAT_DESC, STAT_COUNT, sizeof(struct shm_stat_desc)},
+		{SHM_SEC_WORKER, workers, sizeof(struct shm_worker)},
+		{SHM_SEC_COUNTERS, workers + 1, STAT_COUNT * sizeof(uint64_t)},
+		{SHM_SEC_BACKEND_LOCAL, workers, backend_slots * sizeof(struct shm_backend_local)},
+		{SHM_SEC_SERVICE_LOCAL, workers, service_slots * sizeof(struct shm_service_local)},
+		{SHM_SEC_PORT, 1, SHM_PORTS * sizeof(struct shm_port)},
+		{SHM_SEC_BACKEND, 1, backend_slots * sizeof(struct shm_backend)},
+		{SHM_SEC_SERVICE, 1, service_slots * sizeof(struct shm_service)},
+		{SHM_SEC_CONFLICT, 1, SHM_CONFLICTS * sizeof(struct shm_conflict)},
+		{SHM_SEC_BACKEND_SIGNALS,
+		 workers,
+		 backend_slots * sizeof(struct shm_backend_signals)},
+		{SHM_SEC_BACKEND_VERDICT, 1, backend_slots * sizeof(struct shm_backend_verdict)},
+		{SHM_SEC_PORT_LINK, SHM_PORTS, sizeof(struct shm_port_link)},
+	};
 	struct shm_header h = {
 		.magic = SHM_STATS_MAGIC,
 		.abi_major = MR_ABI_MAJOR,
@@ -144,10 +184,9 @@ int shm_init(struct shm *shm, uint32_t workers, uint32_t backend_slots, uint32_t
 	shm->workers = workers;
 	shm->backend_slots = backend_slots;
 	shm->service_slots = service_slots;
-	if (getrandom(&h.boot_id, sizeof(h.boot_id), 0) != sizeof(h.boot_id))
-		return -EIO;
-	clock_gettime(CLOCK_REALTIME, &now);
-	h.started_unix_ns = (uint64_t)now.tv_sec * 1000000000ULL + (uint64_t)now.tv_nsec;
+	err = boot_stamp(&h);
+	if (err < 0)
+		return err;
 	h.size = layout(&h, stats, sizeof(stats) / sizeof(stats[0]));
 	err = segment_make(
 		"mailrace-statistics", &h, F_SEAL_FUTURE_WRITE, &shm->stats_fd, &shm->stats
@@ -156,16 +195,9 @@ int shm_init(struct shm *shm, uint32_t workers, uint32_t backend_slots, uint32_t
 		return err;
 	shm->stats_bytes = h.size;
 	shm->header = (struct shm_header *)shm->stats;
-	memset(h.dir, 0, sizeof(h.dir));
-	h.magic = SHM_CONTROL_MAGIC;
-	h.size = layout(&h, control, sizeof(control) / sizeof(control[0]));
-	for (unsigned i = 0; i < sizeof(control) / sizeof(control[0]); i++)
-		shm->control_off[control[i].type - SHM_SEC_BACKEND_CTL] = h.dir[i].off;
-	err = segment_make("mailrace-control", &h, 0, &shm->control_fd, &shm->control);
+	err = control_make(shm, h);
 	if (err < 0)
 		return err;
-	shm->control_bytes = h.size;
-	shm->control_header = h;
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", shm->stats_fd);
 	shm->stats_ro_fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (shm->stats_ro_fd < 0)
@@ -210,9 +242,29 @@ uint64_t *shm_counters_at(const struct shm *shm, unsigned worker)
 	return stats_at(shm, SHM_SEC_COUNTERS, worker);
 }
 
+void shm_main_add(const struct shm *shm, enum stat_id stat, uint64_t n)
+{
+	shm_main_set(shm, stat, shm_counters_at(shm, shm->workers)[stat] + n);
+}
+
+void shm_main_set(const struct shm *shm, enum stat_id stat, uint64_t value)
+{
+	__atomic_store_n(&shm_counters_at(shm, shm->workers)[stat], value, __ATOMIC_RELAXED);
+}
+
 struct shm_backend_local *shm_backends_at(const struct shm *shm, unsigned worker)
 {
 	return stats_at(shm, SHM_SEC_BACKEND_LOCAL, worker);
+}
+
+struct shm_backend_signals *shm_signals_at(const struct shm *shm, unsigned worker)
+{
+	return stats_at(shm, SHM_SEC_BACKEND_SIGNALS, worker);
+}
+
+struct shm_backend_verdict *shm_verdicts(const struct shm *shm)
+{
+	return stats_at(shm, SHM_SEC_BACKEND_VERDICT, 0);
 }
 
 struct shm_service_local *shm_services_at(const struct shm *shm, unsigned worker)
@@ -225,6 +277,11 @@ struct shm_port *shm_ports(const struct shm *shm)
 	return stats_at(shm, SHM_SEC_PORT, 0);
 }
 
+struct shm_port_link *shm_port_link_at(const struct shm *shm, unsigned port)
+{
+	return stats_at(shm, SHM_SEC_PORT_LINK, port);
+}
+
 struct shm_backend *shm_backend_names(const struct shm *shm)
 {
 	return stats_at(shm, SHM_SEC_BACKEND, 0);
@@ -235,15 +292,24 @@ struct shm_service *shm_service_names(const struct shm *shm)
 	return stats_at(shm, SHM_SEC_SERVICE, 0);
 }
 
-static void *control_at(const struct shm *shm, uint32_t type, unsigned worker)
+struct shm_conflict *shm_conflicts(const struct shm *shm)
 {
-	return shm->control + shm->control_off[type - SHM_SEC_BACKEND_CTL] +
-	       worker * align_up(sizeof(struct ctl_ring));
+	return stats_at(shm, SHM_SEC_CONFLICT, 0);
+}
+
+static void *control_at(const struct shm *shm, uint32_t type, uint64_t off)
+{
+	return shm->control + shm->control_off[type - SHM_SEC_BACKEND_CTL] + off;
 }
 
 struct shm_backend_ctl *shm_backend_ctl_at(const struct shm *shm)
 {
 	return control_at(shm, SHM_SEC_BACKEND_CTL, 0);
+}
+
+const struct shm_backend_verdict *shm_verdicts_ctl(const struct shm *shm)
+{
+	return control_at(shm, SHM_SEC_BACKEND_VERDICT_CTL, 0);
 }
 
 const struct shm_control_state *shm_control_state_at(const struct shm *shm)
@@ -253,15 +319,27 @@ const struct shm_control_state *shm_control_state_at(const struct shm *shm)
 
 struct ctl_ring *shm_commands_at(const struct shm *shm, unsigned worker)
 {
-	return control_at(shm, SHM_SEC_CMD_RING, worker);
+	return control_at(shm, SHM_SEC_CMD_RING, worker * align_up(sizeof(struct ctl_ring)));
 }
 
 struct ctl_ring *shm_events_at(const struct shm *shm, unsigned worker)
 {
-	return control_at(shm, SHM_SEC_EVT_RING, worker);
+	return control_at(shm, SHM_SEC_EVT_RING, worker * align_up(sizeof(struct ctl_ring)));
 }
 
 uint8_t *shm_arena(const struct shm *shm)
 {
 	return control_at(shm, SHM_SEC_BLOB_ARENA, 0);
+}
+
+struct capture_ring *shm_capture_at(const struct shm *shm, unsigned worker)
+{
+	return control_at(
+		shm, SHM_SEC_CAPTURE_RING, worker * align_up(sizeof(struct capture_ring))
+	);
+}
+
+const struct ctl_test_mail *shm_test_mail(const struct shm *shm)
+{
+	return control_at(shm, SHM_SEC_TEST_MAIL, 0);
 }

@@ -19,10 +19,11 @@ struct shm {
 	uint8_t *stats, *control; // mappings
 	size_t stats_bytes, control_bytes;
 	struct shm_header *header;
-	struct shm_header control_header;                                      // as it must be
-	uint64_t control_off[SHM_SEC_CONTROL_STATE - SHM_SEC_BACKEND_CTL + 1]; // of the sections:
-									       // never read back
-									       // from the segment
+	struct shm_header control_header; // as it must be
+	uint64_t control_off
+		[SHM_SEC_BACKEND_VERDICT_CTL - SHM_SEC_BACKEND_CTL + 1]; // of the sections:
+									 // never read back
+									 // from the segment
 	uint32_t workers, backend_slots, service_slots;
 };
 
@@ -38,15 +39,28 @@ int shm_init(
 void shm_fini(struct shm *shm);
 
 struct shm_worker *shm_worker_at(const struct shm *shm, unsigned worker);
+// Worker number workers: the main thread.
 uint64_t *shm_counters_at(const struct shm *shm, unsigned worker);
+void shm_main_add(const struct shm *shm, enum stat_id stat, uint64_t n);
+void shm_main_set(const struct shm *shm, enum stat_id stat, uint64_t value);
 struct shm_backend_local *shm_backends_at(const struct shm *shm, unsigned worker);
+struct shm_backend_signals *shm_signals_at(const struct shm *shm, unsigned worker);
+struct shm_backend_verdict *shm_verdicts(const struct shm *shm); // [backend_slots]
 struct shm_service_local *shm_services_at(const struct shm *shm, unsigned worker);
-struct shm_port *shm_ports(const struct shm *shm);            // [SHM_PORTS]
-struct shm_backend *shm_backend_names(const struct shm *shm); // [backend_slots]
-struct shm_service *shm_service_names(const struct shm *shm); // [service_slots]
+struct shm_port *shm_ports(const struct shm *shm);                            // [SHM_PORTS]
+struct shm_backend *shm_backend_names(const struct shm *shm);                 // [backend_slots]
+struct shm_service *shm_service_names(const struct shm *shm);                 // [service_slots]
+struct shm_conflict *shm_conflicts(const struct shm *shm);                    // [SHM_CONFLICTS]
+struct shm_port *shm_ports(const struct shm *shm);                            // [SHM_PORTS]
+struct shm_port_link *shm_port_link_at(const struct shm *shm, unsigned port); // of SHM_PORTS
+struct shm_backend *shm_backend_names(const struct shm *shm);                 // [backend_slots]
+struct shm_service *shm_service_names(const struct shm *shm);                 // [service_slots]
 // Written by control: read one field at a time and check it.
 struct shm_backend_ctl *shm_backend_ctl_at(const struct shm *shm);
+const struct shm_backend_verdict *shm_verdicts_ctl(const struct shm *shm);
 const struct shm_control_state *shm_control_state_at(const struct shm *shm);
 struct ctl_ring *shm_commands_at(const struct shm *shm, unsigned worker);
 struct ctl_ring *shm_events_at(const struct shm *shm, unsigned worker);
 uint8_t *shm_arena(const struct shm *shm); // BLOB_MAX_BYTES
+struct capture_ring *shm_capture_at(const struct shm *shm, unsigned worker);
+const struct ctl_test_mail *shm_test_mail(const struct shm *shm);

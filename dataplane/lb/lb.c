@@ -5,7 +5,7 @@
 // random choices. What control wrote is clamped, never trusted. Worker thread; no I/O, no time but
 // what is passed in.
 
-#include "dataplane/lb/lb.h"
+#include "dataplane/lb/lb_types.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -14,21 +14,11 @@
 #define LB_FAIL_LIMIT 3
 #define LB_AVOID_FIRST_NS 1000000000ULL
 #define LB_AVOID_MAX_NS 30000000000ULL
+#define EPOCH_SHIFT 33     // of nanoseconds: 8.6 s
+#define FRUITLESS_MIN 8    // ends of which something can be said
+#define FRUITLESS_MARGIN 8 // an eighth more of them than the other's
 
-struct lb_slot {
-	int64_t current; // smooth round robin's running weight
-	uint64_t avoid_until_ns;
-	uint32_t failures; // in a row
-	uint16_t changes;  // of health, as control told last
-};
-
-struct lb {
-	struct rng *rng;
-	uint32_t slots;
-	struct lb_slot slot[];
-};
-
-struct lb *lb_new(uint32_t slots, struct rng *rng)
+struct lb *lb_new(uint32_t slots, struct lb_leases *leases, struct rng *rng)
 {
 	struct lb *lb = calloc(1, sizeof(*lb) + slots * sizeof(struct lb_slot));
 
@@ -36,11 +26,19 @@ struct lb *lb_new(uint32_t slots, struct rng *rng)
 		return NULL;
 	lb->rng = rng;
 	lb->slots = slots;
+	lb->leases_own = leases == NULL;
+	lb->leases = leases != NULL ? leases : lb_leases_new(slots);
+	if (lb->leases == NULL) {
+		free(lb);
+		return NULL;
+	}
 	return lb;
 }
 
 void lb_free(struct lb *lb)
 {
+	if (lb != NULL && lb->leases_own)
+		lb_leases_free(lb->leases);
 	free(lb);
 }
 
@@ -66,20 +64,34 @@ static uint64_t load_of(const struct lb_view *view, const struct blob_backend *b
 	return view->local[b->slot].active + others;
 }
 
-static bool usable(const struct lb_view *view, const struct blob_backend *b)
+// Takes sessions by its configuration and by control's word.
+static bool is_up(const struct lb_view *view, const struct blob_backend *b)
 {
-	const struct shm_backend_ctl *ctl = &view->ctl[b->slot];
-	uint64_t limit = b->max_connections;
+	const struct shm_backend_ctl *ctl;
 
-	if (b->slot >= view->slots || b->weight == 0 || b->admin != BLOB_ADMIN_ENABLED ||
-	    ctl->admin == BLOB_ADMIN_DRAIN)
+	if (b->slot >= view->slots || b->weight == 0 || b->admin != BLOB_ADMIN_ENABLED)
 		return false;
-	if (ctl->health == SHM_HEALTH_DOWN || ctl->health == SHM_HEALTH_MAINTENANCE)
-		return false;
-	// each worker may use its share, so that the sum never exceeds the limit by more than one a
-	// worker
-	return limit == 0 ||
-	       view->local[b->slot].active < (limit + view->workers - 1) / view->workers;
+	ctl = &view->ctl[b->slot];
+	return ctl->admin != BLOB_ADMIN_DRAIN && ctl->health != SHM_HEALTH_DOWN &&
+	       ctl->health != SHM_HEALTH_MAINTENANCE && ctl->health != SHM_HEALTH_EJECTED;
+}
+
+// Numbers of the last epochs, as they are now.
+static struct lb_slot *slot_now(struct lb *lb, uint32_t slot, uint64_t now_ns)
+{
+	struct lb_slot *s = &lb->slot[slot];
+	uint32_t epoch = (uint32_t)(now_ns >> EPOCH_SHIFT);
+	uint32_t passed = epoch - s->epoch;
+
+	if (passed == 0)
+		return s;
+	if (passed > 31)
+		passed = 31;
+	s->epoch = epoch;
+	s->picks >>= passed;
+	s->ends >>= passed;
+	s->fruitless >>= passed;
+	return s;
 }
 
 static bool tried_before(const struct blob_backend *b, const uint32_t *tried, unsigned count)
@@ -98,14 +110,36 @@ struct candidates {
 	bool avoid; // leave out slots that failed lately
 };
 
+static struct candidates candidates_of(
+	const struct lb_view *view,
+	uint32_t pool,
+	const uint32_t *tried,
+	unsigned tried_count
+)
+{
+	const uint8_t *base = (const uint8_t *)view->blob;
+	const struct blob_pool *p = (const struct blob_pool *)(base + view->blob->pools.off) + pool;
+
+	return (struct candidates){
+		.first = (const struct blob_backend *)(base + view->blob->backends.off) +
+			 p->backends,
+		.count = p->backend_count,
+		.tried = tried,
+		.tried_count = tried_count,
+		.avoid = true,
+	};
+}
+
 static bool
 eligible(const struct lb *lb, const struct lb_view *view, const struct candidates *c, uint32_t i)
 {
 	const struct blob_backend *b = &c->first[i];
 
-	if (!usable(view, b) || tried_before(b, c->tried, c->tried_count))
+	if (!is_up(view, b) || tried_before(b, c->tried, c->tried_count))
 		return false;
-	return !c->avoid || lb->slot[b->slot].avoid_until_ns <= view->now_ns;
+	if (c->avoid && lb->slot[b->slot].avoid_until_ns > view->now_ns)
+		return false;
+	return lease_is_there(lb, view, b);
 }
 
 static uint32_t
@@ -148,6 +182,35 @@ draw(struct lb *lb, const struct lb_view *view, const struct candidates *c, uint
 	return UINT32_MAX;
 }
 
+// Fast-failure guard. Whoever refuses quickly has few connections open and would be given more and
+// more: a backend that ends a larger part of its sessions without fruit than the other is given no
+// more than its weight's share of the choices.
+static bool gains_by_failing(
+	struct lb *lb,
+	const struct lb_view *view,
+	const struct blob_backend *chosen,
+	const struct blob_backend *other
+)
+{
+	const struct lb_slot *c = slot_now(lb, chosen->slot, view->now_ns);
+	const struct lb_slot *o = slot_now(lb, other->slot, view->now_ns);
+	uint64_t mine = (uint64_t)c->fruitless * (o->ends + 1);
+	uint64_t theirs = (uint64_t)o->fruitless * (c->ends + 1);
+	uint64_t margin = (uint64_t)c->ends * (o->ends + 1) / FRUITLESS_MARGIN;
+
+	if (c->ends < FRUITLESS_MIN || mine <= theirs + margin)
+		return false;
+	return c->picks * weight_of(view, other) >= o->picks * weight_of(view, chosen);
+}
+
+// (load + 1) / weight, compared crosswise: is b the lighter one?
+static bool
+is_lighter(const struct lb_view *view, const struct blob_backend *b, const struct blob_backend *a)
+{
+	return (load_of(view, b) + 1) * weight_of(view, a) <
+	       (load_of(view, a) + 1) * weight_of(view, b);
+}
+
 static uint32_t pick_least(struct lb *lb, const struct lb_view *view, const struct candidates *c)
 {
 	uint64_t total = 0;
@@ -162,11 +225,13 @@ static uint32_t pick_least(struct lb *lb, const struct lb_view *view, const stru
 	b = draw(lb, view, c, total);
 	if (a == UINT32_MAX || b == UINT32_MAX) // control has changed something meanwhile
 		return a != UINT32_MAX ? a : b;
-	// (load + 1) / weight, compared crosswise
-	if ((load_of(view, &c->first[b]) + 1) * weight_of(view, &c->first[a]) <
-	    (load_of(view, &c->first[a]) + 1) * weight_of(view, &c->first[b]))
-		return b;
-	return a;
+	if (is_lighter(view, &c->first[b], &c->first[a])) {
+		uint32_t lighter = b;
+
+		b = a;
+		a = lighter;
+	}
+	return a != b && gains_by_failing(lb, view, &c->first[a], &c->first[b]) ? b : a;
 }
 
 // A probe that found a backend up again ends the avoidance by our own failures.
@@ -184,6 +249,44 @@ static void health_follow(struct lb *lb, const struct lb_view *view, const struc
 	}
 }
 
+// A choice with its lease; UINT32_MAX: none.
+static uint32_t pool_pick(
+	struct lb *lb,
+	const struct lb_view *view,
+	const struct blob_pool *p,
+	const struct candidates *c
+)
+{
+	uint32_t i = p->scheduler == BLOB_SCHED_WRR ? pick_round_robin(lb, view, c)
+						    : pick_least(lb, view, c);
+
+	// another worker may have taken the last lease since it was looked at
+	if (i == UINT32_MAX || !lease_take(lb, view, &c->first[i]))
+		return UINT32_MAX;
+	slot_now(lb, c->first[i].slot, view->now_ns)->picks++;
+	return p->backends + i;
+}
+
+// Is any of the pool up, and not failing for us?
+static bool any_up(const struct lb *lb, const struct lb_view *view, const struct candidates *c)
+{
+	for (uint32_t i = 0; i < c->count; i++)
+		if (is_up(view, &c->first[i]) &&
+		    lb->slot[c->first[i].slot].avoid_until_ns <= view->now_ns)
+			return true;
+	return false;
+}
+
+// Would one be taken but for its limit?
+static bool any_full(const struct lb_view *view, const struct candidates *c)
+{
+	for (uint32_t i = 0; i < c->count; i++)
+		if (is_up(view, &c->first[i]) &&
+		    !tried_before(&c->first[i], c->tried, c->tried_count))
+			return true;
+	return false;
+}
+
 uint32_t
 lb_pick(struct lb *lb,
 	const struct lb_view *view,
@@ -192,26 +295,32 @@ lb_pick(struct lb *lb,
 	unsigned tried_count)
 {
 	const uint8_t *base = (const uint8_t *)view->blob;
-	const struct blob_pool *p = (const struct blob_pool *)(base + view->blob->pools.off) + pool;
-	struct candidates c = {
-		.first = (const struct blob_backend *)(base + view->blob->backends.off) +
-			 p->backends,
-		.count = p->backend_count,
-		.tried = tried,
-		.tried_count = tried_count,
-		.avoid = true,
-	};
+	const struct blob_pool *pools = (const struct blob_pool *)(base + view->blob->pools.off);
+	struct candidates own = candidates_of(view, pool, tried, tried_count), spare;
+	uint32_t backup = pools[pool].backup, picked;
+	bool has_spare;
 
-	health_follow(lb, view, &c);
-	for (unsigned pass = 0; pass < 2; pass++) {
-		uint32_t i = p->scheduler == BLOB_SCHED_WRR ? pick_round_robin(lb, view, &c)
-							    : pick_least(lb, view, &c);
-
-		if (i != UINT32_MAX)
-			return p->backends + i;
-		c.avoid = false; // rather one that failed lately than none
+	health_follow(lb, view, &own);
+	picked = pool_pick(lb, view, &pools[pool], &own);
+	if (picked != UINT32_MAX)
+		return picked;
+	has_spare = backup != 0 && backup <= view->blob->pools.count && !any_up(lb, view, &own);
+	if (has_spare) {
+		spare = candidates_of(view, backup - 1, tried, tried_count);
+		health_follow(lb, view, &spare);
+		picked = pool_pick(lb, view, &pools[backup - 1], &spare);
+		if (picked != UINT32_MAX)
+			return picked;
 	}
-	return UINT32_MAX;
+	own.avoid = false; // rather one that failed lately than none
+	picked = pool_pick(lb, view, &pools[pool], &own);
+	if (picked == UINT32_MAX && has_spare) {
+		spare.avoid = false;
+		picked = pool_pick(lb, view, &pools[backup - 1], &spare);
+	}
+	if (picked != UINT32_MAX)
+		return picked;
+	return any_full(view, &own) || (has_spare && any_full(view, &spare)) ? LB_FULL : LB_NONE;
 }
 
 void lb_report_failure(struct lb *lb, uint32_t slot, uint64_t now_ns)
@@ -230,4 +339,12 @@ void lb_report_success(struct lb *lb, uint32_t slot)
 {
 	lb->slot[slot].failures = 0;
 	lb->slot[slot].avoid_until_ns = 0;
+}
+
+void lb_report_end(struct lb *lb, uint32_t slot, bool fruitful, uint64_t now_ns)
+{
+	struct lb_slot *s = slot_now(lb, slot, now_ns);
+
+	s->ends++;
+	s->fruitless += !fruitful;
 }

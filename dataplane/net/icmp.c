@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Copyright (c) 2026, the Mailrace authors
 
-// ICMP for IPv4 (RFC 792, 1122) and IPv6 (RFC 4443): echo, and errors about our own TCP segments,
-// which go to the worker that owns the quoted tuple. Worker 0, and the owner for a steered error.
+// ICMP for IPv4 (RFC 792, 1122) and IPv6 (RFC 4443): echo, at a bounded rate, and errors about our
+// own TCP segments, which go to the worker that owns the quoted tuple. We send no errors. Worker 0,
+// and the owner for a steered error.
 
 #include "dataplane/net/net_types.h"
 
@@ -10,7 +11,9 @@
 #include <rte_ip.h>
 
 #define ICMP_HEADER 8
-#define ICMP_QUOTE_TCP 8 // ports and sequence number
+#define ICMP_QUOTE_TCP 8           // ports and sequence number
+#define ECHO_EVERY_NS 1000000ULL   // one reply, in the long run
+#define ECHO_BURST_NS 100000000ULL // that many of them at once
 
 enum icmp6_type {
 	ICMP6_UNREACHABLE = 1,
@@ -28,6 +31,10 @@ static void error_deliver(struct net *net, const struct ip_in *in, const struct 
 		net->shared, &err->remote, &err->local, err->remote_port, err->local_port
 	);
 
+	if (!net_addr_is_local(net, &err->local)) {
+		net_drop(net, in->m, STAT_NET_ICMP_QUOTE);
+		return;
+	}
 	if (owner == net->env->id) {
 		stat_inc(net->env, STAT_NET_ICMP_ERRORS);
 		net->ops->icmp_error(net->up, err);
@@ -62,8 +69,13 @@ static void icmp4_error(struct net *net, const struct ip_in *in, const struct rt
 	}
 	header = (quote->version_ihl & 0x0fU) * 4;
 	if ((quote->version_ihl >> 4) != 4 || header < sizeof(*quote) ||
-	    in->l4_len < ICMP_HEADER + header + ICMP_QUOTE_TCP || quote->next_proto_id != 6) {
+	    in->l4_len < ICMP_HEADER + header + ICMP_QUOTE_TCP) {
 		net_drop(net, in->m, STAT_NET_ICMP_MALFORMED);
+		return;
+	}
+	if (quote->next_proto_id != 6 ||
+	    (quote->fragment_offset & rte_cpu_to_be_16(RTE_IPV4_HDR_OFFSET_MASK)) != 0) {
+		net_drop(net, in->m, STAT_NET_ICMP_QUOTE);
 		return;
 	}
 	err.local = ip_addr_from_v4(quote->src_addr);
@@ -71,7 +83,8 @@ static void icmp4_error(struct net *net, const struct ip_in *in, const struct rt
 	quote_tcp((const uint8_t *)quote + header, &err);
 	if (icmp->icmp_code == 4) {
 		err.kind = NET_ICMP_TOO_BIG;
-		err.mtu = rte_be_to_cpu_16(icmp->icmp_seq_nb); // RFC 1191 4: next-hop MTU
+		err.mtu = rte_be_to_cpu_16(icmp->icmp_seq_nb
+		); // RFC 1191 4: next-hop MTU, 0: not told
 	} else if (icmp->icmp_code == 2 || icmp->icmp_code == 3) {
 		err.kind = NET_ICMP_UNREACHABLE_HARD; // protocol, port (RFC 1122 4.2.3.9)
 	}
@@ -85,13 +98,19 @@ static void echo_reply(struct net *net, const struct ip_in *in, uint8_t proto)
 	struct ip_out out = {
 		.src = &in->dst, .dst = &in->src, .proto = proto, .hop_limit = NET_TTL
 	};
-	struct net_route route;
+	struct net_route route = {.port = in->port, .next_hop = in->src};
 
-	rte_pktmbuf_adj(m, in->l4_off);
-	if (!net_route_lookup(net, &in->src, &route)) {
-		net_drop(net, m, STAT_NET_IP_NOT_LOCAL);
+	if (net->echo_ns > net->env->now_ns + ECHO_BURST_NS) {
+		net_drop(net, m, STAT_NET_ICMP_LIMITED);
 		return;
 	}
+	if (!ip_addr_is_link_local(&in->src) && !net_route_lookup(net, &in->src, &route)) {
+		net_drop(net, m, STAT_NET_NO_ROUTE);
+		return;
+	}
+	net->echo_ns =
+		(net->echo_ns > net->env->now_ns ? net->echo_ns : net->env->now_ns) + ECHO_EVERY_NS;
+	rte_pktmbuf_adj(m, in->l4_off);
 	m->ol_flags = 0;
 	stat_inc(net->env, STAT_NET_ICMP_ECHO);
 	if (proto == 1) {
@@ -127,6 +146,9 @@ void icmp4_input(struct net *net, const struct ip_in *in)
 		icmp->icmp_cksum = (uint16_t)~rte_raw_cksum(icmp, in->l4_len);
 		echo_reply(net, in, 1);
 		break;
+	case RTE_ICMP_TYPE_ECHO_REPLY:
+		ping_input(net, in);
+		break;
 	case RTE_ICMP_TYPE_DEST_UNREACHABLE:
 		icmp4_error(net, in, icmp);
 		break;
@@ -143,8 +165,13 @@ static void icmp6_error(struct net *net, const struct ip_in *in, const struct rt
 	struct net_icmp_error err = {.kind = NET_ICMP_UNREACHABLE_SOFT};
 	uint32_t mtu;
 
-	if (in->l4_len < ICMP_HEADER + sizeof(*quote) + ICMP_QUOTE_TCP || quote->proto != 6) {
+	if (in->l4_len < ICMP_HEADER + sizeof(*quote) + ICMP_QUOTE_TCP ||
+	    rte_be_to_cpu_32(quote->vtc_flow) >> 28 != 6) {
 		net_drop(net, in->m, STAT_NET_ICMP_MALFORMED);
+		return;
+	}
+	if (quote->proto != 6) { // we send no extension headers, and nobody may insert any
+		net_drop(net, in->m, STAT_NET_ICMP_QUOTE);
 		return;
 	}
 	memcpy(&err.local, &quote->src_addr, 16);
@@ -171,18 +198,38 @@ void icmp6_input(struct net *net, const struct ip_in *in)
 		net_drop(net, in->m, STAT_NET_ICMP_MALFORMED);
 		return;
 	}
+	if (icmp->icmp_type == MLD_QUERY) {
+		mld_input(net, in);
+		return;
+	}
+	if (icmp->icmp_type == MLD_REPORT || icmp->icmp_type == MLD_REPORT1 ||
+	    icmp->icmp_type == MLD_DONE1) { // of other listeners
+		net_drop(net, in->m, STAT_NET_ICMP_IGNORED);
+		return;
+	}
 	if (icmp->icmp_type >= ICMP6_ND_FIRST && icmp->icmp_type <= ICMP6_ND_LAST) {
 		nd_input(net, in);
 		return;
 	}
-	if (ip_addr_is_martian_source(&in->src) || !net_addr_is_local(net, &in->dst)) {
+	if (ip_addr_is_martian_source(&in->src) || net_addr_is_local(net, &in->src)) {
+		net_drop(net, in->m, STAT_NET_IP_MARTIAN);
+		return;
+	}
+	if (!net_addr_is_local(net, &in->dst)) { // multicast too: no echo of ours to a group's
 		net_drop(net, in->m, STAT_NET_IP_NOT_LOCAL);
+		return;
+	}
+	if (frame_is_group(in->m)) {
+		net_drop(net, in->m, STAT_NET_IP_GROUP_FRAME);
 		return;
 	}
 	switch (icmp->icmp_type) {
 	case ICMP6_ECHO_REQUEST:
 		icmp->icmp_type = ICMP6_ECHO_REPLY;
 		echo_reply(net, in, 58);
+		break;
+	case ICMP6_ECHO_REPLY:
+		ping_input(net, in);
 		break;
 	case ICMP6_UNREACHABLE:
 	case ICMP6_TOO_BIG:

@@ -38,10 +38,12 @@ static enum net_verdict tcp_segment(struct net *net, const struct ip_in *in, str
 	dport = rte_be_to_cpu_16(tcp->dst_port);
 	owner = net_owner(net->shared, &in->src, &in->dst, sport, dport);
 	if (owner != net->env->id) {
-		if (in->steered)
+		if (in->steered) {
 			net_drop(net, in->m, STAT_NET_STEERED_WRONG);
-		else
-			net_steer_to(net, owner, in->port, NET_STEER_FRAME, in->m);
+			return NET_DONE;
+		}
+		stat_inc(net->env, STAT_WORKER_WRONG_QUEUE);
+		net_steer_to(net, owner, in->port, NET_STEER_FRAME, in->m);
 		return NET_DONE;
 	}
 	if (!tcp_checksum_ok(in)) {
@@ -81,6 +83,10 @@ enum net_verdict ip_input(struct net *net, const struct ip_in *in, struct net_pk
 	}
 	if (!net_addr_is_local(net, &in->dst)) {
 		net_drop(net, in->m, STAT_NET_IP_NOT_LOCAL);
+		return NET_DONE;
+	}
+	if (frame_is_group(in->m)) { // RFC 1122 3.3.6
+		net_drop(net, in->m, STAT_NET_IP_GROUP_FRAME);
 		return NET_DONE;
 	}
 	if (in->proto == 6)

@@ -30,7 +30,7 @@ ip4_input(struct net *net, uint8_t port, struct rte_mbuf *m, bool steered, struc
 		net_drop(net, m, STAT_NET_IP4_SHORT);
 		return NET_DONE;
 	}
-	if (rte_raw_cksum(ip, header) != 0xffff) {
+	if (raw_cksum(ip, header) != 0xffff) {
 		net_drop(net, m, STAT_NET_IP4_CHECKSUM);
 		return NET_DONE;
 	}
@@ -78,5 +78,6 @@ void ip4_output_header(const struct ip_out *out, struct rte_mbuf *m)
 	} else if (out->proto == 6) {
 		tcp->cksum = l4_cksum_ip4(m, ip, sizeof(*ip));
 	}
-	ip->hdr_checksum = rte_ipv4_cksum(ip); // always in software: several ports do not offer it
+	ip->hdr_checksum = (uint16_t
+	)~raw_cksum(ip, sizeof(*ip)); // always in software: several ports do not offer it
 }

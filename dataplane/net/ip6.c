@@ -20,6 +20,23 @@ enum ip6_next {
 	IP6_NEXT_DESTINATION = 60,
 };
 
+// Options that we may skip (RFC 8200 4.2): we know none that must be.
+static bool options_may_be_skipped(const uint8_t *opt, unsigned len)
+{
+	while (len > 0) {
+		unsigned size = opt[0] == 0 ? 1 : 2; // Pad1 has no length
+
+		if (size > len || (opt[0] & 0xc0) != 0)
+			return false;
+		size += size == 2 ? opt[1] : 0;
+		if (size > len)
+			return false;
+		opt += size;
+		len -= size;
+	}
+	return true;
+}
+
 // Walks the extension headers; STAT_COUNT when all is well, else the drop reason.
 static enum stat_id
 extensions_skip(const struct rte_mbuf *m, uint16_t end, uint16_t *off, uint8_t *next)
@@ -37,14 +54,15 @@ extensions_skip(const struct rte_mbuf *m, uint16_t end, uint16_t *off, uint8_t *
 			return STAT_NET_IP6_EXTENSIONS;
 		ext = rte_pktmbuf_mtod_offset(m, const uint8_t *, *off);
 		len = (uint16_t)((ext[1] + 1) * 8);
-		if (*next == IP6_NEXT_ROUTING && ext[3] != 0)
-			return STAT_NET_IP6_EXTENSIONS; // segments left: not for us (RFC 5095)
 		if (*next == IP6_NEXT_HOP_BY_HOP && i != 0)
 			return STAT_NET_IP6_EXTENSIONS;
-		*next = ext[0];
 		*off = (uint16_t)(*off + len);
 		if (*off > end || *off > sizeof(struct rte_ipv6_hdr) + IP6_EXT_BYTES_MAX)
 			return STAT_NET_IP6_EXTENSIONS;
+		if (*next == IP6_NEXT_ROUTING ? ext[3] != 0 // segments left: not for us (RFC 5095)
+					      : !options_may_be_skipped(ext + 2, len - 2U))
+			return STAT_NET_IP6_EXTENSIONS;
+		*next = ext[0];
 	}
 	return STAT_NET_IP6_EXTENSIONS;
 }

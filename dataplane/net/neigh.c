@@ -2,8 +2,8 @@
 // Copyright (c) 2026, the Mailrace authors
 
 // Neighbor table for ARP and ND: set-associative, fixed size, keyed hash. Worker 0 writes, all read
-// under each entry's sequence count. Reachability follows RFC 4861 7.3 in small: reachable 30 s,
-// then asked again while in use.
+// under each entry's sequence count. What is believed of whom follows RFC 4861 7.2.3 and 7.2.5, for
+// ARP too; reachability RFC 4861 7.3 in small: reachable 30 s, then asked again while in use.
 
 #include "dataplane/net/net_types.h"
 
@@ -79,8 +79,18 @@ static void entry_write_end(struct neigh *e)
 	__atomic_store_n(&e->seq, e->seq + 1, __ATOMIC_RELEASE);
 }
 
-// The entry of a neighbor, or (create) a free one, or the oldest stale one of its bucket, now its
-// own and incomplete.
+// What an entry is worth when a place is wanted: 0 free, 3 not to be taken.
+static unsigned entry_worth(const struct neigh *e)
+{
+	if (e->state == NEIGH_S_FREE)
+		return 0;
+	if (e->state == NEIGH_S_STALE)
+		return e->used != 0 ? 2 : 1;
+	return 3;
+}
+
+// The entry of a neighbor, or (create) a free one, or the stale one of its bucket that is missed
+// least, now its own and incomplete.
 static struct neigh *
 entry_find(struct net *net, uint8_t port, const struct ip_addr *addr, bool create)
 {
@@ -93,11 +103,9 @@ entry_find(struct net *net, uint8_t port, const struct ip_addr *addr, bool creat
 
 		if (e->state != NEIGH_S_FREE && e->port == port && ip_addr_eq(&e->addr, addr))
 			return e;
-		if (e->state == NEIGH_S_FREE)
-			place = place != NULL && place->state == NEIGH_S_FREE ? place : e;
-		else if (e->state == NEIGH_S_STALE &&
-			 (place == NULL ||
-			  (place->state == NEIGH_S_STALE && e->since_ns < place->since_ns)))
+		if (entry_worth(e) < 3 &&
+		    (place == NULL || entry_worth(e) < entry_worth(place) ||
+		     (entry_worth(e) == entry_worth(place) && e->since_ns < place->since_ns)))
 			place = e;
 	}
 	if (!create)
@@ -114,24 +122,15 @@ entry_find(struct net *net, uint8_t port, const struct ip_addr *addr, bool creat
 	place->used = 0;
 	place->since_ns = net->env->now_ns;
 	place->next_ns = net->env->now_ns;
+	place->moved_ns = 0;
 	entry_write_end(place);
 	return place;
 }
 
-void neigh_learn(
-	struct net *net,
-	uint8_t port,
-	const struct ip_addr *addr,
-	const uint8_t mac[6],
-	bool create
-)
+static void entry_reachable(struct net *net, struct neigh *e, const uint8_t mac[6])
 {
-	struct neigh *e = entry_find(net, port, addr, create);
-
-	if (e == NULL)
-		return;
 	entry_write_begin(e);
-	memcpy(e->mac, mac, 6);
+	memmove(e->mac, mac, 6);
 	e->state = NEIGH_S_REACHABLE;
 	e->probes = 0;
 	e->used = 0;
@@ -140,16 +139,108 @@ void neigh_learn(
 	entry_write_end(e);
 }
 
+// Known but not confirmed: asked at the next scan that finds it in use.
+static void entry_stale(struct net *net, struct neigh *e, const uint8_t mac[6])
+{
+	entry_write_begin(e);
+	memmove(e->mac, mac, 6);
+	e->state = NEIGH_S_STALE;
+	e->probes = 0;
+	e->since_ns = net->env->now_ns;
+	e->next_ns = net->env->now_ns + NEIGH_SCAN_NS;
+	entry_write_end(e);
+}
+
+// Another link-layer address for a neighbor that has one is taken at once (a server or gateway that
+// was replaced announces itself so), but only once a second: of two stations that fight for an
+// address, or of one that poisons, we do not follow every frame. What was taken is asked for
+// confirmation while it is in use, and forgotten when nobody answers.
+static bool entry_may_move(struct net *net, struct neigh *e)
+{
+	if (e->moved_ns != 0 && net->env->now_ns - e->moved_ns < NEIGH_MOVE_NS) {
+		stat_inc(net->env, STAT_NET_NEIGH_FLAPPING);
+		return false;
+	}
+	e->moved_ns = net->env->now_ns;
+	stat_inc(net->env, STAT_NET_NEIGH_MOVED);
+	return true;
+}
+
+void neigh_heard(
+	struct net *net,
+	uint8_t port,
+	const struct ip_addr *addr,
+	const uint8_t mac[6],
+	bool create
+)
+{
+	struct neigh *e = entry_find(net, port, addr, create);
+	bool known = e != NULL && e->state != NEIGH_S_INCOMPLETE;
+
+	if (e == NULL || (known && memcmp(e->mac, mac, 6) == 0))
+		return; // says nothing about whether it hears us
+	if (!known || entry_may_move(net, e))
+		entry_stale(net, e, mac);
+}
+
+bool neigh_is_asked(struct net *net, uint8_t port, const struct ip_addr *addr)
+{
+	const struct neigh *e = entry_find(net, port, addr, false);
+
+	return e != NULL && (e->state == NEIGH_S_INCOMPLETE || e->state == NEIGH_S_PROBE);
+}
+
+// RFC 4861 7.2.5, for an entry that has an address.
+static void known_advertised(struct net *net, struct neigh *e, const struct neigh_advert *advert)
+{
+	bool other = advert->mac != NULL && memcmp(e->mac, advert->mac, 6) != 0;
+
+	if (other && !advert->override) {
+		if (e->state == NEIGH_S_REACHABLE)
+			entry_stale(net, e, e->mac);
+		return;
+	}
+	if (other && !entry_may_move(net, e))
+		return;
+	if (advert->solicited)
+		entry_reachable(net, e, other ? advert->mac : e->mac);
+	else if (other)
+		entry_stale(net, e, advert->mac);
+}
+
+void neigh_advertised(
+	struct net *net,
+	uint8_t port,
+	const struct ip_addr *addr,
+	const struct neigh_advert *advert
+)
+{
+	struct neigh *e = entry_find(net, port, addr, false);
+
+	if (e == NULL)
+		return; // nobody wants to know
+	if (e->state != NEIGH_S_INCOMPLETE)
+		known_advertised(net, e, advert);
+	else if (advert->mac != NULL && advert->solicited)
+		entry_reachable(net, e, advert->mac);
+	else if (advert->mac != NULL)
+		entry_stale(net, e, advert->mac);
+}
+
+// While there is no address of ours to ask from (all are still being probed) it asks later.
 static void entry_solicit(struct net *net, struct neigh *e)
 {
 	const uint8_t *mac = e->state == NEIGH_S_PROBE ? e->mac : NULL;
+	bool asked = ip_addr_is_v4(&e->addr) ? arp_request(net, e->port, &e->addr, mac)
+					     : nd_solicit(net, e->port, &e->addr, mac);
 
 	e->probes++;
 	e->next_ns = net->env->now_ns + NEIGH_RETRANS_NS;
-	if (ip_addr_is_v4(&e->addr))
-		arp_request(net, e->port, &e->addr, mac);
-	else
-		nd_solicit(net, e->port, &e->addr, mac);
+	if (!asked && e->state == NEIGH_S_INCOMPLETE &&
+	    net->env->now_ns - e->since_ns < NEIGH_WAIT_NS) {
+		e->probes--;
+		e->next_ns = net->env->now_ns + NEIGH_SCAN_NS;
+	}
 }
 
 void neigh_resolve(struct net *net, uint8_t port, const struct ip_addr *addr)

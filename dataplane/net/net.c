@@ -24,8 +24,8 @@ struct net_shared *net_shared_new(const struct net_shared_config *config)
 	shared->workers = config->workers;
 	memcpy(shared->rss_key, config->rss_key, sizeof(shared->rss_key));
 	shared->hash_key = config->hash_key;
-	for (unsigned i = 0; i < NET_RETA_SIZE; i++)
-		shared->reta[i] = (uint16_t)(i % config->workers);
+	for (unsigned i = 0; i < SHARE_RETA_SIZE; i++)
+		shared->reta[i] = share_slot_owner(i, config->workers);
 	for (unsigned i = 0; i < config->port_count; i++) {
 		const struct net_port_config *from = &config->ports[i];
 		struct net_port *port = &shared->ports[i];
@@ -40,6 +40,8 @@ struct net_shared *net_shared_new(const struct net_shared_config *config)
 		memcpy(port->link_local.b + 8, from->info.mac, 3);
 		memcpy(port->link_local.b + 13, from->info.mac + 3, 3);
 		port->link_local.b[8] ^= 0x02;
+		for (unsigned k = 0; k < port->address_count; k++)
+			port->has_ip6 |= !ip_addr_is_v4(&port->addresses[k].addr);
 	}
 	shared->neigh = neigh_table_new(
 		config->max_neighbors ? config->max_neighbors : 4096, &shared->bucket_mask
@@ -72,6 +74,14 @@ struct net *net_new(const struct net_config *config)
 	net->port_dev = config->port_dev;
 	net->ops = config->ops;
 	net->up = config->up;
+	net->conflicts = config->conflicts;
+	if (config->env->id != 0)
+		return net;
+	net->own = own_new(config->shared);
+	if (net->own == NULL) {
+		net_free(net);
+		return NULL;
+	}
 	return net;
 }
 
@@ -84,6 +94,7 @@ void net_free(struct net *net)
 	for (unsigned p = 0; p < net->shared->port_count; p++)
 		for (unsigned i = 0; i < net->txq[p].count; i++)
 			rte_pktmbuf_free(net->txq[p].m[i]);
+	own_free(net->own);
 	free(net);
 }
 
@@ -100,53 +111,41 @@ uint16_t net_owner(
 	if (shared->workers == 1)
 		return 0;
 	hash = hash_toeplitz_tuple(shared->rss_key, src, dst, sport, dport);
-	return shared->reta[hash % NET_RETA_SIZE];
+	return shared->reta[hash % SHARE_RETA_SIZE];
+}
+
+bool net_addr_is_off(const struct net *net, const struct ip_addr *addr)
+{
+	const struct net_off *off = &net->shared->off;
+	uint32_t seq = __atomic_load_n(&off->seq, __ATOMIC_ACQUIRE);
+	uint32_t count = __atomic_load_n(&off->count, __ATOMIC_RELAXED);
+	bool found = false;
+
+	if (count == 0 || (seq & 1) != 0) // as good as always
+		return false;
+	for (uint32_t i = 0; i < count && i < NET_OFF_MAX; i++)
+		found |= ip_addr_eq(&off->addr[i], addr);
+	__atomic_thread_fence(__ATOMIC_ACQUIRE);
+	return found && __atomic_load_n(&off->seq, __ATOMIC_RELAXED) == seq;
+}
+
+static bool port_has_addr(const struct net_port *port, const struct ip_addr *addr)
+{
+	if (port->has_ip6 && ip_addr_eq(addr, &port->link_local))
+		return true;
+	for (unsigned i = 0; i < port->address_count; i++)
+		if (ip_addr_eq(addr, &port->addresses[i].addr))
+			return true;
+	return false;
 }
 
 bool net_addr_is_local(const struct net *net, const struct ip_addr *addr)
 {
-	const struct net_shared *shared = net->shared;
+	bool found = net->ops->is_local(net->up, addr);
 
-	for (unsigned p = 0; p < shared->port_count; p++) {
-		const struct net_port *port = &shared->ports[p];
-
-		if (ip_addr_eq(addr, &port->link_local))
-			return true;
-		for (unsigned i = 0; i < port->address_count; i++)
-			if (ip_addr_eq(addr, &port->addresses[i].addr))
-				return true;
-	}
-	return net->ops->is_local(net->up, addr);
-}
-
-bool net_port_source(
-	const struct net *net,
-	uint8_t p,
-	const struct ip_addr *target,
-	struct ip_addr *ret
-)
-{
-	const struct net_port *port = &net->shared->ports[p];
-	bool found = false;
-
-	if (ip_addr_is_link_local(target)) {
-		*ret = port->link_local;
-		return true;
-	}
-	for (unsigned i = 0; i < port->address_count; i++) {
-		const struct ip_prefix *own = &port->addresses[i];
-
-		if (ip_addr_is_v4(&own->addr) != ip_addr_is_v4(target))
-			continue;
-		if (ip_prefix_contains(own, target)) {
-			*ret = own->addr;
-			return true;
-		}
-		if (!found)
-			*ret = own->addr;
-		found = true;
-	}
-	return found;
+	for (unsigned p = 0; p < net->shared->port_count && !found; p++)
+		found = port_has_addr(&net->shared->ports[p], addr);
+	return found && !net_addr_is_off(net, addr);
 }
 
 bool net_steer_to(
@@ -202,43 +201,6 @@ void net_resolve_request(struct net *net, uint8_t port, struct rte_mbuf *m)
 	neigh_resolve(net, port, &addr);
 }
 
-bool net_route_lookup(const struct net *net, const struct ip_addr *dst, struct net_route *ret)
-{
-	const struct net_shared *shared = net->shared;
-
-	for (unsigned p = 0; p < shared->port_count; p++) {
-		const struct net_port *port = &shared->ports[p];
-
-		for (unsigned i = 0; i < port->address_count; i++) {
-			if (!ip_prefix_contains(&port->addresses[i], dst))
-				continue;
-			*ret = (struct net_route){
-				.port = (uint8_t)p,
-				.on_link = true,
-				.mtu = port->info.mtu,
-				.next_hop = *dst,
-				.source = port->addresses[i].addr,
-			};
-			return true;
-		}
-	}
-	for (unsigned p = 0; p < shared->port_count; p++) {
-		const struct net_port *port = &shared->ports[p];
-
-		for (unsigned i = 0; i < port->gateway_count; i++) {
-			if (ip_addr_is_v4(&port->gateways[i]) != ip_addr_is_v4(dst))
-				continue;
-			*ret = (struct net_route){
-				.port = (uint8_t)p,
-				.mtu = port->info.mtu,
-				.next_hop = port->gateways[i],
-			};
-			return net_port_source(net, (uint8_t)p, &port->gateways[i], &ret->source);
-		}
-	}
-	return false;
-}
-
 void net_output(struct net *net, const struct net_tx *tx, struct rte_mbuf *m)
 {
 	const struct net_port *port = &net->shared->ports[tx->port];
@@ -251,23 +213,15 @@ void net_output(struct net *net, const struct net_tx *tx, struct rte_mbuf *m)
 		.l4_offload = (port->info.flags & PORT_F_TX_TCP_CKSUM) != 0,
 	};
 
+	if (net_addr_is_off(net, tx->src)) {
+		net_drop(net, m, STAT_NET_ADDRESS_OFF);
+		return;
+	}
 	if (ip_addr_is_v4(tx->dst))
 		ip4_output_header(&out, m);
 	else
 		ip6_output_header(&out, m);
 	ip_transmit(net, tx->port, tx->next_hop, tx->neigh, m);
-}
-
-void net_announce(struct net *net, const struct ip_addr *addrs, unsigned n)
-{
-	for (unsigned i = 0; i < n; i++) {
-		for (unsigned p = 0; p < net->shared->port_count; p++) {
-			if (ip_addr_is_v4(&addrs[i]))
-				arp_announce(net, (uint8_t)p, &addrs[i]);
-			else
-				nd_advertise(net, (uint8_t)p, &addrs[i], NULL, NULL);
-		}
-	}
 }
 
 // Sends what its neighbor has become known for, drops what waited too long.
@@ -295,10 +249,20 @@ void net_timers(struct net *net)
 {
 	if (net->pending_count > 0)
 		pending_run(net);
+	if (net->own != NULL)
+		own_run(net);
+	if (net->pings > 0)
+		ping_timers(net);
 	if (net->env->id == 0 && net->env->now_ns >= net->neigh_scan_ns) {
 		net->neigh_scan_ns = net->env->now_ns + NEIGH_SCAN_NS;
 		neigh_scan(net);
 	}
+}
+
+void net_port_set(struct net *net, const struct port_ops *ops, void *dev)
+{
+	net->port_ops = ops;
+	net->port_dev = dev;
 }
 
 void net_flush(struct net *net)
@@ -306,15 +270,38 @@ void net_flush(struct net *net)
 	eth_flush(net);
 }
 
+// Makes room for a packet to a neighbor: of those that wait for it the latest stay (RFC
+// 4861 7.2.2). False: too many wait for others. *ret_asked: somebody has asked for the neighbor
+// already.
+static bool
+pending_room(struct net *net, uint8_t port, const struct ip_addr *next_hop, bool *ret_asked)
+{
+	unsigned same = 0, oldest = 0;
+
+	for (unsigned i = net->pending_count; i-- > 0;) {
+		if (net->pending[i].port != port ||
+		    !ip_addr_eq(&net->pending[i].next_hop, next_hop))
+			continue;
+		oldest = i;
+		same++;
+	}
+	*ret_asked = same > 0;
+	if (same < NET_PENDING_NEIGHBOR)
+		return net->pending_count < NET_PENDING_MAX;
+	net_drop(net, net->pending[oldest].m, STAT_NET_NEIGH_QUEUE_FULL);
+	net->pending_count--;
+	memmove(&net->pending[oldest],
+		&net->pending[oldest + 1],
+		(net->pending_count - oldest) * sizeof(net->pending[0]));
+	return true;
+}
+
 static void
 pending_add(struct net *net, uint8_t port, const struct ip_addr *next_hop, struct rte_mbuf *m)
 {
-	unsigned same = 0;
+	bool asked;
 
-	for (unsigned i = 0; i < net->pending_count; i++)
-		same += net->pending[i].port == port &&
-			ip_addr_eq(&net->pending[i].next_hop, next_hop);
-	if (same >= NET_PENDING_NEIGHBOR || net->pending_count == NET_PENDING_MAX) {
+	if (!pending_room(net, port, next_hop, &asked)) {
 		net_drop(net, m, STAT_NET_NEIGH_QUEUE_FULL);
 		return;
 	}
@@ -324,7 +311,7 @@ pending_add(struct net *net, uint8_t port, const struct ip_addr *next_hop, struc
 		.deadline_ns = net->env->now_ns + NET_PENDING_NS,
 		.port = port,
 	};
-	if (same > 0)
+	if (asked)
 		return;
 	if (net->env->id == 0) {
 		neigh_resolve(net, port, next_hop);

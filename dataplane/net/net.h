@@ -13,6 +13,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "common/abi/ctl_msg.h"
 #include "common/addr.h"
 #include "common/env.h"
 #include "common/hash.h"
@@ -20,6 +21,7 @@
 
 struct rte_mbuf;
 struct rte_mempool;
+struct shm_conflict;
 struct net;        // one a worker
 struct net_shared; // neighbors, routes, addresses of ports: one a process (or one a simulated host)
 
@@ -49,6 +51,14 @@ struct net_icmp_error {
 	enum { NET_ICMP_UNREACHABLE_SOFT, NET_ICMP_UNREACHABLE_HARD, NET_ICMP_TOO_BIG } kind;
 };
 
+// What became of an echo request of ours.
+struct net_echo {
+	uint32_t id;
+	bool answered; // false: not in time
+	uint8_t hop_limit;
+	uint64_t time_ns;
+};
+
 struct net_ops {
 	// TCP segments of tuples that this worker owns. Takes all mbufs.
 	void (*tcp_input)(void *up, struct net_pkt *pkts, unsigned n);
@@ -59,6 +69,8 @@ struct net_ops {
 	// Hands a whole frame (as received) or, for NET_STEER_RESOLVE, a 0-length mbuf with the
 	// address in its data, to another worker. False: ring full, the caller frees and counts.
 	bool (*steer)(void *up, uint16_t worker, uint8_t port, uint8_t what, struct rte_mbuf *m);
+	// NULL: nobody pings.
+	void (*echo)(void *up, const struct net_echo *echo);
 };
 
 enum net_steer { NET_STEER_FRAME = 0, NET_STEER_RESOLVE = 1 };
@@ -93,6 +105,7 @@ struct net_config {
 	void *port_dev;
 	const struct net_ops *ops;
 	void *up;
+	struct shm_conflict *conflicts; // [SHM_CONFLICTS], NULL: not kept
 };
 
 struct net *net_new(const struct net_config *config);
@@ -109,13 +122,21 @@ void net_input_burst(
 );
 // NET_STEER_RESOLVE messages, worker 0 only.
 void net_resolve_request(struct net *net, uint8_t port, struct rte_mbuf *m);
-// Retransmits solicitations, ages neighbors, announces addresses (gratuitous ARP, unsolicited NA).
-// Every turn; cheap.
+// Retransmits solicitations, ages neighbors, probes and announces addresses (gratuitous ARP,
+// unsolicited NA), reports groups. Every turn; cheap.
 void net_timers(struct net *net);
 // Sends what net_output queued. Once a turn, after TCP's output pass.
 void net_flush(struct net *net);
-// Addresses changed (new generation): announce those of the list that are new. Worker 0.
-void net_announce(struct net *net, const struct ip_addr *addrs, unsigned n);
+// Addresses of a new generation, between begin and end, each once or more: those that are new are
+// probed and announced, those that are missing are given up. Worker 0.
+void net_announce_begin(struct net *net);
+void net_announce(struct net *net, const struct ip_addr *addr);
+void net_announce_end(struct net *net);
+// A port's link has come (back): its addresses are probed and announced again. Worker 0.
+void net_link_up(struct net *net, uint8_t port);
+
+// Other ops from here on, for one that looks on while a capture is armed; its own thread.
+void net_port_set(struct net *net, const struct port_ops *ops, void *dev);
 
 // Which port (and gateway) leads to dst. Static after start: the result may be kept in a PCB for
 // its life.
@@ -142,6 +163,15 @@ struct net_tx {
 	uint8_t tos;
 };
 void net_output(struct net *net, const struct net_tx *tx, struct rte_mbuf *m);
+
+// Sends an echo request; net_ops.echo tells the end of it, once. Worker 0. 0, -EADDRINUSE (an
+// address of ours), -EHOSTUNREACH (no route), -ENOBUFS.
+int net_ping(struct net *net, const struct ip_addr *to, uint32_t id, uint32_t timeout_ms);
+
+// Tables entry by entry from *at = 0 on, until false. Worker 0.
+bool net_neighbor_next(const struct net *net, uint32_t *at, struct ctl_neighbor *ret);
+bool net_route_next(const struct net *net, uint32_t *at, struct ctl_route *ret);
+uint32_t net_neighbor_count(const struct net *net, uint32_t *ret_max, uint32_t *ret_bytes);
 
 // Worker that owns a tuple, as seen on an arriving packet (src = the peer). Computable by every
 // worker.

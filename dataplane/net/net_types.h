@@ -9,42 +9,17 @@
 #include <rte_ether.h>
 #include <rte_mbuf.h>
 
+#include "dataplane/net/neigh_types.h"
 #include "dataplane/net/net.h"
+#include "dataplane/net/own_types.h"
+#include "dataplane/port/share.h"
 
 #define NET_PENDING_MAX 64     // packets of a worker waiting for neighbors
 #define NET_PENDING_NEIGHBOR 3 // of them for one neighbor
 #define NET_PENDING_NS 3000000000ULL
 #define NET_TXQ_MAX 512 // frames a port has not taken yet
-#define NET_RETA_SIZE 128
-#define NEIGH_WAYS 8
-#define NEIGH_PROBES 3
-#define NEIGH_RETRANS_NS 1000000000ULL    // RFC 4861 10, RetransTimer
-#define NEIGH_REACHABLE_NS 30000000000ULL // RFC 4861 10, ReachableTime
-#define NEIGH_GONE_NS 600000000000ULL     // a stale entry nobody uses
-#define NEIGH_SCAN_NS 100000000ULL
 #define NET_TTL 64
-
-enum neigh_state {
-	NEIGH_S_FREE,
-	NEIGH_S_INCOMPLETE,
-	NEIGH_S_REACHABLE,
-	NEIGH_S_STALE,
-	NEIGH_S_PROBE,
-};
-
-// Worker 0: rw. Others: ro under seq, except `used`, which any worker sets.
-struct neigh {
-	uint32_t seq; // odd while being written
-	uint8_t state;
-	uint8_t port;
-	uint8_t mac[6];
-	struct ip_addr addr;
-	uint8_t used;
-	uint8_t probes;
-	uint8_t reserved[6];
-	uint64_t since_ns; // last confirmation, or first solicitation
-	uint64_t next_ns;  // next solicitation or check
-};
+#define NET_OFF_MAX 64 // addresses that are off which all workers know
 
 struct net_port {
 	struct port_info info;
@@ -53,6 +28,14 @@ struct net_port {
 	struct ip_addr gateways[2];
 	unsigned gateway_count;
 	struct ip_addr link_local; // fe80:: from the MAC
+	bool has_ip6;              // an IPv6 address is configured
+};
+
+// Addresses of ours that another station has. Worker 0: rw. Others: ro under seq.
+struct net_off {
+	uint32_t seq; // odd while being written
+	uint32_t count;
+	struct ip_addr addr[NET_OFF_MAX];
 };
 
 struct net_shared {
@@ -60,10 +43,11 @@ struct net_shared {
 	unsigned port_count;
 	uint16_t workers;
 	uint8_t rss_key[HASH_TOEPLITZ_KEY_LEN];
-	uint16_t reta[NET_RETA_SIZE];
+	uint16_t reta[SHARE_RETA_SIZE];
 	struct hash_key hash_key;
 	uint32_t bucket_mask;
 	struct neigh *neigh; // [(bucket_mask + 1) * NEIGH_WAYS]
+	struct net_off off;
 };
 
 struct net_pending {
@@ -71,6 +55,17 @@ struct net_pending {
 	struct ip_addr next_hop;
 	uint64_t deadline_ns;
 	uint8_t port;
+};
+
+#define NET_PINGS_MAX 16
+
+struct net_ping {
+	bool used;
+	uint32_t id;
+	struct ip_addr addr;
+	uint16_t ident, seq; // as on the wire
+	uint64_t word;
+	uint64_t sent_ns, deadline_ns;
 };
 
 struct net_txq {
@@ -89,6 +84,11 @@ struct net {
 	struct net_pending pending[NET_PENDING_MAX];
 	unsigned pending_count;
 	uint64_t neigh_scan_ns;
+	struct own_table *own;               // worker 0, else NULL
+	struct shm_conflict *conflicts;      // [SHM_CONFLICTS], or NULL
+	uint64_t echo_ns;                    // when the echo replies sent so far are paid for
+	struct net_ping ping[NET_PINGS_MAX]; // worker 0
+	unsigned pings;                      // of them under way
 	struct net_txq txq[PORT_MAX];
 };
 
@@ -111,6 +111,25 @@ static inline void net_drop(struct net *net, struct rte_mbuf *m, enum stat_id wh
 	rte_pktmbuf_free(m);
 }
 
+// The frame that a packet came in, while m's data starts at its L3 header.
+static inline const struct rte_ether_hdr *frame_of(const struct rte_mbuf *m)
+{
+	return (const struct rte_ether_hdr *)(rte_pktmbuf_mtod(m, const uint8_t *) - m->l2_len);
+}
+
+static inline bool frame_is_group(const struct rte_mbuf *m)
+{
+	return rte_is_multicast_ether_addr(&frame_of(m)->dst_addr); // broadcast included
+}
+
+// May a station have this address?
+static inline bool mac_is_station(const uint8_t mac[6])
+{
+	static const uint8_t none[6];
+
+	return (mac[0] & 1) == 0 && memcmp(mac, none, 6) != 0;
+}
+
 // eth.c
 enum net_verdict
 eth_input(struct net *net, uint8_t port, struct rte_mbuf *m, bool steered, struct net_pkt *ret);
@@ -126,12 +145,14 @@ void eth_flush(struct net *net);
 
 // arp.c: worker 0
 void arp_input(struct net *net, uint8_t port, struct rte_mbuf *m);
-void arp_request(
+bool arp_request( // false: no sure address to ask from yet
+
 	struct net *net,
 	uint8_t port,
 	const struct ip_addr *target,
 	const uint8_t *unicast_mac
 );
+void arp_probe(struct net *net, uint8_t port, const struct ip_addr *addr);
 void arp_announce(struct net *net, uint8_t port, const struct ip_addr *addr);
 
 // ip4.c, ip6.c: m's data starts at the IP header.
@@ -164,6 +185,8 @@ void ip_transmit(
 struct rte_ipv4_hdr;
 struct rte_ipv6_hdr;
 uint16_t l4_cksum(const struct rte_mbuf *m, uint16_t l4_off, uint16_t pseudo);
+// Folded sum of one run of bytes, not complemented.
+uint16_t raw_cksum(const void *data, uint32_t len);
 uint16_t l4_cksum_ip4(const struct rte_mbuf *m, const struct rte_ipv4_hdr *ip, uint16_t l4_off);
 uint16_t l4_cksum_ip6(
 	const struct rte_mbuf *m,
@@ -176,9 +199,16 @@ uint16_t l4_cksum_ip6(
 void icmp4_input(struct net *net, const struct ip_in *in);
 void icmp6_input(struct net *net, const struct ip_in *in);
 
+// ping.c: worker 0
+void ping_input(struct net *net, const struct ip_in *in); // an echo reply
+void ping_timers(struct net *net);
+
 // nd.c: worker 0
 void nd_input(struct net *net, const struct ip_in *in);
-void nd_solicit(
+struct ip_addr nd_solicited_node(const struct ip_addr *addr); // its multicast group
+void nd_probe(struct net *net, uint8_t port, const struct ip_addr *addr);
+bool nd_solicit( // false: no sure address to ask from yet
+
 	struct net *net,
 	uint8_t port,
 	const struct ip_addr *target,
@@ -192,25 +222,13 @@ void nd_advertise(
 	const uint8_t *mac
 );
 
-// neigh.c
-struct neigh *neigh_table_new(uint32_t max, uint32_t *ret_bucket_mask);
-bool neigh_lookup(
-	struct net_shared *shared,
+// route.c: the address that packets by way of a gateway have. False: none of its family.
+bool net_gateway_source(
+	const struct net *net,
 	uint8_t port,
-	const struct ip_addr *addr,
-	uint32_t *hint,
-	uint8_t mac[6]
+	const struct ip_addr *gateway,
+	struct ip_addr *ret
 );
-// Worker 0: a station told its address. create: also when nobody asked for it.
-void neigh_learn(
-	struct net *net,
-	uint8_t port,
-	const struct ip_addr *addr,
-	const uint8_t mac[6],
-	bool create
-);
-void neigh_resolve(struct net *net, uint8_t port, const struct ip_addr *addr); // worker 0
-void neigh_scan(struct net *net);                                              // worker 0
 
 // net.c
 bool net_addr_is_local(const struct net *net, const struct ip_addr *addr);
@@ -221,10 +239,5 @@ bool net_steer_to(
 	enum net_steer what,
 	struct rte_mbuf *m
 );
-// An address of a port for packets of our own (ARP, ND) about target.
-bool net_port_source(
-	const struct net *net,
-	uint8_t port,
-	const struct ip_addr *target,
-	struct ip_addr *ret
-);
+// Is it off because another station has it?
+bool net_addr_is_off(const struct net *net, const struct ip_addr *addr);

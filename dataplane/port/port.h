@@ -3,8 +3,8 @@
 
 // A port as the stages above see it: bursts in, bursts out, capabilities. The DPDK ports
 // (port_dpdk.c) and the simulator's wire implement the same ops. Each (port, queue) has one owner;
-// a worker without a transmit queue of its own hands over by ring inside the implementation. Worker
-// threads only, except where said.
+// a worker without a transmit queue of its own hands over by ring inside the implementation
+// (share.h). Worker threads only, except where said.
 
 #pragma once
 
@@ -26,6 +26,9 @@ struct port_ops {
 	uint16_t (*rx_burst)(void *dev, uint16_t port, struct rte_mbuf **pkts, uint16_t n);
 	// Takes the first `return value` frames; the caller keeps (and frees or retries) the rest.
 	uint16_t (*tx_burst)(void *dev, uint16_t port, struct rte_mbuf **pkts, uint16_t n);
+	// Once a turn: sends what workers without a queue handed to this one; how many frames.
+	// NULL: each worker has its queues.
+	uint16_t (*run)(void *dev, uint16_t port);
 };
 
 struct port_info {

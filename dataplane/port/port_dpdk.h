@@ -6,6 +6,7 @@
 
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "common/abi/shm_layout.h"
@@ -22,19 +23,23 @@ struct port_pools {
 
 // Starts EAL with one lcore a worker besides the main one. 0, or -errno and a text in ret_reason.
 int port_eal_init(const struct cfg *cfg, const char **ret_reason);
-// Buffers that ports, pool caches and rings may keep: connections must leave them, else receiving
-// stops.
-uint32_t port_buffers_reserved(const struct cfg *cfg);
-// Pools for all workers.
+// Pools for all workers. Here it is settled how many queues each port will have.
 int port_pools_init(const struct cfg *cfg, struct port_pools *ret, const char **ret_reason);
-// Names, links and counters of all ports (main thread).
-void port_publish(const struct cfg *cfg, struct shm_port *out);
+// Buffers that ports, pool caches and rings may keep: connections must leave them, else receiving
+// stops. After port_pools_init.
+uint32_t port_buffers_reserved(const struct cfg *cfg);
+// Names, links and counters of all ports (main thread). True: a link came up since the last call.
+bool port_publish(const struct cfg *cfg, struct shm_port *out, struct shm_port_link *ret_links);
 // Buffers of all pools: all, and those in use now (main thread, costs microseconds).
 void port_pools_count(const struct port_pools *pools, uint32_t *ret_total, uint32_t *ret_in_use);
+struct port_start_args {
+	const struct cfg *cfg;
+	const struct port_pools *pools;
+	const uint8_t *rss_key; // of 40 octets: that of the owner of each tuple
+};
 // Configures and starts every port of the configuration: info[] in their order.
 int port_start(
-	const struct cfg *cfg,
-	const struct port_pools *pools,
+	const struct port_start_args *args,
 	struct port_info info[PORT_MAX],
 	const char **ret_reason
 );
@@ -42,6 +47,6 @@ void port_stop(const struct cfg *cfg);
 
 // Burst functions; dev is the worker's struct port_dpdk.
 struct port_dpdk {
-	uint16_t queue;
+	uint16_t worker;
 };
 extern const struct port_ops port_dpdk_ops;

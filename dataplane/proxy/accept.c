@@ -51,6 +51,7 @@ static void session_greet(struct relay *r, struct session *s, const struct blob_
 	if (policy->tls_mode == BLOB_TLS_PASSTHROUGH) {
 		s->state = RELAY_S_SPLICE;
 		stat_inc(r->env, STAT_SESSION_PASSTHROUGH);
+		dialogue_note(r, s, "passthrough: not read", 0);
 		return;
 	}
 	if (tcp_rx_bytes(r->tcp, s->client) > 0) {

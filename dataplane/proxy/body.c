@@ -20,6 +20,9 @@ void body_refuse(struct relay *r, struct session *s, enum smtp_own own)
 
 static void body_over(struct relay *r, struct session *s)
 {
+	dialogue_note(
+		r, s, s->state == RELAY_S_BDAT ? "a chunk of the body" : "the body", s->body_bytes
+	);
 	s->state = RELAY_S_COMMAND;
 	s->flags |= SESSION_F_WAIT;
 	tcp_rx_window_set(r->tcp, s->client, SESSION_WINDOW_COMMAND);
@@ -171,6 +174,7 @@ bool body_step(struct relay *r, struct session *s)
 
 static void swallow_over(struct relay *r, struct session *s)
 {
+	dialogue_note(r, s, "a body that was discarded", 0);
 	s->state = RELAY_S_COMMAND;
 	s->flags &= (uint16_t)~SESSION_F_MAIL;
 	tcp_rx_window_set(r->tcp, s->client, SESSION_WINDOW_COMMAND);

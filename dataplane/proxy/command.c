@@ -36,6 +36,7 @@ static bool line_swallow(struct relay *r, struct session *s)
 		tcp_rx_drop(r->tcp, s->client, lf != NULL ? (uint32_t)(lf - p) + 1 : len);
 		if (lf != NULL) {
 			s->flags &= (uint16_t)~SESSION_F_SWALLOW_LINE;
+			dialogue_note(r, s, "a line that is too long", 0);
 			session_say_in_turn(r, s, SMTP_OWN_LINE_LONG);
 			return true;
 		}
@@ -63,9 +64,26 @@ static bool command_forward(
 		s->flags |= SESSION_F_RETRY;
 		return false;
 	}
+	dialogue(r, s, CAPTURE_FROM_CLIENT, line, len);
+	dialogue(r, s, CAPTURE_TO_BACKEND, line, len);
 	pending_push(r, s, verb);
 	if (!smtp_verb_may_precede(verb))
 		s->flags |= SESSION_F_WAIT;
+	return true;
+}
+
+// Refuses a line ourselves.
+static bool command_refuse(
+	struct relay *r,
+	struct session *s,
+	const char *line,
+	uint32_t len,
+	enum smtp_own own
+)
+{
+	dialogue(r, s, CAPTURE_FROM_CLIENT, line, len);
+	tcp_rx_drop(r->tcp, s->client, len);
+	session_say_in_turn(r, s, own);
 	return true;
 }
 
@@ -115,12 +133,10 @@ static bool bdat_command(
 	uint64_t octets;
 	bool last;
 
-	if (!smtp_bdat_parse(cmd, &octets, &last)) {
-		tcp_rx_drop(r->tcp, s->client, len);
-		session_say_in_turn(r, s, SMTP_OWN_BDAT_SYNTAX);
-		return true;
-	}
+	if (!smtp_bdat_parse(cmd, &octets, &last))
+		return command_refuse(r, s, line, len, SMTP_OWN_BDAT_SYNTAX);
 	if ((s->caps & SMTP_CAP_CHUNKING) == 0) {
+		dialogue(r, s, CAPTURE_FROM_CLIENT, line, len);
 		tcp_rx_drop(r->tcp, s->client, len);
 		s->swallow_left = octets;
 		s->own_after = SMTP_OWN_BDAT_NO_CHUNKING;
@@ -155,20 +171,14 @@ static bool command_handle(struct relay *r, struct session *s, const char *line,
 	struct smtp_command cmd;
 	enum smtp_own own;
 
-	if (!line_is_clean(line, len)) {
-		tcp_rx_drop(r->tcp, s->client, len);
-		session_say_in_turn(r, s, SMTP_OWN_BARE_IN_COMMAND);
-		return true;
-	}
+	if (!line_is_clean(line, len))
+		return command_refuse(r, s, line, len, SMTP_OWN_BARE_IN_COMMAND);
 	smtp_command_parse(line, len - 2, &cmd);
 	if (cmd.verb == SMTP_V_BDAT)
 		return bdat_command(r, s, line, len, &cmd);
 	own = command_check(s, &cmd);
-	if (own != SMTP_OWN_COUNT) {
-		tcp_rx_drop(r->tcp, s->client, len);
-		session_say_in_turn(r, s, own);
-		return true;
-	}
+	if (own != SMTP_OWN_COUNT)
+		return command_refuse(r, s, line, len, own);
 	if (cmd.verb == SMTP_V_EHLO || cmd.verb == SMTP_V_HELO)
 		ehlo_keep(s, line, len);
 	if (cmd.verb == SMTP_V_QUIT)
@@ -194,12 +204,13 @@ static bool without_leg(struct relay *r, struct session *s)
 		smtp_command_parse(line, len - 2, &cmd);
 		if (cmd.verb == SMTP_V_QUIT) {
 			s->flags |= SESSION_F_SAID_QUIT;
+			dialogue(r, s, CAPTURE_FROM_CLIENT, line, len);
 			tcp_rx_drop(r->tcp, s->client, len);
 			session_close(r, s, SMTP_OWN_QUIT);
 			return false;
 		}
 	}
-	if (s->leg_state == LEG_S_NONE)
+	if (s->leg_state == LEG_S_NONE && (s->flags & SESSION_F_LEG_WAIT) == 0)
 		leg_reopen(r, s);
 	return false;
 }

@@ -9,8 +9,7 @@
 
 #include <string.h>
 
-static uint32_t
-backend_choose(struct relay *r, const struct session *s, const struct blob_pool **ret_pool)
+static uint32_t backend_choose(struct relay *r, const struct session *s)
 {
 	const struct blob_service *service = service_at(r, s->service_slot);
 	struct lb_view view = {
@@ -24,8 +23,7 @@ backend_choose(struct relay *r, const struct session *s, const struct blob_pool 
 	};
 
 	if (service == NULL)
-		return UINT32_MAX;
-	*ret_pool = blob_at(r->blob, &r->blob->pools, service->pool, sizeof(**ret_pool));
+		return LB_NONE;
 	return lb_pick(r->lb, &view, service->pool, s->tried, s->tried_count);
 }
 
@@ -84,33 +82,60 @@ static bool leg_connect(
 	return tcp_connect(r->tcp, &args, &s->leg) == 0;
 }
 
+static void leg_opened(
+	struct relay *r,
+	struct session *s,
+	const struct blob_backend *b,
+	const struct blob_pool *pool
+)
+{
+	const struct blob_service *service = service_at(r, s->service_slot);
+
+	s->leg_state = LEG_S_CONNECTING;
+	s->leg_since_ms = env_now_ms(r->env);
+	s->leg_since_us = relay_now_us(r);
+	s->flags &= (uint16_t)~SESSION_F_LEG_FIN;
+	s->leg_flags = (pool->flags & BLOB_POOL_F_SOFT_BOUNCE) != 0 ? SESSION_LEG_F_SOFT_BOUNCE : 0;
+	s->rcpt_votes = s->eod_votes = 0;
+	session_backend(r, s)->active++;
+	session_backend(r, s)->connecting++;
+	session_backend(r, s)->connects++;
+	stat_inc(r->env, STAT_LEG_OPENED);
+	if (service != NULL && service->pool != b->pool)
+		stat_inc(r->env, STAT_LEG_BACKUP);
+	dialogue_note(r, s, "connecting to a backend", 0);
+	tcp_peer_set(r->tcp, s->client, s->leg);
+	session_timer(r, s);
+}
+
 void leg_open(struct relay *r, struct session *s)
 {
-	const struct blob_pool *pool = NULL;
+	bool full = false;
 
-	while (s->tried_count < LB_MAX_TRIED) {
-		uint32_t index = backend_choose(r, s, &pool);
+	if (leg_wait_behind(r, s))
+		return;
+	while (s->tried_count < LB_MAX_TRIED && !full) {
+		uint32_t index = backend_choose(r, s);
+		const struct blob_pool *pool;
 		const struct blob_backend *b;
 
-		if (index == UINT32_MAX)
+		full = index == LB_FULL;
+		if (full || index == LB_NONE)
 			break;
 		b = blob_at(r->blob, &r->blob->backends, index, sizeof(*b));
+		pool = blob_at(r->blob, &r->blob->pools, b->pool, sizeof(*pool));
 		s->tried[s->tried_count++] = b->slot;
 		s->backend_slot = b->slot;
 		if (!leg_connect(r, s, b, pool))
 			continue;
-		s->leg_state = LEG_S_CONNECTING;
-		s->leg_since_ms = env_now_ms(r->env);
-		s->leg_since_us = relay_now_us(r);
-		s->flags &= (uint16_t)~SESSION_F_LEG_FIN;
-		session_backend(r, s)->active++;
-		session_backend(r, s)->connecting++;
-		session_backend(r, s)->connects++;
-		stat_inc(r->env, STAT_LEG_OPENED);
-		tcp_peer_set(r->tcp, s->client, s->leg);
-		session_timer(r, s);
+		leg_wait_end(r, s);
+		leg_opened(r, s, b, pool);
 		return;
 	}
+	if (full && leg_wait(r, s))
+		return;
+	if (full)
+		stat_inc(r->env, STAT_LEG_LIMIT);
 	r->config.shm.services[s->service_slot].no_backend++;
 	session_close(r, s, SMTP_OWN_NO_BACKEND);
 }
@@ -119,6 +144,9 @@ void leg_forget(struct relay *r, struct session *s)
 {
 	struct shm_backend_local *backend = session_backend(r, s);
 
+	lb_report_end(
+		r->lb, s->backend_slot, (s->leg_flags & SESSION_LEG_F_FRUIT) != 0, r->env->now_ns
+	);
 	backend->active--;
 	backend->orphans -= (s->flags & SESSION_F_ORPHAN) != 0;
 	if (s->leg_state == LEG_S_CONNECTING || s->leg_state == LEG_S_BANNER)
@@ -219,6 +247,7 @@ static void leg_quit(struct relay *r, struct session *s)
 		leg_drop(r, s);
 		return;
 	}
+	dialogue(r, s, CAPTURE_TO_BACKEND, "QUIT", 4);
 	s->leg_state = LEG_S_QUITTING;
 	s->leg_since_ms = env_now_ms(r->env);
 }

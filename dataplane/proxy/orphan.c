@@ -62,6 +62,7 @@ bool leg_abandon(struct relay *r, struct session *s)
 		.flags = SESSION_F_LEG_ONLY | (s->flags & SESSION_F_LEG_FIN),
 		.leg = s->leg,
 		.leg_state = s->leg_state,
+		.leg_flags = s->leg_flags,
 		.leg_since_ms = env_now_ms(r->env),
 		.leg_since_us = s->leg_since_us,
 		.service_slot = s->service_slot,

@@ -14,7 +14,7 @@
 #define SESSIONS_A_LIST 256
 #define SLOTS_A_LIST 4096 // looked at for one command
 
-static void event_send(struct relay *r, struct ctl_msg *msg)
+void relay_event_send(struct relay *r, struct ctl_msg *msg)
 {
 	msg->generation = r->blob != NULL ? r->blob->generation : 0;
 	if (!r->config.event(r->config.up, msg)) {
@@ -43,14 +43,14 @@ static void result_send(
 
 		msg.probe_result.stage = s->probe.stage;
 		msg.probe_result.reply = s->reply_code;
-		memcpy(msg.probe_result.text, r->probe_text, sizeof(msg.probe_result.text));
+		memcpy(msg.probe_result.text, r->probe_text, sizeof(msg.probe_result.text) - 1);
 		msg.probe_result.connect_us = t->connect_us;
 		msg.probe_result.banner_us = t->banner_us;
 		msg.probe_result.ehlo_us = t->ehlo_us;
 		if (s->probe.stage == CTL_STAGE_QUIT)
 			msg.probe_result.quit_us = relay_now_us(r) - t->mark_us;
 	}
-	event_send(r, &msg);
+	relay_event_send(r, &msg);
 }
 
 static uint32_t time_or(uint32_t ms, uint32_t otherwise)
@@ -64,12 +64,14 @@ void probe_start(struct relay *r, const struct ctl_msg *msg)
 	const struct blob_backend *b = NULL;
 	struct tcp_connect_args args = {.rcv_window = SESSION_WINDOW_COMMAND};
 	struct session *s;
-	uint32_t idx;
+	uint32_t idx = 0;
 
 	if (r->blob != NULL && want->generation == r->blob->generation &&
 	    want->backend_index < r->blob->backends.count)
 		b = blob_at(r->blob, &r->blob->backends, want->backend_index, sizeof(*b));
-	idx = b != NULL && b->slot == want->backend_slot ? idpool_get(&r->ids) : 0;
+	// whatever control orders, most sessions are for mail
+	if (b != NULL && b->slot == want->backend_slot && r->probes <= r->config.max_sessions / 4)
+		idx = idpool_get(&r->ids);
 	if (idx == 0) {
 		stat_inc(r->env, STAT_PROBE_NO_RESOURCE);
 		result_send(r, msg->request_id, want->backend_slot, CTL_PROBE_NO_RESOURCE, NULL);
@@ -84,6 +86,7 @@ void probe_start(struct relay *r, const struct ctl_msg *msg)
 		.leg_state = LEG_S_CONNECTING,
 		.leg_since_ms = env_now_ms(r->env),
 	};
+	r->probes++;
 	s->probe.mark_us = relay_now_us(r);
 	s->probe.timeout_ms = time_or(want->timeout_ms, 30000);
 	args.local = want->source;
@@ -108,7 +111,10 @@ void probe_end(struct relay *r, struct session *s, enum ctl_probe_result_code co
 
 	if (leg.v != 0)
 		tcp_info_get(r->tcp, leg, &info);
-	result_send(r, s->probe.request_id, s->backend_slot, code, s);
+	if (s->probe.test)
+		test_mail_end(r, s, code);
+	else
+		result_send(r, s->probe.request_id, s->backend_slot, code, s);
 	s->leg.v = 0;
 	if (leg.v != 0 && strcmp(info.state, "closed") != 0)
 		tcp_release(r->tcp, leg, true);
@@ -132,6 +138,8 @@ static bool stage_reply(struct relay *r, struct session *s)
 	char cmd[300];
 	int n = 0;
 
+	if (s->probe.test)
+		return test_mail_reply(r, s);
 	switch (s->probe.stage) {
 	case CTL_STAGE_BANNER:
 		if (s->reply_code != 220) {
@@ -160,19 +168,6 @@ static bool stage_reply(struct relay *r, struct session *s)
 	return true;
 }
 
-// What the server said last, for the operator.
-static void text_keep(struct relay *r, const char *line, uint32_t len)
-{
-	uint32_t n = len < sizeof(r->probe_text) ? len : sizeof(r->probe_text) - 1;
-
-	memset(r->probe_text, 0, sizeof(r->probe_text));
-	for (uint32_t i = 0; i < n; i++)
-		r->probe_text[i] = line[i];
-	for (uint32_t i = 0; i < n; i++)
-		if (r->probe_text[i] < ' ' || r->probe_text[i] > '~')
-			r->probe_text[i] = r->probe_text[i] == '\r' ? '\0' : '?';
-}
-
 bool probe_step(struct relay *r, struct session *s)
 {
 	enum line_result result;
@@ -182,7 +177,9 @@ bool probe_step(struct relay *r, struct session *s)
 
 	if (s->leg_state == LEG_S_CONNECTING)
 		return false;
-	if (s->probe.stage == CTL_STAGE_CONNECT)
+	if (s->probe.stage == CTL_STAGE_CONNECT && s->probe.test)
+		test_mail_connected(r, s);
+	else if (s->probe.stage == CTL_STAGE_CONNECT)
 		stage_next(r, s, &s->probe.connect_us, CTL_STAGE_BANNER);
 	result = relay_line(r, s->leg, SMTP_REPLY_LINE_MAX, &line, &len);
 	if (result == LINE_MORE) {
@@ -192,7 +189,7 @@ bool probe_step(struct relay *r, struct session *s)
 	}
 	s->reply_code = 0;
 	if (result == LINE_OK)
-		text_keep(r, line, len);
+		text_keep(r->probe_text, line, len);
 	if (result == LINE_OK && len >= 5 && line[len - 2] == '\r')
 		s->reply_code = (uint16_t)smtp_reply_code(line, len - 2, &more);
 	if (s->reply_code == 0) {
@@ -206,7 +203,7 @@ bool probe_step(struct relay *r, struct session *s)
 	return more;
 }
 
-static void session_report(struct relay *r, const struct session *s, uint32_t request_id)
+void session_report(struct relay *r, const struct session *s, uint32_t request_id)
 {
 	struct ctl_msg msg = {
 		.type = CTL_EVT_SESSION, .length = sizeof(msg.session), .request_id = request_id
@@ -233,7 +230,7 @@ static void session_report(struct relay *r, const struct session *s, uint32_t re
 		out->local = info.local.addr;
 		out->local_port = info.local.port;
 	}
-	event_send(r, &msg);
+	relay_event_send(r, &msg);
 }
 
 static void session_list(struct relay *r, const struct ctl_msg *msg)
@@ -259,7 +256,7 @@ static void session_list(struct relay *r, const struct ctl_msg *msg)
 		limit--;
 	}
 	end.session_list.cursor = i < r->ids.count ? i : 0;
-	event_send(r, &end);
+	relay_event_send(r, &end);
 }
 
 void relay_command(struct relay *r, const struct ctl_msg *msg)
@@ -267,6 +264,9 @@ void relay_command(struct relay *r, const struct ctl_msg *msg)
 	switch (msg->type) {
 	case CTL_CMD_PROBE:
 		probe_start(r, msg);
+		break;
+	case CTL_CMD_TEST_MAIL:
+		test_mail_start(r, msg);
 		break;
 	case CTL_CMD_SESSION_LIST:
 		session_list(r, msg);

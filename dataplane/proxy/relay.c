@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "common/abi/hist.h"
+#include "common/array.h"
 
 #define BANNERS_LEARNED 20
 #define BANNER_PATIENCE_MS 270000 // a client waits five minutes (RFC 5321 4.5.3.2.2)
@@ -30,14 +31,15 @@ struct relay *relay_new(const struct relay_config *config)
 		return NULL;
 	r->config = *config;
 	r->env = config->env;
-	r->session = calloc(config->max_sessions + 1, sizeof(struct session));
-	ids = calloc(config->max_sessions + 1, sizeof(uint32_t));
-	r->lb = lb_new(config->shm.backend_slots, &config->env->rng);
+	r->session = array_new(config->max_sessions + 1, sizeof(struct session));
+	ids = array_new(config->max_sessions + 1, sizeof(uint32_t));
+	r->lb = lb_new(config->shm.backend_slots, config->shm.leases, &config->env->rng);
 	r->clients = client_table_new(config->max_sessions);
 	r->clients_of = calloc(config->env->count, sizeof(*r->clients_of));
 	r->service_index = calloc(config->shm.service_slots, sizeof(uint32_t));
+	r->waiting_of = calloc(config->shm.service_slots, sizeof(uint32_t));
 	if (r->session == NULL || ids == NULL || r->lb == NULL || r->service_index == NULL ||
-	    r->clients == NULL || r->clients_of == NULL) {
+	    r->waiting_of == NULL || r->clients == NULL || r->clients_of == NULL) {
 		free(ids);
 		relay_free(r);
 		errno = ENOMEM;
@@ -55,6 +57,7 @@ void relay_free(struct relay *r)
 		return;
 	free(r->session);
 	free(r->service_index);
+	free(r->waiting_of);
 	client_table_free(r->clients);
 	free(r->clients_of);
 	free(r->ids.next);
@@ -81,6 +84,12 @@ size_t relay_bytes(const struct relay *r)
 uint32_t relay_sessions(const struct relay *r)
 {
 	return r->ids.used;
+}
+
+uint32_t relay_sessions_max(const struct relay *r, uint32_t *ret_bytes)
+{
+	*ret_bytes = sizeof(struct session);
+	return r->config.max_sessions;
 }
 
 const void *
@@ -148,7 +157,9 @@ void session_free(struct relay *r, struct session *s)
 	uint32_t idx = session_index(r, s);
 
 	BUG_ON_HOT(s->client.v != 0 || s->leg.v != 0);
+	leg_wait_end(r, s);
 	wheel_stop(&r->wheel, idx);
+	r->probes -= s->state == RELAY_S_PROBE;
 	if (s->state != RELAY_S_PROBE && (s->flags & SESSION_F_LEG_ONLY) == 0) {
 		stat_inc(r->env, STAT_SESSION_ENDED);
 		r->config.shm.services[s->service_slot].active--;
@@ -219,6 +230,8 @@ void session_timer(struct relay *r, struct session *s)
 
 	if ((s->flags & SESSION_F_RETRY) != 0)
 		at = env_now_ms(r->env) + SESSION_RETRY_MS;
+	else if ((s->flags & SESSION_F_LEG_WAIT) != 0)
+		at = leg_wait_timer_ms(s);
 	else if (s->state == RELAY_S_PROBE)
 		at = s->leg_since_ms + s->probe.timeout_ms;
 	else if (s->leg_state == LEG_S_QUITTING)
@@ -231,7 +244,8 @@ void session_timer(struct relay *r, struct session *s)
 		at = s->leg_since_ms + pool_timeout(r, s);
 	else
 		at = s->touched_ms + client_timeout(r, s);
-	wheel_arm(&r->wheel, session_index(r, s), at);
+	if (!wheel_put_off(&s->timer, at))
+		wheel_arm(&r->wheel, session_index(r, s), at);
 }
 
 // Nobody answered in time.
@@ -249,6 +263,7 @@ static void leg_timed_out(struct relay *r, struct session *s)
 	}
 	if (s->leg_state == LEG_S_CONNECTING || s->leg_state == LEG_S_BANNER) {
 		session_backend(r, s)->connect_timeouts++;
+		leg_signal(r, s, SHM_SIGNAL_TIMEOUT, NULL, 0);
 		if (s->leg_state != LEG_S_BANNER || !leg_abandon(r, s))
 			leg_leave(r, s);
 		leg_failed(r, s, false);
@@ -274,6 +289,10 @@ static void timer_fire(void *owner, uint32_t idx)
 		probe_end(r, s, CTL_PROBE_TIMEOUT);
 		return;
 	}
+	if ((s->flags & SESSION_F_LEG_WAIT) != 0) {
+		leg_open(r, s);
+		return;
+	}
 	if (waits_for_leg(s) || s->state == RELAY_S_GONE) {
 		leg_timed_out(r, s);
 		return;
@@ -290,6 +309,7 @@ static void timer_fire(void *owner, uint32_t idx)
 
 unsigned relay_timers_run(struct relay *r)
 {
+	lb_leases_settle(r->lb, r->config.shm.backends, r->env->now_ns);
 	return wheel_run(&r->wheel, env_now_ms(r->env), RELAY_TIMER_QUOTA);
 }
 
@@ -351,8 +371,11 @@ static void on_sent(void *app, struct tcp_conn_id conn, uint32_t user)
 	struct relay *r = app;
 	struct session *s = session_of(r, user & ~TCP_USER_LEG);
 
+	// only bodies and spliced bytes wait for room; what found no buffer has its timer
 	if (s->state == RELAY_S_DATA || s->state == RELAY_S_BDAT)
 		session_touch(r, s); // a slow backend is not an idle client
+	else if (s->state != RELAY_S_SPLICE)
+		return;
 	session_run(r, s);
 }
 
@@ -402,6 +425,7 @@ on_close(void *app, struct tcp_conn_id conn, uint32_t user, enum tcp_close_reaso
 		);
 		return;
 	}
+	leg_close_judge(r, s, reason);
 	leg_lost(r, s);
 }
 
@@ -444,7 +468,7 @@ void relay_stop(struct relay *r)
 
 void relay_check(const struct relay *r)
 {
-	uint32_t used = 0, armed = 0, counted = 0;
+	uint32_t used = 0, armed = 0, counted = 0, probes = 0, waiting = 0;
 
 	for (uint32_t i = 1; i < r->ids.count; i++) {
 		const struct session *s = &r->session[i];
@@ -454,10 +478,16 @@ void relay_check(const struct relay *r)
 		used++;
 		armed += wheel_is_armed(&s->timer);
 		counted += s->client_entry != 0;
+		probes += s->state == RELAY_S_PROBE;
+		waiting += (s->flags & SESSION_F_LEG_WAIT) != 0;
 		BUG_ON(s->id == 0 || (s->client.v == 0 && s->leg.v == 0));
 		BUG_ON(!wheel_is_armed(&s->timer)); // no state without a timer
 		BUG_ON(s->pending_count > SESSION_PENDING_MAX);
 	}
 	BUG_ON(used != r->ids.used || armed != r->wheel.armed);
 	BUG_ON(counted != client_table_sum(r->clients));
+	BUG_ON(probes != r->probes);
+	BUG_ON(waiting != r->waiting);
+	for (uint32_t slot = 0; slot < r->config.shm.backend_slots; slot++)
+		BUG_ON(lb_leases_held(r->lb, slot) < r->config.shm.backends[slot].active);
 }

@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "common/abi/blob.h"
+#include "common/abi/capture.h"
 #include "common/abi/ctl_msg.h"
 #include "common/abi/shm_layout.h"
 #include "common/env.h"
@@ -26,8 +27,11 @@ struct relay_shm {
 	struct shm_worker *worker;
 	struct shm_backend_local *backends;        // [backend_slots]
 	struct shm_service_local *services;        // [service_slots]
+	struct shm_backend_signals *signals;       // [backend_slots], NULL: not counted
 	const struct shm_backend_ctl *backend_ctl; // [backend_slots]
+	const struct ctl_test_mail *test_mail;     // written by control; NULL: no test mails
 	const uint32_t *others_active;             // [backend_slots], see lb_view
+	struct lb_leases *leases;                  // of all workers; NULL: of this one alone
 	uint32_t backend_slots, service_slots;
 };
 
@@ -57,6 +61,34 @@ void relay_generation(struct relay *relay, const struct blob_header *blob);
 // Is addr a virtual service's or a source address? For net_ops.is_local.
 bool relay_is_local(const struct relay *relay, const struct ip_addr *addr);
 
+// A session as captures see it.
+struct relay_view {
+	uint64_t id;
+	struct ip_addr client;      // unspecified: none, or gone
+	struct ip_endpoint backend; // likewise
+	uint32_t service_slot;
+	bool is_leg; // the connection asked for is the backend's
+};
+// Of a connection's user word (tcp_user_find).
+void relay_view_get(struct relay *relay, uint32_t user, struct relay_view *ret);
+// Is told the lines of the dialogues, secrets and bodies left out, while one listens; NULL: none.
+struct relay_listener {
+	void *up;
+	void (*line)(
+		void *up,
+		const struct relay_view *view,
+		enum capture_kind kind,
+		const char *text,
+		uint32_t len
+	);
+};
+void relay_listener_set(struct relay *relay, const struct relay_listener *listener);
+// Tells a session and its connections to control as events, if it is among the slots from *cursor
+// on that one call looks at. False: not there; *cursor to go on from, 0: nowhere.
+bool relay_session_tell(struct relay *relay, uint64_t id, uint32_t request_id, uint32_t *cursor);
+// Slot of the service that listens there, 0: none.
+uint32_t relay_listener_service(const struct relay *relay, const struct ip_endpoint *local);
+
 void relay_command(
 	struct relay *relay,
 	const struct ctl_msg *msg
@@ -70,6 +102,7 @@ void relay_drain(struct relay *relay);
 // Visits all sessions: once.
 void relay_stop(struct relay *relay);
 uint32_t relay_sessions(const struct relay *relay);
+uint32_t relay_sessions_max(const struct relay *relay, uint32_t *ret_bytes); // bytes of one
 // Debug builds and the simulator: aborts on a broken invariant (counts, free lists, "no state
 // without a timer").
 void relay_check(const struct relay *relay);

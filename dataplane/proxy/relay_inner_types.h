@@ -85,6 +85,45 @@ void leg_forget(struct relay *r, struct session *s); // gone already
 void leg_leave(struct relay *r, struct session *s);  // politely, as far as the state lets
 void leg_reopen(struct relay *r, struct session *s);
 
+// signal.c
+void leg_judged(struct relay *r, struct session *s); // greeted: a vote that it is well
+// line: a reply's last one, or NULL. SHM_SIGNALS: nothing happens.
+void leg_signal(
+	struct relay *r,
+	struct session *s,
+	enum shm_signal signal,
+	const char *line,
+	uint32_t len
+);
+// The last line of a greeting.
+void banner_judge(
+	struct relay *r,
+	struct session *s,
+	unsigned code,
+	const char *line,
+	uint32_t len
+);
+// The backend's connection ended, before leg_lost.
+void leg_close_judge(struct relay *r, struct session *s, enum tcp_close_reason reason);
+// The last line of a reply to a verb of the client.
+void reply_judge(
+	struct relay *r,
+	struct session *s,
+	enum smtp_verb verb,
+	unsigned code,
+	const char *line,
+	uint32_t len
+);
+// A line without its end, printable.
+void text_keep(char to[64], const char *line, uint32_t len);
+
+// wait.c: for a connection to become free. False: not (any longer).
+bool leg_wait(struct relay *r, struct session *s);
+// A new session goes not before those of its service that wait already.
+bool leg_wait_behind(struct relay *r, struct session *s);
+void leg_wait_end(struct relay *r, struct session *s);
+uint32_t leg_wait_timer_ms(const struct session *s);
+
 // The dialogue is over: waits for the backend's FIN, then the session ends.
 void leg_finish(struct relay *r, struct session *s);
 
@@ -96,6 +135,42 @@ void body_refuse(struct relay *r, struct session *s, enum smtp_own own);
 bool reply_step(struct relay *r, struct session *s);
 bool splice_step(struct relay *r, struct session *s);
 
+// dialogue.c: tells the listener, if there is one. Lines as they came, their line end included; on
+// the way through to the other leg both sides of it are told.
+void dialogue_tell(
+	struct relay *r,
+	const struct session *s,
+	enum capture_kind kind,
+	const char *line,
+	uint32_t len
+);
+void dialogue_note_tell(
+	struct relay *r,
+	const struct session *s,
+	const char *what,
+	uint64_t octets
+);
+static inline void dialogue(
+	struct relay *r,
+	const struct session *s,
+	enum capture_kind kind,
+	const char *line,
+	uint32_t len
+)
+{
+	if (r->listener.line != NULL)
+		dialogue_tell(r, s, kind, line, len);
+}
+static inline void
+dialogue_note(struct relay *r, const struct session *s, const char *what, uint64_t octets)
+{
+	if (r->listener.line != NULL)
+		dialogue_note_tell(r, s, what, octets);
+}
+
+// view.c
+void session_view_get(struct relay *r, const struct session *s, struct relay_view *ret);
+
 // orphan.c
 void client_gone(struct relay *r, struct session *s);
 
@@ -103,3 +178,11 @@ void client_gone(struct relay *r, struct session *s);
 void probe_start(struct relay *r, const struct ctl_msg *msg);
 bool probe_step(struct relay *r, struct session *s);
 void probe_end(struct relay *r, struct session *s, enum ctl_probe_result_code code);
+void relay_event_send(struct relay *r, struct ctl_msg *msg);
+void session_report(struct relay *r, const struct session *s, uint32_t request_id);
+
+// test_mail.c: a probe that goes on to send a mail
+void test_mail_start(struct relay *r, const struct ctl_msg *msg);
+void test_mail_connected(struct relay *r, struct session *s);
+bool test_mail_reply(struct relay *r, struct session *s); // false: it is over
+void test_mail_end(struct relay *r, struct session *s, enum ctl_probe_result_code code);

@@ -29,6 +29,7 @@ static void reply_count(struct relay *r, struct session *s, enum smtp_verb verb,
 	backend->replies_421 += code == 421;
 	if (verb == SMTP_V_RCPT && code / 100 == 2) {
 		s->recipients++;
+		s->leg_flags |= SESSION_LEG_F_FRUIT;
 		backend->recipients++;
 		service->recipients++;
 		stat_inc(r->env, STAT_SESSION_RECIPIENTS);
@@ -38,10 +39,12 @@ static void reply_count(struct relay *r, struct session *s, enum smtp_verb verb,
 	service->bytes += s->body_bytes;
 	if (code / 100 == 2) {
 		s->messages++;
+		s->leg_flags |= SESSION_LEG_F_FRUIT;
 		backend->messages++;
 		service->messages++;
 		stat_inc(r->env, STAT_SESSION_MESSAGES);
 	} else {
+		s->leg_flags &= (uint8_t)~SESSION_LEG_F_FRUIT;
 		stat_inc(r->env, STAT_SESSION_MESSAGES_REFUSED);
 	}
 }
@@ -130,9 +133,18 @@ static void reply_done(struct relay *r, struct session *s, unsigned code)
 	}
 }
 
+// Reads a line off the leg.
+static void line_take(struct relay *r, struct session *s, const char *line, uint32_t len)
+{
+	dialogue(r, s, CAPTURE_FROM_BACKEND, line, len);
+	tcp_rx_drop(r->tcp, s->leg, len);
+}
+
 static void protocol_error(struct relay *r, struct session *s)
 {
+	dialogue_note(r, s, "the backend's reply is none", 0);
 	stat_inc(r->env, STAT_LEG_MALFORMED);
+	leg_signal(r, s, SHM_SIGNAL_MALFORMED, NULL, 0);
 	if (s->leg_state == LEG_S_BANNER) {
 		leg_failed(r, s, true);
 		return;
@@ -159,6 +171,7 @@ static void banner_take(struct relay *r, struct session *s, unsigned code)
 		leg_failed(r, s, true);
 		return;
 	}
+	leg_judged(r, s);
 	backend->connecting--;
 	backend->sessions++;
 	lb_report_success(r->lb, s->backend_slot);
@@ -184,7 +197,9 @@ static void banner_take(struct relay *r, struct session *s, unsigned code)
 	if (!tcp_tx_write(r->tcp, s->leg, line, (uint32_t)n)) {
 		leg_drop(r, s);
 		session_close(r, s, SMTP_OWN_NO_LEG);
+		return;
 	}
+	dialogue(r, s, CAPTURE_TO_BACKEND, line, (uint32_t)n);
 }
 
 // A whole EHLO reply, rewritten. 0: not complete yet; false in *ret_ok: malformed.
@@ -239,7 +254,9 @@ static bool ehlo_reply(struct relay *r, struct session *s)
 		s->flags |= SESSION_F_RETRY;
 		return false;
 	}
-	tcp_rx_drop(r->tcp, s->leg, len);
+	line_take(r, s, r->scratch, len);
+	if (s->leg_state != LEG_S_REEHLO && s->client.v != 0)
+		dialogue(r, s, CAPTURE_TO_CLIENT, r->out, out);
 	if (s->leg_state == LEG_S_REEHLO)
 		s->leg_state = LEG_S_READY;
 	else
@@ -252,9 +269,10 @@ static bool ehlo_reply(struct relay *r, struct session *s)
 static bool
 reply_unasked(struct relay *r, struct session *s, unsigned code, const char *line, uint32_t len)
 {
+	dialogue(r, s, CAPTURE_FROM_BACKEND, line, len);
 	if (code == 421) {
-		if (s->client.v != 0)
-			tcp_tx_write(r->tcp, s->client, line, len);
+		if (s->client.v != 0 && tcp_tx_write(r->tcp, s->client, line, len))
+			dialogue(r, s, CAPTURE_TO_CLIENT, line, len);
 		leg_release(r, s);
 	} else {
 		stat_inc(r->env, STAT_LEG_DESYNC);
@@ -277,6 +295,23 @@ static bool is_ehlo_reply(const struct session *s, unsigned code)
 	       s->pending_verb[s->pending_head] == SMTP_V_EHLO;
 }
 
+// To the client, as it came or made temporary.
+static bool
+line_relay(struct relay *r, struct session *s, const char *line, uint32_t len, unsigned code)
+{
+	enum smtp_verb verb = (enum smtp_verb)s->pending_verb[s->pending_head];
+
+	if ((s->leg_flags & SESSION_LEG_F_SOFT_BOUNCE) == 0 || code / 100 != 5 ||
+	    !smtp_verb_softens(verb))
+		return tcp_tx_write(r->tcp, s->client, line, len);
+	memcpy(r->out, line, len);
+	smtp_reply_soften(r->out, len);
+	if (!tcp_tx_write(r->tcp, s->client, r->out, len))
+		return false;
+	stat_inc(r->env, STAT_LEG_SOFT_BOUNCED);
+	return true;
+}
+
 // A line of an ordinary reply, checked.
 static bool reply_line(
 	struct relay *r,
@@ -288,11 +323,11 @@ static bool reply_line(
 )
 {
 	if (s->leg_state == LEG_S_CLOSING || (s->leg_state == LEG_S_BANNER && more)) {
-		tcp_rx_drop(r->tcp, s->leg, len);
+		line_take(r, s, line, len);
 		return true;
 	}
 	if (s->leg_state == LEG_S_QUITTING || s->leg_state == LEG_S_REEHLO) {
-		tcp_rx_drop(r->tcp, s->leg, len);
+		line_take(r, s, line, len);
 		if (more)
 			return true;
 		if (s->leg_state == LEG_S_QUITTING) {
@@ -304,7 +339,8 @@ static bool reply_line(
 		return false;
 	}
 	if (s->leg_state == LEG_S_BANNER) {
-		tcp_rx_drop(r->tcp, s->leg, len);
+		banner_judge(r, s, code, line, len);
+		line_take(r, s, line, len);
 		banner_take(r, s, code);
 		return s->id != 0;
 	}
@@ -315,10 +351,17 @@ static bool reply_line(
 		protocol_error(r, s);
 		return false;
 	}
-	if (s->client.v != 0 && !tcp_tx_write(r->tcp, s->client, line, len)) {
+	if (s->client.v != 0 && !line_relay(r, s, line, len, code)) {
 		s->flags |= SESSION_F_RETRY;
 		return false;
 	}
+	if (!more)
+		reply_judge(
+			r, s, (enum smtp_verb)s->pending_verb[s->pending_head], code, line, len
+		);
+	dialogue(r, s, CAPTURE_FROM_BACKEND, line, len);
+	if (s->client.v != 0)
+		dialogue(r, s, CAPTURE_TO_CLIENT, line, len);
 	tcp_rx_drop(r->tcp, s->leg, len);
 	s->reply_bytes += len;
 	s->reply_code = (uint16_t)code;
@@ -344,6 +387,7 @@ bool reply_step(struct relay *r, struct session *s)
 			struct tcp_conn_id leg = s->leg;
 
 			tcp_release(r->tcp, leg, true);
+			leg_close_judge(r, s, TCP_CLOSE_DONE);
 			leg_lost(r, s);
 		}
 		return false;

@@ -13,8 +13,10 @@ bool session_say(struct relay *r, struct session *s, enum smtp_own own)
 	stat_inc(r->env, smtp_own_stat(own));
 	if (s->client.v == 0)
 		return true;
-	if (tcp_tx_write(r->tcp, s->client, r->out, len))
+	if (tcp_tx_write(r->tcp, s->client, r->out, len)) {
+		dialogue(r, s, CAPTURE_TO_CLIENT, r->out, len);
 		return true;
+	}
 	stat_inc(r->env, STAT_SESSION_NO_BUFFER);
 	return false;
 }

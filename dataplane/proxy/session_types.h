@@ -12,8 +12,10 @@
 #include "common/wheel.h"
 #include "dataplane/proxy/relay.h"
 #include "dataplane/smtp/dot.h"
+#include "dataplane/smtp/judge.h"
 #include "dataplane/smtp/own.h"
 #include "dataplane/smtp/reply.h"
+#include "dataplane/smtp/show.h"
 #include "dataplane/smtp/verb.h"
 
 #define SESSION_PENDING_MAX 14       // commands awaiting replies; more wait unread (back-pressure)
@@ -61,6 +63,16 @@ enum {
 	SESSION_F_RETRY = 1 << 9,     // waits for a buffer
 	SESSION_F_LEG_ONLY = 1 << 10, // an abandoned leg: never was a session of a client
 	SESSION_F_ORPHAN = 1 << 11,   // counted as such at its backend
+	SESSION_F_LEG_WAIT = 1 << 12, // no leg yet: all backends are at their limit
+};
+
+enum {                                      // of the leg: begin anew with each
+	SESSION_LEG_F_SOFT_BOUNCE = 1 << 0, // the pool's, when it was opened
+	SESSION_LEG_F_FRUIT = 1 << 1,       // a recipient or a message was accepted last
+	SESSION_LEG_F_JUDGED = 1 << 2,      // counted among the backend's legs
+	SESSION_LEG_F_FAILING = 1 << 3,     // counted among those with a signal
+	SESSION_LEG_F_RCPT_VOTED = 1 << 4,  // of this transaction
+	SESSION_LEG_F_MAILED = 1 << 5,      // a MAIL was accepted
 };
 
 struct pending {
@@ -75,6 +87,7 @@ struct probe {
 	uint32_t mark_us;
 	uint32_t timeout_ms;
 	uint8_t stage; // enum ctl_probe_stage
+	bool test;     // sends a test mail, see test_mail.c
 };
 
 struct session {
@@ -91,6 +104,9 @@ struct session {
 	uint8_t pending_verb[SESSION_PENDING_MAX];
 	uint8_t tried_count;
 	uint8_t bare_lf;
+	uint8_t leg_flags;
+	uint8_t leg_looks;             // for a connection to become free
+	uint8_t rcpt_votes, eod_votes; // of this leg
 	uint32_t tried[LB_MAX_TRIED];
 	uint32_t service_slot, backend_slot;
 	uint32_t caps; // the leg's
@@ -132,8 +148,15 @@ struct relay {
 	struct client_table *clients;
 	const struct client_table **clients_of; // [workers]
 	uint64_t id_count;
+	uint32_t probes;      // sessions that are one
+	uint32_t *waiting_of; // [service_slots]: of these
+	uint32_t waiting;     // sessions that wait for a connection to become free
 	bool draining;
-	char probe_text[64]; // reply under judgement, else empty
+	struct relay_listener listener; // dialogue.c
+	struct ctl_test_mail test_mail; // our checked copy
+	uint32_t test_id;               // request whose mail it is
+	uint32_t tests;                 // sessions that send it
+	char probe_text[96];            // reply under judgement, else empty
 	char scratch[RELAY_SCRATCH];
 	char out[RELAY_SCRATCH];
 };

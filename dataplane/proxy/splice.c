@@ -20,6 +20,8 @@ bool splice_step(struct relay *r, struct session *s)
 {
 	bool more;
 
+	if ((s->flags & SESSION_F_LEG_WAIT) != 0)
+		return false;
 	if (s->leg.v == 0) { // the backend's connection ended
 		struct tcp_conn_id client = s->client;
 
@@ -36,6 +38,8 @@ bool splice_step(struct relay *r, struct session *s)
 		session_backend(r, s)->sessions++;
 		lb_report_success(r->lb, s->backend_slot);
 		s->leg_state = LEG_S_READY;
+		leg_judged(r, s);
+		s->leg_flags |= SESSION_LEG_F_FRUIT; // what comes is not read
 		tcp_rx_window_set(r->tcp, s->client, SESSION_WINDOW_BODY);
 		tcp_rx_window_set(r->tcp, s->leg, SESSION_WINDOW_BODY);
 	}

@@ -61,9 +61,11 @@ static const struct {
 	{"HOLDUNTIL", SMTP_CAP_FUTURERELEASE},
 };
 
+// The first letter is looked at here: nearly all others differ there already.
 static bool word_is(const char *word, uint32_t len, const char *name)
 {
-	return strlen(name) == len && strncasecmp(word, name, len) == 0;
+	return len > 0 && ((word[0] ^ name[0]) & ~0x20) == 0 && strlen(name) == len &&
+	       strncasecmp(word, name, len) == 0;
 }
 
 unsigned smtp_reply_code(const char *line, uint32_t len, bool *ret_more)

@@ -8,33 +8,36 @@
 #include <string.h>
 #include <strings.h>
 
+#define VERB(name, verb) {name, sizeof(name) - 1, verb}
 static const struct {
 	const char *name;
+	uint32_t len;
 	enum smtp_verb verb;
 } verbs[] = {
-	{"EHLO", SMTP_V_EHLO},
-	{"HELO", SMTP_V_HELO},
-	{"MAIL", SMTP_V_MAIL},
-	{"RCPT", SMTP_V_RCPT},
-	{"DATA", SMTP_V_DATA},
-	{"BDAT", SMTP_V_BDAT},
-	{"RSET", SMTP_V_RSET},
-	{"NOOP", SMTP_V_NOOP},
-	{"VRFY", SMTP_V_VRFY},
-	{"EXPN", SMTP_V_EXPN},
-	{"HELP", SMTP_V_HELP},
-	{"ETRN", SMTP_V_ETRN},
-	{"AUTH", SMTP_V_AUTH},
-	{"STARTTLS", SMTP_V_STARTTLS},
-	{"QUIT", SMTP_V_QUIT},
-	{"XCLIENT", SMTP_V_FORBIDDEN},
-	{"XFORWARD", SMTP_V_FORBIDDEN},
-	{"PROXY", SMTP_V_FORBIDDEN},
-	{"X-ANONYMOUSTLS", SMTP_V_FORBIDDEN},
-	{"X-EXPS", SMTP_V_FORBIDDEN},
-	{"XEXCH50", SMTP_V_FORBIDDEN},
-	{"XSHADOW", SMTP_V_FORBIDDEN},
+	VERB("EHLO", SMTP_V_EHLO),
+	VERB("HELO", SMTP_V_HELO),
+	VERB("MAIL", SMTP_V_MAIL),
+	VERB("RCPT", SMTP_V_RCPT),
+	VERB("DATA", SMTP_V_DATA),
+	VERB("BDAT", SMTP_V_BDAT),
+	VERB("RSET", SMTP_V_RSET),
+	VERB("NOOP", SMTP_V_NOOP),
+	VERB("VRFY", SMTP_V_VRFY),
+	VERB("EXPN", SMTP_V_EXPN),
+	VERB("HELP", SMTP_V_HELP),
+	VERB("ETRN", SMTP_V_ETRN),
+	VERB("AUTH", SMTP_V_AUTH),
+	VERB("STARTTLS", SMTP_V_STARTTLS),
+	VERB("QUIT", SMTP_V_QUIT),
+	VERB("XCLIENT", SMTP_V_FORBIDDEN),
+	VERB("XFORWARD", SMTP_V_FORBIDDEN),
+	VERB("PROXY", SMTP_V_FORBIDDEN),
+	VERB("X-ANONYMOUSTLS", SMTP_V_FORBIDDEN),
+	VERB("X-EXPS", SMTP_V_FORBIDDEN),
+	VERB("XEXCH50", SMTP_V_FORBIDDEN),
+	VERB("XSHADOW", SMTP_V_FORBIDDEN),
 };
+#undef VERB
 
 void smtp_command_parse(const char *line, uint32_t len, struct smtp_command *ret)
 {
@@ -47,9 +50,16 @@ void smtp_command_parse(const char *line, uint32_t len, struct smtp_command *ret
 		args++;
 	*ret = (struct smtp_command
 	){.verb = SMTP_V_UNKNOWN, .args = line + args, .args_len = len - args};
-	for (unsigned i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++)
-		if (strlen(verbs[i].name) == word && strncasecmp(line, verbs[i].name, word) == 0)
+	if (word == 0)
+		return;
+	for (unsigned i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++) {
+		// length and first letter first: nearly all others differ there
+		if (verbs[i].len == word && (line[0] & ~0x20) == verbs[i].name[0] &&
+		    strncasecmp(line, verbs[i].name, word) == 0) {
 			ret->verb = verbs[i].verb;
+			return;
+		}
+	}
 }
 
 bool smtp_verb_may_precede(enum smtp_verb verb)

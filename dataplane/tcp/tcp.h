@@ -185,14 +185,38 @@ struct tcp_info {
 	struct ip_endpoint local, remote;
 	const char *state;
 	uint32_t srtt_us, rto_ms, cwnd_bytes, snd_wnd, rcv_wnd;
-	uint32_t retransmits;
 	uint16_t mss;
 	bool fin_received;
 };
 void tcp_info_get(const struct tcp_stack *stack, struct tcp_conn_id conn, struct tcp_info *ret);
 
+// The user word of the connection between two endpoints; false: none that the application knows
+// and has not let go of.
+bool tcp_user_find(
+	const struct tcp_stack *stack,
+	const struct ip_endpoint *local,
+	const struct ip_endpoint *remote,
+	uint32_t *ret_user
+);
+
+// What became of a connection: the changes of its state, what was sent again and why. The events of
+// all connections share one ring: old ones make room.
+struct tcp_event {
+	const char *what, *state;
+	uint32_t age_ms, seq;
+};
+// From *at = 0 on, oldest first; false: no more.
+bool tcp_event_next(
+	const struct tcp_stack *stack,
+	struct tcp_conn_id conn,
+	uint32_t *at,
+	struct tcp_event *ret
+);
+
 struct tcp_usage {
 	uint32_t conns, half_open, time_wait, slices;
+	uint32_t max_conns, max_minis, max_slices; // max_minis: of each kind
+	uint32_t conn_bytes, mini_bytes, slice_bytes;
 };
 void tcp_usage_get(const struct tcp_stack *stack, struct tcp_usage *ret);
 // Debug builds and the simulator: walks everything and aborts on a broken invariant (queues,

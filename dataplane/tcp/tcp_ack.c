@@ -118,7 +118,7 @@ static void fin_acked(struct tcp_stack *s, struct tcp_pcb *p)
 	p->flags &= (uint16_t)~(TCP_F_FIN_QUEUED | TCP_F_FIN_SENT);
 	switch (p->state) {
 	case TCP_S_FIN_WAIT_1:
-		p->state = TCP_S_FIN_WAIT_2;
+		pcb_state_set(s, p, TCP_S_FIN_WAIT_2);
 		if ((p->flags & TCP_F_ORPHAN) != 0)
 			tcp_state_timer(s, p, TCP_FIN_WAIT_2_MS);
 		break;

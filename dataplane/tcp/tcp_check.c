@@ -34,6 +34,16 @@ static bool state_needs_timer(const struct tcp_pcb *p)
 	       (p->state == TCP_S_FIN_WAIT_2 && (p->flags & TCP_F_ORPHAN) != 0);
 }
 
+static bool sent_is_queued(const struct tcp_stack *s, const struct tcp_pcb *p)
+{
+	uint32_t sent = p->tx_head != 0 ? s->slice[p->tx_head].sent : 0;
+
+	for (uint32_t idx = p->tx_head; idx != 0; idx = s->slice[idx].next)
+		if (idx == sent)
+			return true;
+	return sent == 0;
+}
+
 static uint32_t pcb_check(const struct tcp_stack *s, const struct tcp_pcb *p)
 {
 	uint32_t bytes, last, slices;
@@ -42,6 +52,7 @@ static uint32_t pcb_check(const struct tcp_stack *s, const struct tcp_pcb *p)
 	BUG_ON(bytes != p->rx_bytes || last != p->rx_tail);
 	slices += list_check(s, p->tx_head, &bytes, &last);
 	BUG_ON(bytes != p->tx_bytes || last != p->tx_tail);
+	BUG_ON(!sent_is_queued(s, p));
 	slices += list_check(s, p->ooo_head, &bytes, &last);
 	if (p->state == TCP_S_CLOSED) {
 		BUG_ON(p->tx_bytes > 0 && (p->flags & TCP_F_DONE) == 0);
@@ -58,6 +69,24 @@ static uint32_t pcb_check(const struct tcp_stack *s, const struct tcp_pcb *p)
 	return slices;
 }
 
+// The FIFO both ways, in order of time, and each tuple led to its mini.
+static void minis_check(const struct tcp_stack *s, const struct tcp_minis *minis, uint32_t kind)
+{
+	uint32_t before = 0, n = 0;
+
+	for (uint32_t idx = minis->fifo.head; idx != 0; idx = minis->mini[idx].next) {
+		const struct tcp_mini *mini = &minis->mini[idx];
+
+		BUG_ON(n++ > minis->ids.count); // a circle
+		BUG_ON(mini->prev != before);
+		BUG_ON(before != 0 && (int16_t)(mini->due - minis->mini[before].due) < 0);
+		BUG_ON(flow_lookup(s, mini_key(mini)) != (kind | idx));
+		before = idx;
+	}
+	BUG_ON(minis->fifo.tail != before);
+	BUG_ON(n != minis->fifo.count || n != minis->ids.used);
+}
+
 void tcp_check(const struct tcp_stack *s)
 {
 	uint32_t slices = 0, used = 0;
@@ -70,4 +99,6 @@ void tcp_check(const struct tcp_stack *s)
 	}
 	BUG_ON(used != s->pcbs.used);
 	BUG_ON(slices != s->slices.used);
+	minis_check(s, &s->syn, TCP_INDEX_MINI);
+	minis_check(s, &s->tw, TCP_INDEX_MINI | TCP_INDEX_TIME_WAIT);
 }

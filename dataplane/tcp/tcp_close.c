@@ -12,9 +12,9 @@ void tcp_shutdown(struct tcp_stack *s, struct tcp_conn_id conn)
 	if (p->state == TCP_S_CLOSED || (p->flags & TCP_F_FIN_QUEUED) != 0)
 		return;
 	if (p->state == TCP_S_ESTABLISHED)
-		p->state = TCP_S_FIN_WAIT_1;
+		pcb_state_set(s, p, TCP_S_FIN_WAIT_1);
 	else if (p->state == TCP_S_CLOSE_WAIT)
-		p->state = TCP_S_LAST_ACK;
+		pcb_state_set(s, p, TCP_S_LAST_ACK);
 	else if (p->state > TCP_S_SYN_RCVD)
 		return; // closed this way already
 	p->flags |= TCP_F_FIN_QUEUED;

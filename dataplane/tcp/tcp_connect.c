@@ -60,7 +60,7 @@ int tcp_connect(struct tcp_stack *s, const struct tcp_connect_args *args, struct
 	if (p == NULL)
 		return -ENOBUFS;
 	pcb_route(s, p, NULL, &mtu);
-	p->state = TCP_S_SYN_SENT;
+	pcb_state_set(s, p, TCP_S_SYN_SENT);
 	p->flags |= TCP_F_TS | TCP_F_WS;
 	p->snd_una = p->snd_nxt = p->snd_max = p->recover = tcp_isn(s, &key);
 	p->user = args->user;

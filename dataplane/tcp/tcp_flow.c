@@ -8,6 +8,8 @@
 
 #include "dataplane/tcp/tcp_inner_types.h"
 
+#include <rte_prefetch.h>
+
 static uint64_t flow_hash(const struct tcp_stack *s, const struct flow_key *key)
 {
 	return hash_siphash13(&s->config.flow_key, key, sizeof(*key));
@@ -47,9 +49,8 @@ chain_find(const struct tcp_stack *s, uint32_t b, uint16_t tag, const struct flo
 	return NULL;
 }
 
-static uint32_t *flow_find(const struct tcp_stack *s, const struct flow_key *key)
+static uint32_t *flow_find(const struct tcp_stack *s, const struct flow_key *key, uint64_t hash)
 {
-	uint64_t hash = flow_hash(s, key);
 	uint32_t *place = chain_find(s, (uint32_t)hash & s->bucket_mask, tag_of(hash), key);
 
 	if (place == NULL)
@@ -57,11 +58,38 @@ static uint32_t *flow_find(const struct tcp_stack *s, const struct flow_key *key
 	return place;
 }
 
-uint32_t flow_lookup(const struct tcp_stack *s, const struct flow_key *key)
+uint32_t flow_lookup_hashed(const struct tcp_stack *s, const struct flow_key *key, uint64_t hash)
 {
-	uint32_t *place = flow_find(s, key);
+	uint32_t *place = flow_find(s, key, hash);
 
 	return place != NULL ? *place : 0;
+}
+
+uint32_t flow_lookup(const struct tcp_stack *s, const struct flow_key *key)
+{
+	return flow_lookup_hashed(s, key, flow_hash(s, key));
+}
+
+uint64_t flow_bucket_prefetch(const struct tcp_stack *s, const struct flow_key *key)
+{
+	uint64_t hash = flow_hash(s, key);
+
+	rte_prefetch0(&s->bucket[(uint32_t)hash & s->bucket_mask]);
+	return hash;
+}
+
+void flow_conn_prefetch(const struct tcp_stack *s, uint64_t hash)
+{
+	const struct flow_bucket *bucket = &s->bucket[(uint32_t)hash & s->bucket_mask];
+	uint16_t tag = tag_of(hash);
+
+	for (unsigned i = 0; i < FLOW_WAYS; i++) {
+		if (bucket->tag[i] != tag || (bucket->idx[i] & TCP_INDEX_MINI) != 0)
+			continue;
+		for (unsigned line = 0; line < sizeof(struct tcp_pcb) / 64; line++)
+			rte_prefetch0((const uint8_t *)&s->pcb[bucket->idx[i]] + line * 64);
+		return;
+	}
 }
 
 static bool bucket_put(struct flow_bucket *bucket, uint16_t tag, uint32_t idx)
@@ -117,12 +145,32 @@ static void chain_trim(struct tcp_stack *s, uint32_t b)
 	}
 }
 
+void flow_replace(struct tcp_stack *s, const struct flow_key *key, uint32_t idx)
+{
+	uint32_t *place = flow_find(s, key, flow_hash(s, key));
+
+	BUG_ON_HOT(place == NULL);
+	*place = idx;
+}
+
+void flow_remove_own(struct tcp_stack *s, const struct flow_key *key, uint32_t idx)
+{
+	uint64_t hash = flow_hash(s, key);
+	uint32_t *place = flow_find(s, key, hash);
+
+	if (place == NULL || *place != idx)
+		return;
+	*place = 0;
+	chain_trim(s, (uint32_t)hash & s->bucket_mask);
+}
+
 void flow_remove(struct tcp_stack *s, const struct flow_key *key)
 {
-	uint32_t *place = flow_find(s, key);
+	uint64_t hash = flow_hash(s, key);
+	uint32_t *place = flow_find(s, key, hash);
 
 	if (place == NULL)
 		return;
 	*place = 0;
-	chain_trim(s, (uint32_t)flow_hash(s, key) & s->bucket_mask);
+	chain_trim(s, (uint32_t)hash & s->bucket_mask);
 }

@@ -66,8 +66,17 @@ struct flow_key {
 };
 static_assert(sizeof(struct flow_key) == 36, "prefix of PCB and mini");
 uint32_t flow_lookup(const struct tcp_stack *s, const struct flow_key *key); // 0: none
+// The same in steps, for bursts: while one segment's bucket and connection are fetched into the
+// cache, the next one's hash is computed.
+uint64_t flow_bucket_prefetch(const struct tcp_stack *s, const struct flow_key *key); // its hash
+void flow_conn_prefetch(const struct tcp_stack *s, uint64_t hash);
+uint32_t flow_lookup_hashed(const struct tcp_stack *s, const struct flow_key *key, uint64_t hash);
 bool flow_insert(struct tcp_stack *s, const struct flow_key *key, uint32_t idx);
+// The key is in the table: idx takes the place of what had it.
+void flow_replace(struct tcp_stack *s, const struct flow_key *key, uint32_t idx);
 void flow_remove(struct tcp_stack *s, const struct flow_key *key);
+// Only if it leads to idx.
+void flow_remove_own(struct tcp_stack *s, const struct flow_key *key, uint32_t idx);
 static inline const struct flow_key *pcb_key(const struct tcp_pcb *p)
 {
 	return (const struct flow_key *)p;
@@ -84,8 +93,9 @@ unsigned
 tcp_options_syn(uint8_t *out, uint16_t mss, unsigned flags, uint32_t ts_val, uint32_t ts_ecr);
 unsigned tcp_options_ts(uint8_t *out, uint32_t ts_val, uint32_t ts_ecr);
 
-// tcp_listen.c: segments of no PCB. True: a connection stands now, and the segment is for it.
-bool tcp_listen_input(
+// tcp_listen.c: segments of no PCB. The connection that stands now and that the segment is for, or
+// NULL.
+struct tcp_pcb *tcp_listen_input(
 	struct tcp_stack *s,
 	const struct net_pkt *pkt,
 	const struct tcp_seg *seg,
@@ -111,15 +121,36 @@ void tcp_time_wait_input(
 void tcp_time_wait_run(struct tcp_stack *s);
 
 // tcp_mini.c: half-open and TIME_WAIT connections in FIFO lists of constant delay
-uint32_t mini_push(struct tcp_minis *minis); // 0: none free
-uint32_t mini_pop(struct tcp_minis *minis);
-// Out of the table at once; its place in the FIFO is given back when its time comes.
-void mini_kill(struct tcp_stack *s, struct tcp_mini *mini);
+uint32_t mini_push(struct tcp_stack *s, struct tcp_minis *minis, uint32_t delay_ms); // 0: none free
+// Gives a mini back at once, from wherever it stands; its tuple is another's already.
+void mini_free(struct tcp_minis *minis, struct tcp_mini *mini);
+// Out of the table too.
+void mini_kill(struct tcp_stack *s, struct tcp_minis *minis, struct tcp_mini *mini);
+// To the end of the FIFO, due after delay_ms.
+void mini_again(
+	struct tcp_stack *s,
+	struct tcp_minis *minis,
+	struct tcp_mini *mini,
+	uint32_t delay_ms
+);
+// Until a mini is due; 0 or below: over.
+int32_t mini_left_ms(const struct tcp_stack *s, const struct tcp_mini *mini);
+// Until the first of a FIFO that is not empty is due.
+int32_t tcp_minis_left_ms(const struct tcp_stack *s, const struct tcp_minis *minis);
+bool mini_due(const struct tcp_stack *s, const struct tcp_minis *minis);
 void mini_ack(struct tcp_stack *s, const struct tcp_mini *mini, uint32_t seq, uint16_t wnd);
 uint32_t tcp_isn(const struct tcp_stack *s, const struct flow_key *key);
 uint32_t tcp_ts_offset(const struct tcp_stack *s, const struct flow_key *key);
 
+// tcp_trace.c: what became of a connection, for people
+enum tcp_trace_kind { TCP_TRACE_NEW, TCP_TRACE_STATE, TCP_TRACE_RETRANSMIT, TCP_TRACE_TIMEOUT };
+void tcp_trace(struct tcp_stack *s, const struct tcp_pcb *p, enum tcp_trace_kind kind);
+void pcb_state_set(struct tcp_stack *s, struct tcp_pcb *p, enum tcp_state state);
+const char *tcp_state_name(enum tcp_state state);
+
 // tcp_stack.c
+struct tcp_pcb *
+pcb_new(struct tcp_stack *s, const struct flow_key *key); // NULL: none; not in the table
 struct tcp_pcb *
 pcb_alloc(struct tcp_stack *s, const struct flow_key *key); // NULL: none, or table full
 void pcb_event(struct tcp_stack *s, struct tcp_pcb *p, unsigned events);

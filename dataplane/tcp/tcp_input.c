@@ -120,7 +120,7 @@ static void
 establish(struct tcp_stack *s, struct tcp_pcb *p, const struct tcp_seg *seg, unsigned event)
 {
 	stat_inc(s->env, STAT_TCP_CONNECTS);
-	p->state = TCP_S_ESTABLISHED;
+	pcb_state_set(s, p, TCP_S_ESTABLISHED);
 	p->snd_una++;
 	p->snd_nxt = p->snd_max = p->snd_una;
 	if ((p->flags & TCP_F_RTT) != 0 && p->backoff == 0)
@@ -138,7 +138,7 @@ establish(struct tcp_stack *s, struct tcp_pcb *p, const struct tcp_seg *seg, uns
 	tcp_rtx_stop(s, p);
 	tcp_state_timer(s, p, 0);
 	if ((p->flags & TCP_F_FIN_QUEUED) != 0)
-		p->state = TCP_S_FIN_WAIT_1;
+		pcb_state_set(s, p, TCP_S_FIN_WAIT_1);
 	pcb_event(s, p, event);
 	pcb_dirty(s, p);
 }
@@ -193,7 +193,7 @@ static void syn_sent_input(
 		establish(s, p, seg, TCP_EV_CONNECT);
 		p->flags |= TCP_F_ACK_NOW;
 	} else { // simultaneous open: SYN-ACK of ours
-		p->state = TCP_S_SYN_RCVD;
+		pcb_state_set(s, p, TCP_S_SYN_RCVD);
 		p->snd_nxt = p->snd_una;
 		pcb_dirty(s, p);
 	}
@@ -265,27 +265,46 @@ pcb_input(struct tcp_stack *s, struct tcp_pcb *p, const struct net_pkt *pkt, str
 		ack_now(s, p);
 }
 
+static void segment_input(
+	struct tcp_stack *s,
+	const struct net_pkt *pkt,
+	const struct flow_key *key,
+	uint64_t hash
+)
+{
+	struct tcp_seg seg;
+	struct tcp_pcb *p;
+	uint32_t idx;
+
+	if (!segment_parse(s, pkt, &seg)) {
+		rte_pktmbuf_free(pkt->m);
+		return;
+	}
+	idx = flow_lookup_hashed(s, key, hash);
+	if (idx != 0 && (idx & TCP_INDEX_MINI) == 0)
+		p = pcb_of(s, idx);
+	else
+		p = tcp_listen_input(s, pkt, &seg, idx);
+	if (p != NULL)
+		pcb_input(s, p, pkt, &seg);
+	rte_pktmbuf_free(seg.m);
+}
+
 void tcp_input_burst(struct tcp_stack *s, struct net_pkt *pkts, unsigned n)
 {
+	struct flow_key key[NET_BURST];
+	uint64_t hash[NET_BURST];
+
+	BUG_ON_HOT(n > NET_BURST);
 	stat_add(s->env, STAT_TCP_SEGMENTS_IN, n);
 	for (unsigned i = 0; i < n; i++) {
-		const struct net_pkt *pkt = &pkts[i];
-		const struct flow_key key = {pkt->dst, pkt->src, pkt->dport, pkt->sport};
-		struct tcp_seg seg;
-		uint32_t idx;
-
-		if (!segment_parse(s, pkt, &seg)) {
-			rte_pktmbuf_free(pkt->m);
-			continue;
-		}
-		idx = flow_lookup(s, &key);
-		if ((idx == 0 || (idx & TCP_INDEX_MINI) != 0) &&
-		    tcp_listen_input(s, pkt, &seg, idx))
-			idx = flow_lookup(s, &key);
-		if (idx != 0 && (idx & TCP_INDEX_MINI) == 0)
-			pcb_input(s, pcb_of(s, idx), pkt, &seg);
-		rte_pktmbuf_free(seg.m);
+		key[i] = (struct flow_key){pkts[i].dst, pkts[i].src, pkts[i].dport, pkts[i].sport};
+		hash[i] = flow_bucket_prefetch(s, &key[i]);
 	}
+	for (unsigned i = 0; i < n; i++)
+		flow_conn_prefetch(s, hash[i]);
+	for (unsigned i = 0; i < n; i++)
+		segment_input(s, &pkts[i], &key[i], hash[i]);
 }
 
 void tcp_icmp_error(struct tcp_stack *s, const struct net_icmp_error *err)

@@ -60,24 +60,22 @@ void tcp_syn_input(
 		stat_inc(s->env, STAT_TCP_PRESSURE_SYN);
 		return; // comes again, to better times or to another box
 	}
-	idx = mini_push(&s->syn);
+	idx = mini_push(s, &s->syn, TCP_SYN_TICK_MS);
 	if (idx == 0) {
 		stat_inc(s->env, STAT_TCP_NO_MINI);
 		return;
 	}
 	mini = &s->syn.mini[idx];
 	memcpy(mini, &key, sizeof(key));
-	mini->kind = TCP_MINI_SYN_RCVD;
 	mini->flags = (uint8_t)((seg->has_ts ? TCP_F_TS : 0) | (seg->has_ws ? TCP_F_WS : 0));
-	mini->ticks = 0;
+	mini->seconds = 0;
 	mini->snd_wscale = seg->has_ws ? seg->wscale : 0;
 	mini->rcv_nxt = seg->seq + 1;
 	mini->snd_nxt = isn;
 	mini->ts_recent = seg->ts_val;
 	mini->mss = seg->mss;
-	mini->deadline_ms = env_now_ms(s->env) + TCP_SYN_TICK_MS;
 	if (!flow_insert(s, mini_key(mini), TCP_INDEX_MINI | idx)) {
-		mini->kind = TCP_MINI_DEAD;
+		mini_free(&s->syn, mini);
 		stat_inc(s->env, STAT_TCP_NO_MINI);
 		return;
 	}
@@ -96,14 +94,15 @@ static void handshake_timed(
 
 	if ((p->flags & TCP_F_TS) != 0 && seg->has_ts)
 		tcp_rtt_sample(p, now + p->ts_offset - seg->ts_ecr);
-	else if (mini->ticks == 0)
-		tcp_rtt_sample(p, now - (mini->deadline_ms - TCP_SYN_TICK_MS));
-	if (mini->ticks > 0)
+	else if (mini->seconds == 0)
+		tcp_rtt_sample(p, (uint32_t)(TCP_SYN_TICK_MS - mini_left_ms(s, mini)));
+	if (mini->seconds > 0)
 		tcp_handshake_was_lost(p);
 }
 
 // The handshake's last step: the mini becomes a PCB.
-static bool mini_promote(struct tcp_stack *s, struct tcp_mini *mini, const struct tcp_seg *seg)
+static struct tcp_pcb *
+mini_promote(struct tcp_stack *s, struct tcp_mini *mini, const struct tcp_seg *seg)
 {
 	const struct flow_key key = *mini_key(mini);
 	const struct ip_endpoint local = {key.local, key.local_port};
@@ -113,15 +112,12 @@ static bool mini_promote(struct tcp_stack *s, struct tcp_mini *mini, const struc
 	uint16_t mtu, own;
 
 	if (!s->config.ops->on_syn(s->config.app, &local, &remote, &info))
-		return false;
-	if (s->pcbs.used + 1 >= s->pcbs.count) {
-		stat_inc(s->env, STAT_TCP_NO_PCB);
-		return false; // the mini stays: the client's next segment tries again
-	}
-	mini_kill(s, mini);
-	p = pcb_alloc(s, &key);
+		return NULL;
+	p = pcb_new(s, &key);
 	if (p == NULL)
-		return false;
+		return NULL; // the mini stays: the client's next segment tries again
+	flow_replace(s, &key, pcb_index(s, p));
+	pcb_state_set(s, p, TCP_S_ESTABLISHED);
 	p->flags = mini->flags;
 	p->snd_wscale = mini->snd_wscale;
 	p->rcv_nxt = mini->rcv_nxt;
@@ -139,17 +135,18 @@ static bool mini_promote(struct tcp_stack *s, struct tcp_mini *mini, const struc
 	p->rcv_adv = p->rcv_nxt + (info.rcv_window < 65535 ? info.rcv_window : 65535);
 	p->user = info.cookie;
 	if (!pcb_route(s, p, NULL, &mtu)) {
+		mini_free(&s->syn, mini);
 		p->flags |= TCP_F_ORPHAN;
 		pcb_kill(s, p, TCP_CLOSE_UNREACHABLE);
-		return false;
+		return NULL;
 	}
 	own = tcp_mss_of_mtu(&p->remote, mtu);
 	pcb_mss_set(p, mini->mss, info.mss_max != 0 && info.mss_max < own ? info.mss_max : own);
 	handshake_timed(s, p, mini, seg);
-	p->state = TCP_S_ESTABLISHED;
+	mini_free(&s->syn, mini);
 	stat_inc(s->env, STAT_TCP_ACCEPTS);
 	pcb_event(s, p, TCP_EV_ACCEPT);
-	return true;
+	return p;
 }
 
 static uint16_t syn_window(struct tcp_stack *s, const struct tcp_mini *mini)
@@ -169,7 +166,7 @@ static void half_open_doubt(struct tcp_stack *s, const struct tcp_seg *seg, stru
 	uint16_t wnd = syn_window(s, mini);
 
 	if ((seg->flags & RTE_TCP_RST_FLAG) != 0 && seg->seq == mini->rcv_nxt) {
-		mini_kill(s, mini);
+		mini_kill(s, &s->syn, mini);
 	} else if ((seg->flags & RTE_TCP_SYN_FLAG) != 0 || seg->seq - mini->rcv_nxt < wnd) {
 		stat_inc(s->env, STAT_TCP_CHALLENGE);
 		mini_ack(s, mini, mini->snd_nxt + 1, wnd);
@@ -178,8 +175,8 @@ static void half_open_doubt(struct tcp_stack *s, const struct tcp_seg *seg, stru
 	}
 }
 
-// True: the connection stands.
-static bool half_open_input(
+// The connection, when it stands.
+static struct tcp_pcb *half_open_input(
 	struct tcp_stack *s,
 	const struct net_pkt *pkt,
 	const struct tcp_seg *seg,
@@ -190,23 +187,23 @@ static bool half_open_input(
 
 	if (flags == RTE_TCP_SYN_FLAG && seg->seq + 1 == mini->rcv_nxt) {
 		syn_ack_send(s, mini); // the SYN again
-		return false;
+		return NULL;
 	}
 	if ((flags & (RTE_TCP_SYN_FLAG | RTE_TCP_RST_FLAG)) != 0) {
 		half_open_doubt(s, seg, mini);
-		return false;
+		return NULL;
 	}
 	if (flags == 0)
-		return false;
+		return NULL;
 	if (seg->ack != mini->snd_nxt + 1) {
 		stat_inc(s->env, STAT_TCP_BAD_ACK);
 		tcp_reset_reply(s, pkt, seg);
-		return false;
+		return NULL;
 	}
 	return mini_promote(s, mini, seg);
 }
 
-bool tcp_listen_input(
+struct tcp_pcb *tcp_listen_input(
 	struct tcp_stack *s,
 	const struct net_pkt *pkt,
 	const struct tcp_seg *seg,
@@ -230,28 +227,23 @@ bool tcp_listen_input(
 		stat_inc(s->env, STAT_TCP_NO_CONNECTION);
 		tcp_reset_reply(s, pkt, seg);
 	}
-	return false;
+	return NULL;
 }
 
-// Once a second in the list; SYN-ACK again when its seconds are a power of two.
+// A second is over: SYN-ACK again after 1, 2, 4 ... of them.
+static void half_open_tick(struct tcp_stack *s, struct tcp_mini *mini)
+{
+	if (++mini->seconds >= TCP_SYNACK_SECONDS) {
+		mini_kill(s, &s->syn, mini);
+		return;
+	}
+	mini_again(s, &s->syn, mini, TCP_SYN_TICK_MS);
+	if ((mini->seconds & (mini->seconds - 1)) == 0)
+		syn_ack_send(s, mini);
+}
+
 void tcp_half_open_run(struct tcp_stack *s)
 {
-	uint32_t now = env_now_ms(s->env);
-
-	for (unsigned n = 0; n < TCP_TIMER_QUOTA && s->syn.fifo.count > 0; n++) {
-		uint32_t idx = s->syn.fifo.head;
-		struct tcp_mini *mini = &s->syn.mini[idx];
-
-		if (seq_diff(mini->deadline_ms, now) > 0)
-			break;
-		if (mini->kind != TCP_MINI_DEAD && ++mini->ticks >= TCP_SYNACK_TICKS)
-			mini_kill(s, mini);
-		mini_pop(&s->syn);
-		if (mini->kind == TCP_MINI_DEAD)
-			continue;
-		BUG_ON_HOT(mini_push(&s->syn) != idx);
-		mini->deadline_ms = now + TCP_SYN_TICK_MS;
-		if ((mini->ticks & (mini->ticks - 1)) == 0)
-			syn_ack_send(s, mini);
-	}
+	for (unsigned n = 0; n < TCP_TIMER_QUOTA && mini_due(s, &s->syn); n++)
+		half_open_tick(s, &s->syn.mini[s->syn.fifo.head]);
 }

@@ -18,38 +18,90 @@ uint32_t tcp_ts_offset(const struct tcp_stack *s, const struct flow_key *key)
 	return (uint32_t)(hash_siphash13(&s->config.isn_key, key, sizeof(*key)) >> 32);
 }
 
-uint32_t mini_push(struct tcp_minis *minis)
+static void due_set(struct tcp_stack *s, struct tcp_mini *mini, uint32_t delay_ms)
 {
-	uint32_t idx = idpool_get(&minis->ids);
+	mini->due = (uint16_t)((env_now_ms(s->env) + delay_ms + TCP_MINI_TICK_MS - 1) /
+			       TCP_MINI_TICK_MS);
+}
 
-	if (idx == 0)
-		return 0;
-	minis->mini[idx].next = 0;
+static void fifo_append(struct tcp_minis *minis, uint32_t idx)
+{
+	struct tcp_mini *mini = &minis->mini[idx];
+
+	mini->next = 0;
+	mini->prev = minis->fifo.tail;
 	if (minis->fifo.tail != 0)
 		minis->mini[minis->fifo.tail].next = idx;
 	else
 		minis->fifo.head = idx;
 	minis->fifo.tail = idx;
 	minis->fifo.count++;
-	return idx;
 }
 
-uint32_t mini_pop(struct tcp_minis *minis)
+static void fifo_leave(struct tcp_minis *minis, struct tcp_mini *mini)
 {
-	uint32_t idx = minis->fifo.head;
-
-	minis->fifo.head = minis->mini[idx].next;
-	if (minis->fifo.head == 0)
-		minis->fifo.tail = 0;
+	if (mini->prev != 0)
+		minis->mini[mini->prev].next = mini->next;
+	else
+		minis->fifo.head = mini->next;
+	if (mini->next != 0)
+		minis->mini[mini->next].prev = mini->prev;
+	else
+		minis->fifo.tail = mini->prev;
 	minis->fifo.count--;
-	idpool_put(&minis->ids, idx);
+}
+
+uint32_t mini_push(struct tcp_stack *s, struct tcp_minis *minis, uint32_t delay_ms)
+{
+	uint32_t idx = idpool_get(&minis->ids);
+
+	if (idx == 0)
+		return 0;
+	due_set(s, &minis->mini[idx], delay_ms);
+	fifo_append(minis, idx);
 	return idx;
 }
 
-void mini_kill(struct tcp_stack *s, struct tcp_mini *mini)
+void mini_free(struct tcp_minis *minis, struct tcp_mini *mini)
+{
+	fifo_leave(minis, mini);
+	idpool_put(&minis->ids, (uint32_t)(mini - minis->mini));
+}
+
+void mini_kill(struct tcp_stack *s, struct tcp_minis *minis, struct tcp_mini *mini)
 {
 	flow_remove(s, mini_key(mini));
-	mini->kind = TCP_MINI_DEAD;
+	mini_free(minis, mini);
+}
+
+void mini_again(
+	struct tcp_stack *s,
+	struct tcp_minis *minis,
+	struct tcp_mini *mini,
+	uint32_t delay_ms
+)
+{
+	fifo_leave(minis, mini);
+	due_set(s, mini, delay_ms);
+	fifo_append(minis, (uint32_t)(mini - minis->mini));
+}
+
+int32_t mini_left_ms(const struct tcp_stack *s, const struct tcp_mini *mini)
+{
+	uint32_t now = env_now_ms(s->env);
+	uint16_t ticks = (uint16_t)(mini->due - now / TCP_MINI_TICK_MS);
+
+	return (int16_t)ticks * TCP_MINI_TICK_MS - (int32_t)(now % TCP_MINI_TICK_MS);
+}
+
+int32_t tcp_minis_left_ms(const struct tcp_stack *s, const struct tcp_minis *minis)
+{
+	return mini_left_ms(s, &minis->mini[minis->fifo.head]);
+}
+
+bool mini_due(const struct tcp_stack *s, const struct tcp_minis *minis)
+{
+	return minis->fifo.count > 0 && tcp_minis_left_ms(s, minis) <= 0;
 }
 
 void mini_ack(struct tcp_stack *s, const struct tcp_mini *mini, uint32_t seq, uint16_t wnd)

@@ -29,8 +29,10 @@ static void sent(struct tcp_stack *s, struct tcp_pcb *p, uint32_t n)
 		tcp_rtx_stop(s, p);
 		p->backoff = p->dupacks = 0;
 	}
-	if (again)
+	if (again) {
 		stat_inc(s->env, STAT_TCP_RETRANSMITS);
+		tcp_trace(s, p, TCP_TRACE_RETRANSMIT);
+	}
 	if (!again && (p->flags & TCP_F_RTT) == 0 &&
 	    ((p->flags & TCP_F_TS) == 0 || p->state <= TCP_S_SYN_RCVD)) {
 		p->flags |= TCP_F_RTT;
@@ -135,6 +137,7 @@ void tcp_retransmit_first(struct tcp_stack *s, struct tcp_pcb *p)
 		out.flags |= RTE_TCP_FIN_FLAG;
 	p->flags &= (uint16_t)~TCP_F_RTT; // Karn
 	stat_inc(s->env, STAT_TCP_RETRANSMITS);
+	tcp_trace(s, p, TCP_TRACE_RETRANSMIT);
 	tcp_segment_send(s, p, &out);
 }
 

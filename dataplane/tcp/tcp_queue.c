@@ -306,6 +306,8 @@ void tx_acked(struct tcp_stack *s, struct tcp_pcb *p, uint32_t n)
 		p->tx_head = sl->next;
 		if (p->tx_head == 0)
 			p->tx_tail = 0;
+		else
+			s->slice[p->tx_head].sent = sl->sent != idx ? sl->sent : 0;
 		slice_free(s, idx);
 	}
 	if (p->peer != 0 && pcb_of(s, p->peer)->state != TCP_S_CLOSED)

@@ -161,11 +161,11 @@ void tcp_rcv_fin(struct tcp_stack *s, struct tcp_pcb *p)
 	pcb_event(s, p, TCP_EV_FIN);
 	switch (p->state) {
 	case TCP_S_ESTABLISHED:
-		p->state = TCP_S_CLOSE_WAIT;
+		pcb_state_set(s, p, TCP_S_CLOSE_WAIT);
 		break;
 	case TCP_S_FIN_WAIT_1:
-		p->state = TCP_S_CLOSING; // our FIN is not acknowledged yet, else the ACK before
-					  // moved us on
+		pcb_state_set(s, p, TCP_S_CLOSING); // our FIN is not acknowledged yet, else the ACK
+						    // before moved us on
 		tcp_state_timer(s, p, 0);
 		break;
 	case TCP_S_FIN_WAIT_2:

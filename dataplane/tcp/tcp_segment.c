@@ -7,6 +7,15 @@
 
 #include "dataplane/tcp/tcp_inner_types.h"
 
+// The slice from which to look for seq: as a rule where the last segment ended, else the head.
+// Without it each segment would walk all that is in flight.
+static uint32_t payload_first(const struct tcp_stack *s, const struct tcp_pcb *p, uint32_t seq)
+{
+	uint32_t sent = s->slice[p->tx_head].sent;
+
+	return sent != 0 && seq_diff(seq, s->slice[sent].seq) >= 0 ? sent : p->tx_head;
+}
+
 // Chains or copies len bytes from sequence number seq of the transmit queue behind m. False: no
 // buffer.
 static bool payload_add(
@@ -21,13 +30,15 @@ static bool payload_add(
 	bool copy = left <= TCP_COPY_MAX;
 	struct rte_mbuf *last = m;
 
-	for (uint32_t idx = p->tx_head; idx != 0 && left > 0; idx = s->slice[idx].next) {
+	for (uint32_t idx = payload_first(s, p, seq); idx != 0 && left > 0;
+	     idx = s->slice[idx].next) {
 		const struct tcp_slice *sl = &s->slice[idx];
 		uint32_t skip = seq - sl->seq;
 		uint16_t n;
 
 		if (skip >= sl->len)
 			continue;
+		s->slice[p->tx_head].sent = idx;
 		n = (uint16_t)(sl->len - skip < left ? sl->len - skip : left);
 		if (copy) {
 			memcpy(rte_pktmbuf_append(m, n), slice_data(sl) + skip, n);

@@ -9,20 +9,20 @@
 #include <errno.h>
 #include <stdlib.h>
 
-static void *array_new(struct tcp_stack *s, size_t count, size_t size)
-{
-	void *mem = aligned_alloc(64, (count * size + 63) / 64 * 64);
+#include "common/array.h"
 
-	if (mem != NULL) {
-		memset(mem, 0, count * size);
+static void *table_new(struct tcp_stack *s, size_t count, size_t size)
+{
+	void *mem = array_new(count, size);
+
+	if (mem != NULL)
 		s->bytes += count * size;
-	}
 	return mem;
 }
 
 static bool pool_new(struct tcp_stack *s, struct idpool *pool, uint32_t count)
 {
-	uint32_t *mem = array_new(s, count, sizeof(uint32_t));
+	uint32_t *mem = table_new(s, count, sizeof(uint32_t));
 
 	if (mem != NULL)
 		idpool_init(pool, mem, count);
@@ -35,14 +35,14 @@ static bool list_new(struct tcp_stack *s, struct tcp_list *list, uint32_t count)
 
 	while (size < count)
 		size *= 2;
-	list->idx = array_new(s, size, sizeof(uint32_t));
+	list->idx = table_new(s, size, sizeof(uint32_t));
 	list->mask = size - 1;
 	return list->idx != NULL;
 }
 
 static bool minis_new(struct tcp_stack *s, struct tcp_minis *minis, uint32_t count)
 {
-	minis->mini = array_new(s, count, sizeof(struct tcp_mini));
+	minis->mini = table_new(s, count, sizeof(struct tcp_mini));
 	return minis->mini != NULL && pool_new(s, &minis->ids, count);
 }
 
@@ -58,9 +58,9 @@ static bool tables_new(struct tcp_stack *s)
 		buckets *= 2;
 	s->bucket_mask = buckets - 1;
 	s->bucket_main = buckets;
-	s->bucket = array_new(s, buckets + minis / 4 + 16, sizeof(struct flow_bucket));
-	s->pcb = array_new(s, conns, sizeof(struct tcp_pcb));
-	s->slice = array_new(s, s->config.max_slices + 1, sizeof(struct tcp_slice));
+	s->bucket = table_new(s, buckets + minis / 4 + 16, sizeof(struct flow_bucket));
+	s->pcb = table_new(s, conns, sizeof(struct tcp_pcb));
+	s->slice = table_new(s, s->config.max_slices + 1, sizeof(struct tcp_slice));
 	return s->bucket != NULL && s->pcb != NULL && s->slice != NULL &&
 	       pool_new(s, &s->pcbs, conns) && pool_new(s, &s->slices, s->config.max_slices + 1) &&
 	       pool_new(s, &s->overflow, minis / 4 + 16) && minis_new(s, &s->syn, minis) &&
@@ -83,7 +83,8 @@ struct tcp_stack *tcp_stack_new(const struct tcp_config *config)
 		s->config.local_port_min = 1024;
 		s->config.local_port_max = 65535;
 	}
-	if (!tables_new(s)) {
+	s->trace = calloc(1, sizeof(*s->trace));
+	if (s->trace == NULL || !tables_new(s)) {
 		tcp_stack_free(s);
 		errno = ENOMEM;
 		return NULL;
@@ -99,6 +100,7 @@ void tcp_stack_free(struct tcp_stack *s)
 	for (uint32_t i = 1; s->pcb != NULL && s->slice != NULL && i <= s->config.max_conns; i++)
 		if (s->pcb[i].rx_head != 0 || s->pcb[i].tx_head != 0 || s->pcb[i].ooo_head != 0)
 			queues_drop(s, &s->pcb[i]);
+	free(s->trace);
 	free(s->bucket);
 	free(s->pcb);
 	free(s->slice);
@@ -119,7 +121,7 @@ size_t tcp_stack_bytes(const struct tcp_stack *s)
 	return s->bytes + sizeof(*s);
 }
 
-struct tcp_pcb *pcb_alloc(struct tcp_stack *s, const struct flow_key *key)
+struct tcp_pcb *pcb_new(struct tcp_stack *s, const struct flow_key *key)
 {
 	uint32_t idx = idpool_get(&s->pcbs);
 	struct tcp_pcb *p;
@@ -131,14 +133,24 @@ struct tcp_pcb *pcb_alloc(struct tcp_stack *s, const struct flow_key *key)
 	p = pcb_of(s, idx);
 	*p = (struct tcp_pcb){0};
 	memcpy(p, key, sizeof(*key));
-	if (!flow_insert(s, key, idx)) {
-		stat_inc(s->env, STAT_TCP_NO_PCB);
-		idpool_put(&s->pcbs, idx);
-		return NULL;
-	}
 	p->rto_ms = TCP_RTO_INITIAL_MS;
 	p->ssthresh = UINT32_MAX;
 	p->ts_offset = tcp_ts_offset(s, key);
+	tcp_trace(s, p, TCP_TRACE_NEW);
+	return p;
+}
+
+struct tcp_pcb *pcb_alloc(struct tcp_stack *s, const struct flow_key *key)
+{
+	struct tcp_pcb *p = pcb_new(s, key);
+
+	if (p == NULL)
+		return NULL;
+	if (!flow_insert(s, key, pcb_index(s, p))) {
+		stat_inc(s->env, STAT_TCP_NO_PCB);
+		idpool_put(&s->pcbs, pcb_index(s, p));
+		return NULL;
+	}
 	return p;
 }
 
@@ -167,13 +179,12 @@ void pcb_dirty(struct tcp_stack *s, struct tcp_pcb *p)
 // No longer a connection on the wire.
 static void pcb_detach(struct tcp_stack *s, struct tcp_pcb *p)
 {
-	if (flow_lookup(s, pcb_key(p)) == pcb_index(s, p)) // else its TIME_WAIT has the tuple
-		flow_remove(s, pcb_key(p));
+	flow_remove_own(s, pcb_key(p), pcb_index(s, p)); // not when its TIME_WAIT has the tuple
 	wheel_stop(&s->wheel, pcb_index(s, p));
 	if (p->peer != 0)
 		pcb_of(s, p->peer)->peer = 0;
 	p->peer = 0;
-	p->state = TCP_S_CLOSED;
+	pcb_state_set(s, p, TCP_S_CLOSED);
 }
 
 void pcb_kill(struct tcp_stack *s, struct tcp_pcb *p, enum tcp_close_reason reason)
@@ -339,23 +350,12 @@ void pcb_mss_set(struct tcp_pcb *p, uint16_t peer_mss, uint16_t own_mss)
 
 void tcp_info_get(const struct tcp_stack *s, struct tcp_conn_id conn, struct tcp_info *ret)
 {
-	static const char *const names[] = {
-		[TCP_S_CLOSED] = "closed",
-		[TCP_S_SYN_SENT] = "syn-sent",
-		[TCP_S_SYN_RCVD] = "syn-received",
-		[TCP_S_ESTABLISHED] = "established",
-		[TCP_S_FIN_WAIT_1] = "fin-wait-1",
-		[TCP_S_FIN_WAIT_2] = "fin-wait-2",
-		[TCP_S_CLOSE_WAIT] = "close-wait",
-		[TCP_S_CLOSING] = "closing",
-		[TCP_S_LAST_ACK] = "last-ack",
-	};
 	const struct tcp_pcb *p = pcb_of(s, conn.v);
 
 	*ret = (struct tcp_info){
 		.local = {p->local, p->local_port},
 		.remote = {p->remote, p->remote_port},
-		.state = names[p->state],
+		.state = tcp_state_name((enum tcp_state)p->state),
 		.srtt_us = p->srtt_us8 / 8,
 		.rto_ms = p->rto_ms,
 		.cwnd_bytes = p->cwnd,
@@ -373,5 +373,31 @@ void tcp_usage_get(const struct tcp_stack *s, struct tcp_usage *ret)
 		.half_open = s->syn.fifo.count,
 		.time_wait = s->tw.fifo.count,
 		.slices = s->slices.used,
+		.max_conns = s->config.max_conns,
+		.max_minis = s->config.max_minis,
+		.max_slices = s->config.max_slices,
+		.conn_bytes = sizeof(struct tcp_pcb),
+		.mini_bytes = sizeof(struct tcp_mini),
+		.slice_bytes = sizeof(struct tcp_slice),
 	};
+}
+
+bool tcp_user_find(
+	const struct tcp_stack *s,
+	const struct ip_endpoint *local,
+	const struct ip_endpoint *remote,
+	uint32_t *ret_user
+)
+{
+	const struct flow_key key = {local->addr, remote->addr, local->port, remote->port};
+	uint32_t idx = flow_lookup(s, &key);
+	const struct tcp_pcb *p;
+
+	if (idx == 0 || (idx & TCP_INDEX_MINI) != 0)
+		return false;
+	p = pcb_of(s, idx);
+	if ((p->flags & TCP_F_ORPHAN) != 0 || (p->events & TCP_EV_ACCEPT) != 0)
+		return false; // let go, or the word is still the listener's cookie
+	*ret_user = p->user;
+	return true;
 }

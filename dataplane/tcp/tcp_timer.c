@@ -28,10 +28,9 @@ void tcp_timer_update(struct tcp_stack *s, struct tcp_pcb *p)
 		at = p->state_at_ms;
 		any = true;
 	}
-	if (any)
-		wheel_arm(
-			&s->wheel, pcb_index(s, p), at
-		); // nothing due: an armed entry fires once in vain
+	// nothing due: an armed entry fires once in vain
+	if (any && !wheel_put_off(&p->timer, at))
+		wheel_arm(&s->wheel, pcb_index(s, p), at);
 }
 
 void tcp_rtx_arm(struct tcp_stack *s, struct tcp_pcb *p)
@@ -69,6 +68,7 @@ static void rto_fire(struct tcp_stack *s, struct tcp_pcb *p)
 		return;
 	}
 	stat_inc(s->env, STAT_TCP_RTO);
+	tcp_trace(s, p, TCP_TRACE_TIMEOUT);
 	p->backoff++;
 	p->flags &= (uint16_t)~(TCP_F_RTT | TCP_F_RECOVERY);
 	p->dupacks = 0;
@@ -151,12 +151,12 @@ uint32_t tcp_next_timer_ms(const struct tcp_stack *s, uint32_t limit_ms)
 	uint32_t next = wheel_next_ms(&s->wheel, limit_ms) - now;
 
 	if (s->syn.fifo.count > 0) {
-		uint32_t syn = s->syn.mini[s->syn.fifo.head].deadline_ms - now;
+		uint32_t syn = (uint32_t)tcp_minis_left_ms(s, &s->syn);
 
 		next = syn < next || (int32_t)syn < 0 ? syn : next;
 	}
 	if (s->tw.fifo.count > 0) {
-		uint32_t tw = s->tw.mini[s->tw.fifo.head].deadline_ms - now;
+		uint32_t tw = (uint32_t)tcp_minis_left_ms(s, &s->tw);
 
 		next = tw < next || (int32_t)tw < 0 ? tw : next;
 	}

@@ -33,7 +33,7 @@
 #define TCP_PROBES_MAX 12
 #define TCP_DELACK_MS 40
 #define TCP_SYN_TICK_MS 1000
-#define TCP_SYNACK_TICKS 32 // SYN-ACK again after 1, 2, 4, 8, 16 of them
+#define TCP_SYNACK_SECONDS 32 // SYN-ACK again after 1, 2, 4, 8, 16 of them
 #define TCP_TIME_WAIT_MS 60000
 #define TCP_FIN_WAIT_2_MS 60000
 #define TCP_TX_LIMIT (8U << 20)                   // bytes in one transmit queue
@@ -137,22 +137,20 @@ static_assert(sizeof(struct tcp_pcb) == 192, "three cache lines");
 static_assert(offsetof(struct tcp_pcb, rcv_adv) == 64, "line 1");
 static_assert(offsetof(struct tcp_pcb, snd_max) == 128, "line 2");
 
-enum tcp_mini_kind { TCP_MINI_DEAD, TCP_MINI_SYN_RCVD, TCP_MINI_TIME_WAIT };
+#define TCP_MINI_TICK_MS 4 // of `due`: 16 bits reach 131 s ahead
 
 struct tcp_mini {
 	struct ip_addr local, remote;
 	uint16_t local_port, remote_port;
-	uint8_t kind, flags; // flags: TCP_F_TS, TCP_F_WS
-	uint8_t ticks;       // SYN_RCVD: seconds since the SYN
+	uint8_t flags; // TCP_F_TS, TCP_F_WS
 	uint8_t snd_wscale;
+	uint8_t seconds; // half-open: since the SYN
+	uint8_t reserved;
 	uint32_t rcv_nxt, snd_nxt;
 	uint32_t ts_recent;
-	uint32_t deadline_ms;
-	uint32_t next; // FIFO
-	union {
-		uint16_t mss;  // SYN_RCVD: the peer's offer
-		uint32_t prev; // TIME_WAIT: FIFO, for one that begins anew
-	};
+	uint16_t due;        // in ticks, wraps
+	uint16_t mss;        // the peer's offer
+	uint32_t next, prev; // FIFO
 };
 static_assert(sizeof(struct tcp_mini) == 64, "one cache line");
 
@@ -162,7 +160,7 @@ struct tcp_slice {
 	uint32_t next;
 	uint16_t off; // from m->buf_addr
 	uint16_t len;
-	uint32_t reserved;
+	uint32_t sent; // of a transmit queue's head: where the last segment ended, 0: not known
 };
 static_assert(sizeof(struct tcp_slice) == 24, "budget");
 
@@ -203,6 +201,22 @@ struct tcp_gateway {
 	uint8_t port;
 };
 
+#define TCP_TRACE_EVENTS 4096 // of all connections of a worker, power of two
+
+struct tcp_trace_event {
+	uint32_t pcb;
+	uint32_t at_ms;
+	uint32_t seq; // of what was sent, or is sent next
+	uint8_t kind; // enum tcp_trace_kind
+	uint8_t state;
+	uint16_t reserved;
+};
+
+struct tcp_trace_ring {
+	uint32_t next; // free running
+	struct tcp_trace_event event[TCP_TRACE_EVENTS];
+};
+
 struct tcp_stack {
 	struct tcp_config config;
 	struct worker_env *env;
@@ -221,5 +235,6 @@ struct tcp_stack {
 	unsigned gateway_count;
 	uint8_t pressure;                      // enum tcp_pressure
 	uint32_t walk, largest, largest_bytes; // of the walk under pressure
+	struct tcp_trace_ring *trace;
 	size_t bytes;
 };

@@ -19,7 +19,7 @@ from mail import Raw, body_of, quiet, send
 MAIL = b"a: b\r\n\r\nc\r\n"
 TWO = ((HOST4, 2525), (HOST4, 2526))
 PROBE = 'probe = { interval = "5s"; timeout = "1s"; fall = 2; rise = 1; };'
-VIEWS = ("virtual-services", "pools", "backends", "ports", "workers", "sessions", "counters", "latency")
+VIEWS = ("virtual-services", "pools", "backends", "ports", "conflicts", "workers", "sessions", "counters", "latency")
 
 
 def case_control_reloads_under_traffic():
@@ -276,9 +276,11 @@ def case_a_hostile_control_process_stops_no_mail():
                     except PermissionError:
                         pass
                 memory = mmap.mmap(fds[1], 0)
-                for i in range(5):  # whole again for each one that attaches
-                    kind, _, off, _ = struct.unpack_from("<IIQQ", memory, DIRECTORY + 24 * i)
+                for i in range(32):  # whole again for each one that attaches
+                    kind, count, off, stride = struct.unpack_from("<IIQQ", memory, DIRECTORY + 24 * i)
                     sections[kind] = off
+                    if kind == 24:  # verdicts, reasons and all
+                        memory[off:off + stride * count] = rng.randbytes(stride * count)
                 health, state, arena = sections[16], sections[20], sections[19]
                 blob = bytearray(memory[arena:arena + 4096])
                 memory[8:health] = rng.randbytes(health - 8)  # header and directory

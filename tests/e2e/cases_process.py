@@ -69,7 +69,8 @@ def start_fails(config_change, words, status):
 
 def case_wrong_starts_are_refused_with_reasons():
     start_fails(lambda c: c.replace("workers", "wokers", 1), ["mailrace.conf:2", "dataplane.wokers", "unknown key"], 78)
-    start_fails(lambda c: c.replace("scheduler =", "slow_start = \"1m\"; scheduler =", 1), ["pools.mail.slow_start", "not built yet"], 78)
+    start_fails(lambda c: c.replace('pool = "mail"', 'limits = { messages_per_minute = 5; }; pool = "mail"', 1),
+                ["inbound.limits.messages_per_minute", "not built yet"], 78)
     start_fails(lambda c: c.replace("net_tap0,iface=mr0", "0000:ff:1f.0"), ["lan"], 66)
     start_fails(lambda c: c.replace('memory = "384M"', 'memory = "32M"'), ["packet buffers", "memory"], 71)
     start_fails(lambda c: c.replace("workers = 1", "workers = 32").replace("net_tap0,iface=mr0", "net_null0"),

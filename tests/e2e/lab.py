@@ -69,7 +69,7 @@ class Stats:
     def __getitem__(self, name):
         i = self.names.index(name)
         _, off, stride = self.dir[3]
-        return sum(struct.unpack_from("<Q", self.map, off + w * stride + 8 * i)[0] for w in range(self.workers))
+        return sum(struct.unpack_from("<Q", self.map, off + w * stride + 8 * i)[0] for w in range(self.workers + 1))
 
     def current_generation(self):
         return struct.unpack_from("<Q", self.map, 80)[0]
@@ -106,6 +106,7 @@ class Sink:
                     pass
 
         class Server(socketserver.ThreadingTCPServer):
+            address_family = socket.AF_INET6 if ":" in addr else socket.AF_INET
             allow_reuse_address, daemon_threads, request_queue_size = True, True, 1024
 
         self.server = Server((addr, port), Handler)
@@ -228,7 +229,8 @@ class Control:
 
 
 class Lab:
-    def __init__(self, port="tap", workers=1, backends=((HOST4, 2525),), extra="", service="", max_sessions=4000):
+    def __init__(self, port="tap", workers=1, backends=((HOST4, 2525),), extra="", service="", max_sessions=4000,
+                 queues=None):
         self.dir = "/run/lab-%d-%d" % (os.getpid(), random.randrange(1 << 30))
         os.mkdir(self.dir)
         self.port, self.proc = port, None
@@ -242,16 +244,16 @@ class Lab:
                 sh("ethtool", "-K", i, "tx", "off", "rx", "off", "tso", "off", "gso", "off", "gro", "off", "sg", "off")
                 sh("ip", "link", "set", i, "up")
             sh("sysctl", "-qw", "net.ipv6.conf.mrbox.disable_ipv6=1")
-            device = "net_af_packet0,iface=mrbox,framecnt=4096,blocksz=65536" + (",qpairs=%d" % workers if workers > 1 else "")
+            device = "net_af_packet0,iface=mrbox,framecnt=4096,blocksz=65536,qpairs=%d" % (queues or workers)
         be = ",\n      ".join('{ name = "b%d"; address = "%s:%d"; }' % (i, a, p) for i, (a, p) in enumerate(backends))
         self.config = """hostname = "mx.lab.example";
 dataplane = { workers = %d; max_sessions = %d; memory = "384M"; buffers = 32768; socket = "%s"; };
-control = { socket = "%s/control.sock"; };
-ports = { lan = { device = "%s"; addresses = [ "%s10/24", "%s10/64" ]; }; };
+control = { socket = "%s/control.sock"; state_dir = "%s/state"; };
+ports = { lan = { device = "%s"; addresses = [ "%s10/24", "%s10/64" ]; %s }; };
 pools = { mail = { scheduler = "weighted-round-robin"; %s
     backends = ( %s ); }; };
 virtual_services = { inbound = { listen = [ "%s:25", "[%s]:25" ]; pool = "mail"; %s }; };
-""" % (workers, max_sessions, self.socket, self.dir, device, NET4, NET6, extra, be, VIP4, VIP6, service)
+""" % (workers, max_sessions, self.socket, self.dir, self.dir, device, NET4, NET6, "queues = %d;" % queues if queues else "", extra, be, VIP4, VIP6, service)
         self.write_config(self.config)
 
     def write_config(self, text):
@@ -263,10 +265,10 @@ virtual_services = { inbound = { listen = [ "%s:25", "[%s]:25" ]; pool = "mail";
         sh("ip", "-6", "addr", "add", HOST6 + "/64", "dev", "mr0", "nodad")
         sh("ip", "link", "set", "mr0", "up")
 
-    def restart(self):
+    def restart(self, *options):
         """Another dataplane, after the first has died: a TAP's interface is made anew."""
         count = self.read_log().count("ready")
-        self.proc = subprocess.Popen([self.binary, "-c", self.dir + "/mailrace.conf"], stderr=self.log, stdout=self.log)
+        self.proc = subprocess.Popen([self.binary, *options, "-c", self.dir + "/mailrace.conf"], stderr=self.log, stdout=self.log)
         wait_for("the dataplane to be ready again", lambda: self.read_log().count("ready") > count, 20)
         if self.port == "tap":
             self.addresses_set()

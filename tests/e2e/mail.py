@@ -19,7 +19,7 @@ def body_of(rng, size):
 
 
 def send(body, host=VIP4, recipients=("r@example.com",), timeout=60):
-    with smtplib.SMTP(host, 25, timeout=timeout) as s:
+    with smtplib.SMTP(host, 25, "client.example", timeout) as s:
         s.ehlo("client.example")
         s.sendmail("s@example.com", list(recipients), body)
 

@@ -19,8 +19,12 @@ struct box {
 	uint64_t stats[SIM_WORKERS_MAX][STAT_COUNT];
 	struct shm_worker shm[SIM_WORKERS_MAX];
 	struct shm_backend_local backend[SIM_WORKERS_MAX][BOX_SLOTS];
+	struct shm_backend_signals signals[SIM_WORKERS_MAX][BOX_SLOTS];
 	struct shm_service_local service[SIM_WORKERS_MAX][BOX_SLOTS];
 	struct shm_backend_ctl ctl[BOX_SLOTS];
+	struct lb_leases *leases;
+	uint32_t limit[BOX_SLOTS], open[BOX_SLOTS]; // the oracle's
+	struct capture_ring *capture[SIM_WORKERS_MAX];
 	bool (*event)(void *up, const struct ctl_msg *msg);
 	void *event_up;
 };
@@ -43,7 +47,28 @@ void box_command(struct box *box, unsigned worker, const struct ctl_msg *msg)
 	struct worker *w = &box->worker[worker % box->workers];
 
 	w->env.now_ns = box->sim->now_ns;
-	relay_command(w->relay, msg);
+	worker_command(w, msg);
+}
+
+// After each worker's turn.
+static void limits_check(struct box *box)
+{
+	for (uint32_t slot = 1; slot < BOX_SLOTS; slot++) {
+		uint32_t open = 0;
+
+		for (unsigned i = 0; i < box->workers; i++)
+			open += box->backend[i][slot].active;
+		if (box->limit[slot] != 0 && open > box->limit[slot] && open > box->open[slot])
+			sim_fail(box->sim, "more connections than the limit", slot, open);
+		if (lb_leases_used(box->leases, slot) < open)
+			sim_fail(box->sim, "connections without a lease", slot, open);
+		box->open[slot] = open;
+	}
+}
+
+void box_limit_set(struct box *box, uint32_t slot, uint32_t limit)
+{
+	box->limit[slot] = limit;
 }
 
 static unsigned box_turn(struct sim_host *host)
@@ -56,6 +81,7 @@ static unsigned box_turn(struct sim_host *host)
 	for (unsigned i = 0; i < box->workers; i++) {
 		box->worker[i].env.now_ns = box->sim->now_ns;
 		work += worker_turn(&box->worker[i]);
+		limits_check(box);
 	}
 	return work;
 }
@@ -81,12 +107,66 @@ static void box_check(struct sim_host *host)
 	}
 }
 
+static struct capture_ring *capture_new(void)
+{
+	struct capture_ring *ring = aligned_alloc(64, sizeof(*ring));
+
+	if (ring == NULL)
+		abort();
+	memset(ring, 0, offsetof(struct capture_ring, data)
+	); // the rest is written before it is read
+	return ring;
+}
+
+struct capture_ring *box_capture(struct box *box, unsigned worker)
+{
+	return box->capture[worker % box->workers];
+}
+
 static void rings_make(struct box *box)
 {
-	for (unsigned from = 0; from < box->workers; from++)
+	for (unsigned from = 0; from < box->workers; from++) {
+		box->capture[from] = capture_new();
 		for (unsigned to = 0; to < box->workers; to++)
 			box->ring[from][to] = box->in[to][from] = steer_ring_new();
+	}
 }
+
+static struct relay_shm shm_of(struct box *box, unsigned i)
+{
+	return (struct relay_shm){
+		.worker = &box->shm[i],
+		.backends = box->backend[i],
+		.services = box->service[i],
+		.signals = box->signals[i],
+		.backend_ctl = box->ctl,
+		.backend_slots = BOX_SLOTS,
+		.service_slots = BOX_SLOTS,
+		.leases = box->leases,
+	};
+}
+
+// Apart from the wire's own, so that a profiler can tell the product's work from the simulator's.
+static uint16_t box_rx(void *dev, uint16_t port, struct rte_mbuf **pkts, uint16_t n)
+{
+	return sim_port_ops.rx_burst(dev, port, pkts, n);
+}
+
+static uint16_t box_tx(void *dev, uint16_t port, struct rte_mbuf **pkts, uint16_t n)
+{
+	return sim_port_ops.tx_burst(dev, port, pkts, n);
+}
+
+static uint16_t box_run(void *dev, uint16_t port)
+{
+	return sim_port_ops.run(dev, port);
+}
+
+static const struct port_ops box_port_ops = {
+	.rx_burst = box_rx,
+	.tx_burst = box_tx,
+	.run = box_run,
+};
 
 struct box *box_new(struct sim *sim, struct sim_host *host, const struct box_limits *limits)
 {
@@ -95,7 +175,7 @@ struct box *box_new(struct sim *sim, struct sim_host *host, const struct box_lim
 	struct net_shared_config shared = {
 		.ports = &port,
 		.port_count = 1,
-		.workers = host->queues,
+		.workers = host->workers,
 		.max_neighbors = 64,
 	};
 
@@ -106,7 +186,10 @@ struct box *box_new(struct sim *sim, struct sim_host *host, const struct box_lim
 		shared.rss_key[i] = (uint8_t)rng_next(&sim->rng);
 	host->shared = net_shared_new(&shared);
 	box->sim = sim;
-	box->workers = host->queues;
+	box->leases = lb_leases_new(BOX_SLOTS);
+	if (box->leases == NULL)
+		abort();
+	box->workers = host->workers;
 	rings_make(box);
 	for (unsigned i = 0; i < box->workers; i++) {
 		box->port[i] = (struct sim_port){host, (uint16_t)i};
@@ -120,7 +203,7 @@ struct box *box_new(struct sim *sim, struct sim_host *host, const struct box_lim
 			.pool = sim->pool,
 			.small_pool = sim->small_pool,
 			.ref_pool = sim->ref_pool,
-			.port_ops = &sim_port_ops,
+			.port_ops = &box_port_ops,
 			.port_dev = &box->port[i],
 			.port_count = 1,
 			.port_flags = PORT_F_TX_MULTI_SEGS,
@@ -130,20 +213,13 @@ struct box *box_new(struct sim *sim, struct sim_host *host, const struct box_lim
 			.max_slices = limits->max_slices,
 			.flow_key = {rng_next(&sim->rng), 3},
 			.isn_key = {rng_next(&sim->rng), 4},
-			.shm =
-				{
-					.worker = &box->shm[i],
-					.backends = box->backend[i],
-					.services = box->service[i],
-					.backend_ctl = box->ctl,
-					.backend_slots = BOX_SLOTS,
-					.service_slots = BOX_SLOTS,
-				},
+			.shm = shm_of(box, i),
 			.event = event_pass,
 			.up = box,
 			.client_key = {7, 9},
 			.steer_out = box->ring[i],
 			.steer_in = box->in[i],
+			.capture_ring = box->capture[i],
 		};
 		if (worker_init(&box->worker[i], &config) != 0)
 			abort();
@@ -162,10 +238,21 @@ void box_free(struct box *box)
 {
 	for (unsigned i = 0; i < box->workers; i++)
 		worker_fini(&box->worker[i]);
+	for (unsigned i = 0; i < box->workers; i++)
+		free(box->capture[i]);
 	for (unsigned from = 0; from < box->workers; from++)
 		for (unsigned to = 0; to < box->workers; to++)
 			steer_ring_free(box->ring[from][to]);
+	lb_leases_free(box->leases);
 	free(box);
+}
+
+bool box_generation_take(struct box *box, unsigned worker, const struct blob_header *blob)
+{
+	if (worker >= box->workers)
+		return false;
+	relay_generation(box->worker[worker].relay, blob);
+	return true;
 }
 
 void box_generation(struct box *box, const struct blob_header *blob)
@@ -231,6 +318,26 @@ uint64_t box_stat(const struct box *box, enum stat_id stat)
 
 	for (unsigned i = 0; i < box->workers; i++)
 		sum += box->stats[i][stat];
+	return sum;
+}
+
+struct shm_backend_signals box_signals(const struct box *box, uint32_t slot)
+{
+	struct shm_backend_signals sum = {0};
+
+	for (unsigned i = 0; i < box->workers; i++) {
+		const struct shm_backend_signals *s = &box->signals[i][slot];
+
+		sum.legs += s->legs;
+		sum.failing += s->failing;
+		sum.mails += s->mails;
+		sum.rcpt_votes += s->rcpt_votes;
+		sum.rcpt_bounces += s->rcpt_bounces;
+		sum.eod_votes += s->eod_votes;
+		sum.eod_bounces += s->eod_bounces;
+		for (unsigned k = 0; k < SHM_SIGNALS; k++)
+			sum.signal[k] += s->signal[k];
+	}
 	return sum;
 }
 

@@ -24,9 +24,16 @@ void box_command(struct box *box, unsigned worker, const struct ctl_msg *msg);
 // Where the workers' events go; until then they are lost.
 void box_event_set(struct box *box, bool (*event)(void *up, const struct ctl_msg *msg), void *up);
 void box_generation(struct box *box, const struct blob_header *blob);
+// One worker alone takes it over; false: there is no such worker.
+bool box_generation_take(struct box *box, unsigned worker, const struct blob_header *blob);
 void box_dump(const struct box *box);
 bool box_idle(const struct box *box); // no session, connection, slice
 // Sessions and legs that the statistics still show open.
 uint64_t box_load(const struct box *box);
 uint64_t box_stat(const struct box *box, enum stat_id stat);
+struct shm_backend_signals box_signals(const struct box *box, uint32_t slot); // of all workers
+// Limits of the backends' connections, by slot: what all workers together have open never grows
+// beyond them (0: none). Set with the generation.
+void box_limit_set(struct box *box, uint32_t slot, uint32_t limit);
 struct shm_backend_ctl *box_backend_ctl(struct box *box);
+struct capture_ring *box_capture(struct box *box, unsigned worker); // likewise

@@ -2,8 +2,8 @@
 // Copyright (c) 2026, the Mailrace authors
 
 // What a control process does to the workers while mail runs: generations that move services, pools
-// and backends about, drains, session lists, probes. Judged: every probe is answered exactly once,
-// with its own id, by the end of its time.
+// and backends about, drains, session lists, probes, captures. Judged: every probe is answered
+// exactly once, with its own id, by the end of its time.
 
 #include "tests/sim/control.h"
 
@@ -25,11 +25,14 @@ struct control {
 	struct box *box;
 	struct control_blob blob[2]; // in force and the one before
 	unsigned current, backends;
+	unsigned taken; // workers that have taken the current one over
+	bool swapping;  // others have not yet
 	uint64_t next_ns;
 	uint32_t next_id;
 	bool stopped, benign;
 	struct probe_out probe[PROBES_MAX];
 	uint32_t lists_out;
+	struct capture_reader reader[SIM_WORKERS_MAX];
 };
 
 static void arrays_place(struct control_blob *b)
@@ -92,6 +95,36 @@ static bool on_event(void *up, const struct ctl_msg *msg)
 	return true;
 }
 
+// While two generations are in force a slot may have the higher of its limits.
+static void limits_tell(struct control *c)
+{
+	const struct control_blob *b = &c->blob[c->current], *old = &c->blob[1 - c->current];
+
+	for (unsigned i = 0; i < c->backends; i++) {
+		uint32_t slot = b->backend[i].slot, limit = b->backend[i].max_connections;
+
+		for (unsigned k = 0; k < c->backends && c->swapping; k++)
+			if (old->backend[k].slot == slot && limit != 0 &&
+			    (old->backend[k].max_connections == 0 ||
+			     old->backend[k].max_connections > limit))
+				limit = old->backend[k].max_connections;
+		box_limit_set(c->box, slot, limit);
+	}
+}
+
+// One worker after the other, as they come to it.
+static void generation_take(struct control *c)
+{
+	if (box_generation_take(c->box, c->taken, &c->blob[c->current].head)) {
+		c->taken++;
+		return;
+	}
+	c->swapping = false;
+	limits_tell(c);
+	memset(&c->blob[1 - c->current], 0xa5, sizeof(c->blob[0])
+	); // nobody may look at it any more
+}
+
 // Moves everything that has an index; slots stay.
 static void generation_swap(struct control *c)
 {
@@ -114,20 +147,28 @@ static void generation_swap(struct control *c)
 		b->backend[i] = old->backend[(i + 1) % n];
 		b->backend[i].weight = 1 + rng_below(rng, 5);
 		b->backend[i].pool = 1 - b->backend[i].pool;
+		if (!c->benign && rng_below(rng, 4) == 0)
+			b->backend[i].max_connections = rng_below(rng, 5);
 	}
 	c->current = 1 - c->current;
-	box_generation(c->box, &b->head);
-	memset(&c->blob[1 - c->current], 0xa5, sizeof(*b)); // nobody may look at it any more
+	c->taken = 0;
+	c->swapping = true;
+	limits_tell(c);
 }
 
-static void drain_flip(struct control *c)
+// One always takes sessions; of the others anything may be said, whether it makes sense or not.
+static void verdicts_flip(struct control *c)
 {
 	struct shm_backend_ctl *ctl = box_backend_ctl(c->box);
 	uint32_t kept = 1 + rng_below(&c->sim->rng, c->backends);
 
-	for (uint32_t slot = 1; slot <= c->backends; slot++)
+	for (uint32_t slot = 1; slot <= c->backends; slot++) {
+		ctl[slot].weight_permille = rng_below(&c->sim->rng, 1200);
+		ctl[slot].health = (uint8_t)(slot != kept ? rng_below(&c->sim->rng, 7) : 1);
+		ctl[slot].changes++;
 		ctl[slot].admin = slot != kept && rng_below(&c->sim->rng, 2) ? BLOB_ADMIN_DRAIN
 									     : BLOB_ADMIN_ENABLED;
+	}
 }
 
 static void probe_order(struct control *c)
@@ -166,6 +207,50 @@ static void list_order(struct control *c)
 		sim_fail(c->sim, "session list without an end", c->lists_out, 0);
 }
 
+// Frames or lines of all, or of some; rings are read so seldom that some are lost.
+static void capture_order(struct control *c)
+{
+	struct rng *rng = &c->sim->rng;
+	struct ctl_msg msg = {.type = CTL_CMD_CAPTURE, .request_id = ++c->next_id};
+
+	msg.capture = (struct ctl_capture){
+		.client_len = (uint8_t)rng_below(rng, 129),
+		.flags = (uint8_t)rng_below(rng, 8),
+		.service_slot = rng_below(rng, 3) == 0,
+		.session = rng_below(rng, 4) == 0 ? rng_below(rng, 50) : 0,
+		.max_bytes = 1ULL << rng_below(rng, 24),
+		.snap = 64 + rng_below(rng, 4000),
+		.lease_ms = rng_below(rng, 5000),
+		.limit_ms = rng_below(rng, 10000),
+	};
+	if (rng_below(rng, 8) == 0)
+		msg.capture.snap = (uint32_t)rng_next(rng); // cannot be
+	for (unsigned i = 0; i < SIM_WORKERS_MAX; i++)
+		box_command(c->box, i, &msg);
+}
+
+static void captures_read(struct control *c)
+{
+	struct capture_record r;
+
+	for (unsigned i = 0; i < SIM_WORKERS_MAX; i++) {
+		struct capture_reader *reader = &c->reader[i];
+
+		if (reader->ring == NULL)
+			capture_reader_init(reader, box_capture(c->box, i));
+		reader->head = reader->ring->head; // several of ours may read the same ring
+		while (capture_peek(reader, &r)) {
+			bool frame = r.kind <= CAPTURE_FRAME_OUT;
+
+			if (r.kind == 0 || r.kind > CAPTURE_NOTE || r.bytes > r.wire_bytes ||
+			    r.bytes > (frame ? CAPTURE_SNAP_MAX : CAPTURE_LINE_MAX) ||
+			    r.capture > c->next_id)
+				sim_fail(c->sim, "captured what cannot be", r.kind, r.bytes);
+			capture_skip(reader, &r);
+		}
+	}
+}
+
 static void control_turn(struct sim_host *host)
 {
 	struct control *c = host->app_arg;
@@ -176,15 +261,24 @@ static void control_turn(struct sim_host *host)
 	if (c->stopped || c->sim->now_ns < c->next_ns)
 		return;
 	c->next_ns = c->sim->now_ns + (1 + rng_below(&c->sim->rng, 400)) * SIM_MS;
-	switch (rng_below(&c->sim->rng, 4)) {
+	switch (rng_below(&c->sim->rng, 6)) {
 	case 0:
-		generation_swap(c);
+		if (c->swapping)
+			generation_take(c);
+		else
+			generation_swap(c);
 		break;
 	case 1:
-		drain_flip(c);
+		verdicts_flip(c);
 		break;
 	case 2:
 		probe_order(c);
+		break;
+	case 3:
+		capture_order(c);
+		break;
+	case 4:
+		captures_read(c);
 		break;
 	default:
 		list_order(c);

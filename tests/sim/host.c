@@ -7,6 +7,8 @@
 
 #include <stdlib.h>
 
+#define SIM_STALL_NS 10000ULL // until a port takes frames again
+
 void sim_fail(struct sim *sim, const char *what, uint64_t a, uint64_t b)
 {
 	if (sim->failed != NULL)
@@ -22,7 +24,7 @@ void sim_fail(struct sim *sim, const char *what, uint64_t a, uint64_t b)
 	);
 }
 
-struct sim_host *sim_host_new(struct sim *sim, uint16_t queues)
+struct sim_host *sim_host_new(struct sim *sim, uint16_t workers)
 {
 	struct sim_host *host = calloc(1, sizeof(*host));
 
@@ -30,7 +32,15 @@ struct sim_host *sim_host_new(struct sim *sim, uint16_t queues)
 		abort();
 	host->sim = sim;
 	host->id = (uint16_t)sim->host_count;
-	host->queues = queues;
+	host->workers = workers;
+	// any number of queues, the first of them any worker's
+	host->share = share_new(
+		workers,
+		(uint16_t)(1 + rng_below(&sim->rng, workers)),
+		(uint16_t)rng_below(&sim->rng, workers)
+	);
+	if (host->share == NULL)
+		abort();
 	host->addr4 = (struct ip_prefix){.len = 120};
 	host->addr4.addr = ip_addr_from_v4(rte_cpu_to_be_32(0x0a000001U + host->id)); // 10.0.0.0/24
 	host->addr6 = (struct ip_prefix){
@@ -169,6 +179,7 @@ void sim_host_free(struct sim_host *host)
 	tcp_stack_free(host->tcp);
 	net_free(host->net);
 	net_shared_free(host->shared);
+	share_free(host->share);
 	free(host->dev);
 	free(host);
 }
@@ -202,6 +213,9 @@ void sim_run(struct sim *sim, bool (*done)(void *arg), void *arg)
 			return;
 		if (sim_wire_next(sim) < next)
 			next = sim_wire_next(sim);
+		if (sim->stalled && sim->now_ns + SIM_STALL_NS < next)
+			next = sim->now_ns + SIM_STALL_NS;
+		sim->stalled = false;
 		for (unsigned h = 0; h < sim->host_count; h++) {
 			uint64_t at =
 				sim->now_ns + sim->host[h]->next_ms(sim->host[h], 1000) * SIM_MS;

@@ -41,7 +41,7 @@ static bool options_parse(int argc, char **argv, struct options *ret)
 		} else {
 			fprintf(stderr,
 				"usage: mailrace-sim [--seed N | --seeds A..B] [--scenario "
-				"direct|relay] [--trace [--pcap FILE]]\n");
+				"direct|relay|cost] [--trace [--pcap FILE]]\n");
 			return false;
 		}
 	}
@@ -83,6 +83,8 @@ seed_run(const struct options *options, struct sim *pools, uint64_t seed, bool t
 	rng_seed(&sim->rng, seed);
 	if (strcmp(options->scenario, "direct") == 0)
 		scenario_direct(sim);
+	else if (strcmp(options->scenario, "cost") == 0)
+		scenario_cost(sim);
 	else
 		scenario_relay(sim);
 	sim_wire_clear(sim);

@@ -9,3 +9,4 @@
 
 void scenario_direct(struct sim *sim); // clients and a backend without anything between: proves TCP
 void scenario_relay(struct sim *sim);  // the product between them
+void scenario_cost(struct sim *sim);   // plain sessions on a good wire, for counting instructions

@@ -72,6 +72,7 @@ static void blob_make(struct plot *d, const struct sim_host *box, struct rng *rn
 	const struct blob_pool pool = {
 		.backend_count = d->backends,
 		.scheduler = (uint8_t)rng_below(rng, 2),
+		.flags = rng_below(rng, 4) == 0 ? BLOB_POOL_F_SOFT_BOUNCE : 0,
 		.connect_timeout_ms = 3000,
 		.banner_timeout_ms = d->benign || rng_below(rng, 2) ? 30000 : 2000,
 		.reply_timeout_ms = 660000,
@@ -142,6 +143,9 @@ static void backends_make(struct sim *sim, struct plot *d)
 			.port = 25,
 			.slot = i + 1,
 			.weight = 1 + rng_below(&sim->rng, 5),
+			.max_connections = !d->benign && rng_below(&sim->rng, 3) == 0
+						   ? 1 + rng_below(&sim->rng, 4)
+						   : 0,
 		};
 	}
 }
@@ -207,12 +211,28 @@ static void plot_dump(const struct plot *d)
 	box_dump(d->box);
 }
 
+// Of good backends nothing bad is told but, on a bad wire, that they were late.
+static void signals_judge(struct sim *sim, struct plot *d)
+{
+	for (uint32_t slot = 1; slot <= d->backends; slot++) {
+		struct shm_backend_signals s = box_signals(d->box, slot);
+
+		for (unsigned i = 0; i < SHM_SIGNALS; i++)
+			if (d->benign && i != SHM_SIGNAL_TIMEOUT && s.signal[i] != 0)
+				sim_fail(sim, "a good backend gave a signal", slot, i);
+		if (s.failing > s.legs || s.mails > s.legs || s.rcpt_bounces > s.rcpt_votes ||
+		    s.eod_bounces > s.eod_votes)
+			sim_fail(sim, "more votes than voters", slot, s.legs);
+	}
+}
+
 static void plot_judge(struct sim *sim, struct plot *d)
 {
 	if (box_stat(d->box, STAT_LEG_DESYNC) != 0)
 		sim_fail(sim, "a reply without a command", box_stat(d->box, STAT_LEG_DESYNC), 0);
 	if (box_load(d->box) != 0)
 		sim_fail(sim, "the statistics show what is over", box_load(d->box), 0);
+	signals_judge(sim, d);
 	if (d->benign && (d->ledger.mails_ok != d->mails || d->ledger.sessions_cut > 0))
 		sim_fail(
 			sim,
@@ -251,6 +271,8 @@ void scenario_relay(struct sim *sim)
 	box = sim_host_new(sim, (uint16_t)(1 + rng_below(rng, SIM_WORKERS_MAX)));
 	backends_make(sim, d);
 	d->box = box_new(sim, box, &limits);
+	for (unsigned i = 0; i < d->backends; i++)
+		box_limit_set(d->box, i + 1, d->blob.backend[i].max_connections);
 	blob_make(d, box, rng);
 	if (rng_below(rng, 2))
 		d->control = control_new(sim, box, d->box, &d->blob, d->benign);

@@ -15,6 +15,7 @@
 
 #include "common/rng.h"
 #include "dataplane/net/net.h"
+#include "dataplane/port/share.h"
 #include "dataplane/tcp/tcp.h"
 
 #define SIM_HOSTS_MAX 24
@@ -45,7 +46,8 @@ struct sim_wire {
 struct sim_host {
 	struct sim *sim;
 	uint16_t id;
-	uint16_t queues;
+	uint16_t workers;
+	struct share *share; // of the queues that its port has: often fewer
 	struct ip_prefix addr4, addr6;
 	struct net_shared *shared;
 	struct rte_mbuf *rx[SIM_WORKERS_MAX][SIM_QUEUE_MAX];
@@ -77,6 +79,7 @@ struct sim {
 	struct sim_frame **heap; // by (at_ns, order)
 	unsigned heap_count, heap_size;
 	uint64_t order;
+	bool stalled;  // a port took less than it was given: frames wait
 	uint64_t hash; // of all frames with their times
 	uint64_t frames;
 	bool trace;
@@ -95,7 +98,7 @@ void sim_run(struct sim *sim, bool (*done)(void *arg), void *arg);
 extern const struct port_ops sim_port_ops; // dev: struct sim_port
 struct sim_port {
 	struct sim_host *host;
-	uint16_t queue; // of this worker
+	uint16_t worker;
 };
 void sim_host_mac(uint16_t id, uint8_t mac[6]);
 bool sim_wire_deliver(struct sim *sim);        // frames that are due; false: none were
@@ -103,7 +106,7 @@ uint64_t sim_wire_next(const struct sim *sim); // UINT64_MAX: none on the way
 void sim_wire_pcap_start(FILE *out);
 void sim_wire_clear(struct sim *sim);
 
-struct sim_host *sim_host_new(struct sim *sim, uint16_t queues);
+struct sim_host *sim_host_new(struct sim *sim, uint16_t workers);
 // A plain host: net and TCP with an application behind ops.
 void sim_host_plain(struct sim_host *host, const struct tcp_ops *ops, void *app);
 void sim_host_free(struct sim_host *host);
@@ -111,6 +114,8 @@ void sim_host_port_config(const struct sim_host *host, struct net_port_config *r
 
 // message.c: bodies that both ends can make again from the identity alone
 uint32_t message_size(uint64_t seed, unsigned client, unsigned message);
+// All messages of this size (about) from here on; 0: sizes are drawn again.
+void message_size_fix(uint32_t bytes);
 // Bytes of the message as stored (dots not stuffed), with CRLF line ends; ends with CRLF. buf holds
 // MESSAGE_MAX.
 #define MESSAGE_MAX (512U << 10)

@@ -84,8 +84,8 @@ static void frame_send(struct sim *sim, uint16_t to, const uint8_t *data, uint32
 	f->len = len;
 	memcpy(f->data, data, len);
 	f->host = to;
-	f->queue = (uint16_t
-	)rng_below(&sim->rng, sim->host[to]->queues); // any queue: the wrong one as a rule
+	// any queue: the wrong one as a rule
+	f->queue = (uint16_t)rng_below(&sim->rng, share_queues(sim->host[to]->share));
 	f->at_ns = sim->now_ns + delay * 1000ULL;
 	f->order = sim->order++;
 	if (chance(sim, sim->wire.corrupt_ppm))
@@ -97,10 +97,15 @@ static void frame_send(struct sim *sim, uint16_t to, const uint8_t *data, uint32
 	heap_push(sim, f);
 }
 
-static uint16_t wire_tx(void *dev, uint16_t port, struct rte_mbuf **pkts, uint16_t n)
+static uint16_t wire_send(void *up, uint16_t queue, struct rte_mbuf **pkts, uint16_t n)
 {
-	struct sim *sim = ((struct sim_port *)dev)->host->sim;
-	uint16_t from = ((struct sim_port *)dev)->host->id;
+	struct sim *sim = ((struct sim_host *)up)->sim;
+	uint16_t from = ((struct sim_host *)up)->id;
+
+	if (rng_below(&sim->rng, 8) == 0) {
+		n = (uint16_t)rng_below(&sim->rng, n + 1U); // a port that takes no more now
+		sim->stalled = true;
+	}
 
 	for (uint16_t i = 0; i < n; i++) {
 		uint8_t buf[1600];
@@ -126,18 +131,32 @@ static uint16_t wire_tx(void *dev, uint16_t port, struct rte_mbuf **pkts, uint16
 	return n;
 }
 
+static uint16_t wire_tx(void *dev, uint16_t port, struct rte_mbuf **pkts, uint16_t n)
+{
+	const struct sim_port *p = dev;
+
+	return share_tx(p->host->share, p->worker, pkts, n, wire_send, p->host);
+}
+
+static uint16_t wire_run(void *dev, uint16_t port)
+{
+	const struct sim_port *p = dev;
+
+	return share_run(p->host->share, p->worker, wire_send, p->host);
+}
+
 static uint16_t wire_rx(void *dev, uint16_t port, struct rte_mbuf **pkts, uint16_t n)
 {
 	struct sim_host *host = ((struct sim_port *)dev)->host;
-	uint16_t q = ((struct sim_port *)dev)->queue;
+	int q = share_own_queue(host->share, ((struct sim_port *)dev)->worker);
 	uint16_t got = 0;
 
-	while (got < n && host->rx_head[q] != host->rx_tail[q])
+	while (q >= 0 && got < n && host->rx_head[q] != host->rx_tail[q])
 		pkts[got++] = host->rx[q][host->rx_head[q]++ % SIM_QUEUE_MAX];
 	return got;
 }
 
-const struct port_ops sim_port_ops = {.rx_burst = wire_rx, .tx_burst = wire_tx};
+const struct port_ops sim_port_ops = {.rx_burst = wire_rx, .tx_burst = wire_tx, .run = wire_run};
 
 // Delivered frames for tcpdump, when asked for: pcap, microseconds of virtual time.
 static void pcap_frame(FILE *out, uint64_t at_ns, const struct sim_frame *f)

@@ -57,6 +57,17 @@ static const struct net_ops net_ops = {
 	.steer = up_steer,
 };
 
+// Until the host has probed its address: it asks no neighbor from one in doubt.
+static void address_settle(struct vec *v)
+{
+	v->env.now_ns -= 2000 * VEC_MS;
+	for (unsigned ms = 0; ms < 2000; ms += 10) {
+		net_timers(v->net);
+		net_flush(v->net);
+		v->env.now_ns += 10 * VEC_MS;
+	}
+}
+
 void vec_host_start(struct vec *v)
 {
 	struct ip_prefix address = {.addr = v->local, .len = v->v6 ? 64 : 120};
@@ -95,7 +106,6 @@ void vec_host_start(struct vec *v)
 	memset(v->stats, 0, sizeof(v->stats));
 	v->start_ns = 1000000 * VEC_MS;
 	v->env = (struct worker_env){.now_ns = v->start_ns, .count = 1, .stats = v->stats};
-	rng_seed(&v->env.rng, 11);
 	v->shared = net.shared = net_shared_new(&shared);
 	v->net = net_new(&net);
 	tcp.net = v->net;
@@ -103,6 +113,8 @@ void vec_host_start(struct vec *v)
 	v->tcp = tcp_stack_new(&tcp);
 	if (v->shared == NULL || v->net == NULL || v->tcp == NULL)
 		abort();
+	address_settle(v);
+	rng_seed(&v->env.rng, 11);
 }
 
 void vec_host_stop(struct vec *v)

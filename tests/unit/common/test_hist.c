@@ -24,6 +24,17 @@ static void edges_rise_and_bound_their_buckets(void **state)
 	}
 }
 
+// Four an octave, a little wider beside a policy's edge; together they fill the table.
+static void buckets_are_narrow(void **state)
+{
+	unsigned n = 0;
+
+	for (; hist_edge_us(n) != UINT64_MAX; n++)
+		assert_true(n == 0 || hist_edge_us(n) * 3 < hist_edge_us(n - 1) * 4 + 1);
+	assert_int_equal(n + 1, SHM_HIST_BUCKETS);
+	assert_true(hist_edge_us(n - 1) > 720000000); // the longest time-out of ours
+}
+
 // A reply tarpitted by five seconds and one sent just before never share a bucket.
 static void policies_delays_have_edges(void **state)
 {
@@ -62,6 +73,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(edges_rise_and_bound_their_buckets),
+		cmocka_unit_test(buckets_are_narrow),
 		cmocka_unit_test(policies_delays_have_edges),
 		cmocka_unit_test(quantiles_lie_in_their_buckets),
 	};

@@ -76,7 +76,21 @@ static void errors_name_the_key(void **state)
 	refused("pool = \"mail\"", "pool = \"post\"", "virtual_services.inbound", "not among pools"
 	);
 	refused("198.51.100.52:25", "198.51.100.52", "pools.mail.backends[1]", "ADDRESS:PORT");
+	refused("\"2001:db8:25::10/64\" ]",
+		"\"2001:db8:25::10/64\" ]; gateways = [ \"198.51.100.1\", \"198.51.100.2\" ]",
+		"ports.lan.gateways",
+		"one gateway a family");
+	refused("\"2001:db8:25::10/64\" ];",
+		"\"2001:db8:25::10/64\" ]; gateways = [ \"198.51.100.1\" ]; }; wan = { device = "
+		"\"net_tap1\"; addresses = [ \"192.0.2.10/24\" ]; gateways = [ \"fe80::1\", "
+		"\"192.0.2.1\" ];",
+		"ports.wan.gateways",
+		"one gateway a family");
 	refused("name = \"mx2\"", "name = \"mx1\"", "pools.mail.backends[1]", "already");
+	refused("listen = [ \"198.51.100.25:25\", ",
+		"listen = [ \"198.51.100.25:25\", \"198.51.100.25:25\", ",
+		"virtual_services.inbound.listen",
+		"listened on already");
 	refused("from = \"printers\"",
 		"from = \"plotters\"",
 		"virtual_services.inbound.rules[0]",
@@ -95,6 +109,57 @@ static void keys_not_built_yet_are_refused_by_name(void **state)
 		"client_address = \"transparent\"; scheduler =",
 		"pools.mail.client_address",
 		"not built yet");
+}
+
+static void a_pool_has_a_backup_and_it_has_none(void **state)
+{
+	static const char second[] = "pools = { sorry = { soft_bounce = true; slow_start = \"2m\"; "
+				     "backends = ( { name = \"s\"; address = "
+				     "\"198.51.100.60:25\"; } ); %s };";
+	char text[400];
+	struct cfg *cfg;
+	void *blob;
+	size_t len;
+	struct cfg_slots *slots = cfg_slots_new(16, 16);
+	const struct blob_pool *pool;
+
+	snprintf(
+		text,
+		sizeof(text),
+		second,
+		"}; third = { backup = \"sorry\"; backends = ( { name = \"t\"; address = "
+		"\"198.51.100.61:25\"; } );"
+	);
+	cfg = load_with("pools = {", text);
+	assert_non_null(cfg);
+	assert_int_equal(cfg_blob_build(cfg, slots, 7, &blob, &len, &errs), 0);
+	pool = (const struct blob_pool *)((uint8_t *)blob + ((struct blob_header *)blob)->pools.off
+	);
+	assert_int_equal(pool[0].flags, BLOB_POOL_F_SOFT_BOUNCE);
+	assert_int_equal(pool[0].slow_start_ms, 120000);
+	assert_int_equal(pool[0].backup, 0);
+	assert_int_equal(pool[1].backup, 1);
+	assert_int_equal(pool[1].flags, 0);
+	assert_true(cfg->pools[1].passive_health && cfg->pools[1].bounce_guard);
+	free(blob);
+	cfg_free(cfg);
+	cfg_slots_free(slots);
+	snprintf(text, sizeof(text), second, "backup = \"sorry\";");
+	refused("pools = {", text, "pools.sorry.backup", "no backup of itself");
+	snprintf(
+		text,
+		sizeof(text),
+		second,
+		"backup = \"mail\"; } ; x = { backup = \"sorry\"; "
+		"backends = ( { name = \"t\"; address = "
+		"\"198.51.100.61:25\"; } );"
+	);
+	refused("pools = {", text, "pools.x.backup", "has a backup itself");
+	refused("scheduler =", "backup = \"none\"; scheduler =", "pools.mail.backup", "not among");
+	refused("scheduler =",
+		"ejection_time = \"1s\"; scheduler =",
+		"pools.mail.ejection_time",
+		"at least 5s");
 }
 
 static void every_truncation_is_refused_or_loads(void **state)
@@ -271,18 +336,76 @@ static void a_reload_names_what_it_cannot_change(void **state)
 	cfg_free(c);
 }
 
+static void *blob_of(const struct cfg *cfg, size_t *len)
+{
+	struct cfg_slots *slots = cfg_slots_new(100, 100);
+	void *blob;
+
+	assert_non_null(cfg);
+	assert_int_equal(cfg_blob_build(cfg, slots, 1, &blob, len, &errs), 0);
+	cfg_slots_free(slots);
+	return blob;
+}
+
+// What is kept for a start with a broken file says all that the file said.
+static void the_text_of_a_file_loads_again(void **state)
+{
+	char *text = NULL, *again = NULL;
+	struct cfg *cfg = cfg_load_text(sample, &errs, &text), *kept;
+	const char *keys[CFG_START_ONLY_MAX];
+	void *blob, *kept_blob;
+	size_t len, kept_len;
+
+	assert_non_null(text);
+	kept = cfg_parse(text, "kept", &errs);
+	assert_non_null(kept);
+	assert_int_equal(cfg_diff_start_only(cfg, kept, keys), 0);
+	blob = blob_of(cfg, &len);
+	kept_blob = blob_of(kept, &kept_len);
+	assert_int_equal(len, kept_len);
+	assert_memory_equal(blob, kept_blob, len);
+	assert_null(cfg_load_text("/of-this-name/is-nothing", &errs, &again));
+	assert_null(again);
+	assert_null(cfg_parse("hostname = ", "kept", &errs));
+	assert_string_equal(errs.item[0].file, "kept");
+	free(blob);
+	free(kept_blob);
+	free(text);
+	cfg_free(cfg);
+	cfg_free(kept);
+}
+
+static void a_refused_file_still_names_the_state_folder(void **state)
+{
+	struct cfg *cfg = load_with("hostname", "control = { state_dir = \"/x\"; }; hostname");
+
+	assert_string_equal(cfg->control.state_dir, "/x");
+	cfg_free(cfg);
+	assert_null(load_with("hostname = ", "control = { state_dir = \"/x\"; }; hostname = 5 + "));
+	assert_string_equal(errs.state_dir, "/x");
+	assert_null(
+		load_with("hostname", "control = { state_dir = \"/x\"; }; garbage = 1; hostname")
+	);
+	assert_string_equal(errs.state_dir, "/x");
+	assert_null(load_with("hostname", "{ state_dir"));
+	assert_string_equal(errs.state_dir, "");
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(the_sample_loads),
 		cmocka_unit_test(errors_name_the_key),
 		cmocka_unit_test(keys_not_built_yet_are_refused_by_name),
+		cmocka_unit_test(a_pool_has_a_backup_and_it_has_none),
 		cmocka_unit_test(every_truncation_is_refused_or_loads),
 		cmocka_unit_test(blobs_pass_their_check_and_no_flipped_bit_does),
 		cmocka_unit_test(slots_stay_with_their_names),
 		cmocka_unit_test(a_new_table_adopts_slots_and_leaves_those_in_use),
 		cmocka_unit_test(a_new_name_takes_only_the_slot_of_one_that_is_gone),
 		cmocka_unit_test(a_reload_names_what_it_cannot_change),
+		cmocka_unit_test(the_text_of_a_file_loads_again),
+		cmocka_unit_test(a_refused_file_still_names_the_state_folder),
 	};
 
 	sample = argv[1];

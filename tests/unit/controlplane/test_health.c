@@ -24,12 +24,14 @@ static struct cfg_pool pool = {
 	.name = "p",
 	.probe = {.enabled = true, .interval_ms = 5000, .timeout_ms = 1000, .rise = 2, .fall = 3},
 	.connect_timeout_ms = 3000,
+	.backup = -1,
 	.backends = backends,
 	.backend_count = 2,
 };
 static struct cfg cfg = {.pools = &pool, .pool_count = 1};
 static struct shm_backend_ctl ctl[8];
 static struct ctl_ring *ring;
+static struct shm_header stats; // without any section
 static struct link dataplane;
 
 static int setup(void **state)
@@ -46,7 +48,12 @@ static int setup(void **state)
 		memcpy(blob.backend[i].name, backends[i].name, sizeof(blob.backend[i].name));
 	}
 	dataplane = (struct link){
-		.at = {.fd = 0, .boot_id = 77},
+		.at =
+			{
+				.fd = 0,
+				.boot_id = 77,
+				.stats = {(uint8_t *)&stats, sizeof(stats), &stats},
+			},
 		.workers = 1,
 		.backend_slots = 8,
 		.commands = {ring},
@@ -173,6 +180,108 @@ static void restarts_keep_what_is_known(void **state)
 	health_free(h);
 }
 
+// The order of the backends in the file is nothing to their health, and a new name begins anew.
+static void what_is_known_goes_by_name(void **state)
+{
+	struct health *h = health_new();
+	const struct blob_backend a = blob.backend[0], b = blob.backend[1];
+
+	ctl[3].health = SHM_HEALTH_DOWN;
+	ctl[4].admin = BLOB_ADMIN_DRAIN;
+	assert_int_equal(health_configure(h, &cfg, &dataplane, SECOND), 0);
+	for (unsigned i = 0; i < 3; i++) { // there and back, and once more as it is
+		blob.backend[0] = i == 0 ? b : a;
+		blob.backend[1] = i == 0 ? a : b;
+		assert_int_equal(health_configure(h, &cfg, &dataplane, SECOND), 0);
+		assert_int_equal(health_find(h, "p", "a")->health, SHM_HEALTH_DOWN);
+		assert_int_equal(health_find(h, "p", "a")->slot, 3);
+		assert_int_equal(health_find(h, "p", "b")->admin, BLOB_ADMIN_DRAIN);
+		assert_int_equal(health_find(h, "p", "b")->slot, 4);
+		assert_string_equal(health_at(h, i == 0)->name, "a");
+	}
+	memcpy(blob.backend[0].name, "c", 2);
+	blob.backend[0].slot = 5;
+	assert_int_equal(health_configure(h, &cfg, &dataplane, SECOND), 0);
+	assert_null(health_find(h, "p", "a"));
+	assert_int_equal(health_find(h, "p", "c")->health, SHM_HEALTH_UNKNOWN);
+	assert_int_equal(health_find(h, "p", "b")->admin, BLOB_ADMIN_DRAIN);
+	health_free(h);
+}
+
+// A server that says 421 to the probes wants to be left alone, and comes back by them.
+static void probes_told_421(void **state)
+{
+	struct health *h = health_new();
+	struct health_backend *b;
+	uint64_t now = 100 * SECOND;
+
+	blob.head.backends.count = pool.backend_count = 1;
+	assert_int_equal(health_configure(h, &cfg, &dataplane, now), 0);
+	b = health_at(h, 0);
+	for (unsigned i = 0; i < 6; i++, now += 5 * SECOND) {
+		struct ctl_msg order, msg = {.type = CTL_EVT_PROBE};
+
+		health_run(h, &dataplane, now);
+		assert_int_equal(ctl_ring_get(ring, &order), CTL_RING_MSG);
+		msg.request_id = order.request_id;
+		msg.probe_result = (struct ctl_probe_result){
+			.backend_slot = 3,
+			.code = i < 4 ? CTL_PROBE_BANNER : CTL_PROBE_OK,
+			.reply = i < 4 ? 421 : 221,
+			.text = "421 4.3.2 closed",
+		};
+		health_result(h, &dataplane, &msg, now);
+		assert_int_equal(
+			ctl[3].health,
+			i < 2   ? SHM_HEALTH_UNKNOWN
+			: i < 5 ? SHM_HEALTH_MAINTENANCE
+				: SHM_HEALTH_UP
+		);
+		if (i == 3)
+			assert_string_equal(b->said, "421 4.3.2 closed");
+	}
+	assert_string_equal(b->said, "");
+	blob.head.backends.count = pool.backend_count = 2;
+	health_free(h);
+}
+
+// The weight of one that came back rises; another control process goes on with it.
+static void slow_start(void **state)
+{
+	static const enum ctl_probe_result_code fall_and_rise[] = {
+		CTL_PROBE_OK,
+		CTL_PROBE_CLOSED,
+		CTL_PROBE_CLOSED,
+		CTL_PROBE_CLOSED,
+		CTL_PROBE_OK,
+		CTL_PROBE_OK
+	};
+	struct health *h = health_new(), *next = health_new();
+	uint64_t now = 100 * SECOND;
+
+	blob.head.backends.count = pool.backend_count = 1;
+	pool.slow_start_ms = 60000;
+	assert_int_equal(health_configure(h, &cfg, &dataplane, now), 0);
+	for (unsigned i = 0; i < 6; i++, now += 5 * SECOND) {
+		assert_int_equal(ctl[3].weight_permille, 1000); // it starts with all of it
+		health_run(h, &dataplane, now);
+		assert_true(answer(h, fall_and_rise[i], now));
+	}
+	now -= 5 * SECOND;
+	assert_int_equal(ctl[3].health, SHM_HEALTH_UP);
+	assert_int_equal(ctl[3].weight_permille, 100);
+	health_run(h, &dataplane, now + 30 * SECOND);
+	assert_int_equal(ctl[3].weight_permille, 550);
+	assert_int_equal(health_configure(next, &cfg, &dataplane, now + 30 * SECOND), 0);
+	assert_in_range(ctl[3].weight_permille, 500, 650);
+	health_run(next, &dataplane, now + 62 * SECOND);
+	assert_int_equal(ctl[3].weight_permille, 1000);
+	pool.slow_start_ms = 0;
+	blob.head.backends.count = pool.backend_count = 2;
+	health_free(h);
+	health_free(next);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -180,6 +289,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(
 			what_is_late_or_foreign_counts_for_nothing, setup, teardown
 		),
+		cmocka_unit_test_setup_teardown(what_is_known_goes_by_name, setup, teardown),
+		cmocka_unit_test_setup_teardown(probes_told_421, setup, teardown),
+		cmocka_unit_test_setup_teardown(slow_start, setup, teardown),
 		cmocka_unit_test_setup_teardown(restarts_keep_what_is_known, setup, teardown),
 	};
 

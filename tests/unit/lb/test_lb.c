@@ -42,7 +42,7 @@ static struct lb_view view_make(enum blob_scheduler scheduler)
 static void round_robin_follows_the_weights(void **state)
 {
 	struct lb_view view = view_make(BLOB_SCHED_WRR);
-	struct lb *lb = lb_new(8, &rng);
+	struct lb *lb = lb_new(8, NULL, &rng);
 	unsigned hits[3] = {0};
 
 	for (unsigned i = 0; i < 600; i++)
@@ -56,7 +56,7 @@ static void round_robin_follows_the_weights(void **state)
 static void least_connections_follow_load_by_weight(void **state)
 {
 	struct lb_view view = view_make(BLOB_SCHED_WLC);
-	struct lb *lb = lb_new(8, &rng);
+	struct lb *lb = lb_new(8, NULL, &rng);
 
 	for (unsigned i = 0; i < 6000; i++)
 		local[blob.backend[lb_pick(lb, &view, 0, NULL, 0)].slot].active++;
@@ -70,7 +70,7 @@ static void down_draining_full_and_tried_ones_are_left_out(void **state)
 {
 	for (unsigned scheduler = 0; scheduler < 2; scheduler++) {
 		struct lb_view view = view_make((enum blob_scheduler)scheduler);
-		struct lb *lb = lb_new(8, &rng);
+		struct lb *lb = lb_new(8, NULL, &rng);
 		const uint32_t tried[] = {3};
 
 		ctl[1].health = SHM_HEALTH_DOWN;
@@ -78,10 +78,10 @@ static void down_draining_full_and_tried_ones_are_left_out(void **state)
 			assert_int_equal(lb_pick(lb, &view, 0, tried, 1), 1);
 		blob.backend[1].max_connections = 5;
 		local[2].active = 5;
-		assert_int_equal(lb_pick(lb, &view, 0, tried, 1), UINT32_MAX); // no panic mode
+		assert_int_equal(lb_pick(lb, &view, 0, tried, 1), LB_FULL); // no panic mode
 		local[2].active = 4;
 		blob.backend[1].admin = BLOB_ADMIN_DRAIN;
-		assert_int_equal(lb_pick(lb, &view, 0, tried, 1), UINT32_MAX);
+		assert_int_equal(lb_pick(lb, &view, 0, tried, 1), LB_NONE);
 		lb_free(lb);
 	}
 }
@@ -89,7 +89,7 @@ static void down_draining_full_and_tried_ones_are_left_out(void **state)
 static void one_that_keeps_failing_is_avoided_for_a_while(void **state)
 {
 	struct lb_view view = view_make(BLOB_SCHED_WRR);
-	struct lb *lb = lb_new(8, &rng);
+	struct lb *lb = lb_new(8, NULL, &rng);
 	const uint32_t tried[] = {1, 2};
 
 	for (unsigned i = 0; i < 3; i++)
@@ -106,7 +106,7 @@ static void one_that_keeps_failing_is_avoided_for_a_while(void **state)
 static void a_probe_that_finds_it_up_ends_the_avoidance(void **state)
 {
 	struct lb_view view = view_make(BLOB_SCHED_WRR);
-	struct lb *lb = lb_new(8, &rng);
+	struct lb *lb = lb_new(8, NULL, &rng);
 	unsigned hits[3] = {0};
 
 	ctl[3].health = SHM_HEALTH_UP;

@@ -55,10 +55,32 @@ static void any_cut_gives_the_same_sum(void **state)
 	}
 }
 
+static void runs_of_any_length_and_place(void **state)
+{
+	static uint8_t data[65535 + 16];
+	struct rng rng;
+
+	rng_seed(&rng, 2);
+	for (unsigned fill = 0; fill < 3; fill++) {
+		for (uint32_t i = 0; i < sizeof(data); i++)
+			data[i] = fill == 0 ? 0xff : fill == 1 ? (uint8_t)rng_next(&rng) : 0;
+		for (uint32_t len = 0; len < 300; len++)
+			for (unsigned at = 0; at < 16; at++)
+				assert_int_equal(
+					(uint16_t)~raw_cksum(data + at, len),
+					reference(data + at, len, 0)
+				);
+		assert_int_equal(
+			(uint16_t)~raw_cksum(data + 1, 65535), reference(data + 1, 65535, 0)
+		);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(any_cut_gives_the_same_sum),
+		cmocka_unit_test(runs_of_any_length_and_place),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -14,6 +14,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -44,8 +45,13 @@ static uint32_t reference_end(const uint8_t *data, uint32_t len, uint32_t *bare)
 }
 
 // Feeds pieces as the relay does: what is not taken comes again in front of the next piece.
-static enum smtp_dot_event
-scan_in_pieces(struct rng *rng, const uint8_t *data, uint32_t len, uint32_t *ret_at)
+static enum smtp_dot_event scan_in_pieces(
+	struct rng *rng,
+	const uint8_t *data,
+	uint32_t len,
+	uint32_t piece_max,
+	uint32_t *ret_at
+)
 {
 	uint8_t state = SMTP_DOT_START;
 	uint32_t at = 0, end = 0;
@@ -54,7 +60,7 @@ scan_in_pieces(struct rng *rng, const uint8_t *data, uint32_t len, uint32_t *ret
 		enum smtp_dot_event event;
 		uint32_t n;
 
-		end += 1 + rng_below(rng, 4);
+		end += 1 + rng_below(rng, piece_max);
 		end = end < len ? end : len;
 		event = smtp_dot_scan(&state, data + at, end - at, &n);
 		at += n;
@@ -67,6 +73,24 @@ scan_in_pieces(struct rng *rng, const uint8_t *data, uint32_t len, uint32_t *ret
 	return SMTP_DOT_MORE;
 }
 
+static void check(struct rng *rng, const uint8_t *data, uint32_t len, uint32_t piece_max)
+{
+	uint32_t bare, at;
+	uint32_t end = reference_end(data, len, &bare);
+	enum smtp_dot_event event = scan_in_pieces(rng, data, len, piece_max, &at);
+
+	if (end != 0) {
+		assert_int_equal(event, SMTP_DOT_END);
+		assert_int_equal(at, end);
+	} else if (bare != UINT32_MAX) {
+		assert_int_equal(event, SMTP_DOT_BARE);
+		assert_int_equal(at, bare);
+	} else {
+		assert_int_equal(event, SMTP_DOT_MORE);
+		assert_int_equal(at, len > 0 && data[len - 1] == '\r' ? len - 1 : len);
+	}
+}
+
 static void agrees_with_the_reference(void **state)
 {
 	static const char alphabet[] = "\r\n\r\n\r\n..ab";
@@ -76,22 +100,41 @@ static void agrees_with_the_reference(void **state)
 	for (unsigned round = 0; round < 200000; round++) {
 		uint8_t data[24];
 		uint32_t len = rng_below(&rng, sizeof(data) + 1);
-		uint32_t bare, end, at;
-		enum smtp_dot_event event;
 
 		for (uint32_t i = 0; i < len; i++)
 			data[i] = (uint8_t)alphabet[rng_below(&rng, sizeof(alphabet) - 1)];
-		end = reference_end(data, len, &bare);
-		event = scan_in_pieces(&rng, data, len, &at);
-		if (end != 0) {
-			assert_int_equal(event, SMTP_DOT_END);
-			assert_int_equal(at, end);
-		} else if (bare != UINT32_MAX) {
-			assert_int_equal(event, SMTP_DOT_BARE);
-			assert_int_equal(at, bare);
-		} else {
-			assert_int_equal(event, SMTP_DOT_MORE);
+		check(&rng, data, len, 4);
+	}
+}
+
+// Lines long enough for whole blocks, what matters at any place of them; each body ends exactly at
+// the end of its memory.
+static void agrees_over_blocks(void **state)
+{
+	static const char *const tokens[] = {
+		"\r\n", "\r\n", "\r\n", "\r\n.", "\r\n..", ".", "\r\n.\r\n", "\r", "\n"
+	};
+	struct rng rng;
+
+	rng_seed(&rng, 12);
+	for (unsigned round = 0; round < 100000; round++) {
+		unsigned kinds = rng_below(&rng, 3) == 0 ? 9 : 6; // the last ones end it
+		uint32_t want = 16 + rng_below(&rng, 200), len = 0;
+		uint8_t text[512], *data;
+
+		while (len < want) {
+			const char *token = tokens[rng_below(&rng, kinds)];
+
+			for (uint32_t n = rng_below(&rng, 40); n > 0; n--)
+				text[len++] = 'a';
+			memcpy(text + len, token, strlen(token));
+			len += (uint32_t)strlen(token);
 		}
+		data = malloc(len);
+		assert_non_null(data);
+		memcpy(data, text, len);
+		check(&rng, data, len, rng_below(&rng, 2) == 0 ? len : 50);
+		free(data);
 	}
 }
 
@@ -110,6 +153,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(agrees_with_the_reference),
+		cmocka_unit_test(agrees_over_blocks),
 		cmocka_unit_test(a_dot_behind_a_repaired_line_end_is_stuffed),
 	};
 

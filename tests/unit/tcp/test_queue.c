@@ -58,7 +58,7 @@ static struct tcp_stack *stack_new(uint32_t slices)
 	return s;
 }
 
-static struct tcp_pcb *pcb_new(struct tcp_stack *s, uint16_t port)
+static struct tcp_pcb *open_new(struct tcp_stack *s, uint16_t port)
 {
 	const struct flow_key key = {.local_port = port};
 	struct tcp_pcb *p = pcb_alloc(s, &key);
@@ -199,7 +199,7 @@ static void model_compact(struct model *m)
 static void queues_run(uint32_t slices, unsigned steps)
 {
 	struct tcp_stack *s = stack_new(slices);
-	struct tcp_pcb *from = pcb_new(s, 1), *to = pcb_new(s, 2);
+	struct tcp_pcb *from = open_new(s, 1), *to = open_new(s, 2);
 	const struct tcp_conn_id id = {pcb_index(s, from)};
 
 	to->snd_una = to->snd_nxt = to->snd_max = UINT32_MAX - 5000; // across the wrap
@@ -240,7 +240,7 @@ static void random_operations_with_few_entries(void **state)
 static void small_pieces_share_a_buffer(void **state)
 {
 	struct tcp_stack *s = stack_new(64);
-	struct tcp_pcb *p = pcb_new(s, 1);
+	struct tcp_pcb *p = open_new(s, 1);
 
 	for (unsigned i = 0; i < 300; i++)
 		arrive(s, p, 3);
@@ -257,7 +257,7 @@ static void small_pieces_share_a_buffer(void **state)
 static void writes_are_whole_or_not_at_all(void **state)
 {
 	struct tcp_stack *s = stack_new(2);
-	struct tcp_pcb *p = pcb_new(s, 1);
+	struct tcp_pcb *p = open_new(s, 1);
 	const struct tcp_conn_id id = {pcb_index(s, p)};
 	static const uint8_t data[4000];
 
@@ -276,7 +276,7 @@ static void writes_are_whole_or_not_at_all(void **state)
 static void the_window_counts_what_the_other_leg_holds(void **state)
 {
 	struct tcp_stack *s = stack_new(4096);
-	struct tcp_pcb *from = pcb_new(s, 1), *to = pcb_new(s, 2);
+	struct tcp_pcb *from = open_new(s, 1), *to = open_new(s, 2);
 	const struct tcp_conn_id a = {pcb_index(s, from)}, b = {pcb_index(s, to)};
 
 	from->rcv_cap = 10000;

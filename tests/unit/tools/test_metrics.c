@@ -24,6 +24,8 @@ static struct {
 	struct shm_worker worker[1];
 	struct shm_backend_local local[SLOTS];
 	struct shm_backend names[SLOTS];
+	struct shm_backend_signals signals[SLOTS];
+	struct shm_backend_verdict verdict[SLOTS];
 } segment;
 static const char *reload_at; // when this is written, the first backend leaves the configuration
 static char page[1 << 16];
@@ -54,6 +56,17 @@ static void segment_make(void)
 	){SHM_SEC_BACKEND_LOCAL, 1, offsetof(typeof(segment), local), sizeof(segment.local)};
 	segment.head.dir[2] = (struct shm_dir_entry
 	){SHM_SEC_BACKEND, 1, offsetof(typeof(segment), names), sizeof(segment.names)};
+	segment.head.dir[3] = (struct shm_dir_entry
+	){SHM_SEC_BACKEND_SIGNALS, 1, offsetof(typeof(segment), signals), sizeof(segment.signals)};
+	segment.head.dir[4] = (struct shm_dir_entry
+	){SHM_SEC_BACKEND_VERDICT, 1, offsetof(typeof(segment), verdict), sizeof(segment.verdict)};
+	segment.names[2].health = SHM_HEALTH_EJECTED;
+	segment.verdict[2] = (struct shm_backend_verdict
+	){.reason = SHM_REASON_BOUNCES, .drift_permille = 1500, .ejections = 3};
+	segment.verdict[3].reason = 250; // control may write anything
+	segment.signals[2].signal[SHM_SIGNAL_PROXY] = 4;
+	segment.signals[2].rcpt_votes = 9;
+	segment.signals[2].eod_bounces = 8;
 	for (unsigned i = 1; i < SLOTS; i++) {
 		segment.names[i].generation = 7;
 		segment.names[i].pool[0] = pools[i][0];
@@ -97,10 +110,53 @@ static void pools_are_the_sums_of_their_backends(void **state)
 	));
 }
 
+// A bucket shown is a whole number of those counted, and there are 20 at most.
+static void buckets_shown_are_edges(void **state)
+{
+	const char *at = page_make(NULL);
+	unsigned n = 0;
+
+	while ((at = strstr(at, "{pool=\"b\",verb=\"mail\",le=\"")) != NULL) {
+		double le = strtod(strchr(strstr(at, "le="), '"') + 1, NULL);
+		bool found = le > 1e9; // +Inf
+
+		for (unsigned i = 0; i < SHM_HIST_BUCKETS && !found; i++) {
+			double edge = (double)hist_edge_us(i) / 1e6;
+
+			found = edge > le * 0.999999 && edge < le * 1.000001;
+		}
+		assert_true(found);
+		at++;
+		n++;
+	}
+	assert_in_range(n, 10, 20);
+}
+
+static void why_a_backend_is_out(void **state)
+{
+	static const char *const lines[] = {
+		"mailrace_backend_up{pool=\"b\",backend=\"2\"} 0\n",
+		"mailrace_backend_out{pool=\"b\",backend=\"2\",reason=\"bounces\"} 1\n",
+		"mailrace_backend_ejections_total{pool=\"b\",backend=\"2\"} 3\n",
+		"mailrace_backend_reply_drift_ratio{pool=\"b\",backend=\"2\"} 1.500\n",
+		"mailrace_backend_signals_total{pool=\"b\",backend=\"2\",signal=\"proxy\"} 4\n",
+		"mailrace_backend_votes_total{pool=\"b\",backend=\"2\",at=\"rcpt\"} 9\n",
+		"mailrace_backend_bounces_total{pool=\"b\",backend=\"2\",at=\"end_of_data\"} 8\n",
+	};
+	const char *text = page_make(NULL);
+
+	for (unsigned i = 0; i < sizeof(lines) / sizeof(lines[0]); i++)
+		assert_non_null(strstr(text, lines[i]));
+	assert_null(strstr(text, "backend=\"3\",reason="));
+	assert_null(strstr(text, "signal=\"refused\""));
+}
+
 static void a_reload_in_the_middle_harms_nothing(void **state)
 {
 	static const char *const places[] = {
 		"mailrace_backend_up",
+		"mailrace_backend_out",
+		"mailrace_backend_signals_total",
 		"mailrace_backend_reply_seconds",
 		"# TYPE mailrace_pool_reply_seconds",
 		"mailrace_pool_reply_seconds_bucket",
@@ -115,6 +171,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(pools_are_the_sums_of_their_backends),
+		cmocka_unit_test(buckets_shown_are_edges),
+		cmocka_unit_test(why_a_backend_is_out),
 		cmocka_unit_test(a_reload_in_the_middle_harms_nothing),
 	};
 
