@@ -32,6 +32,7 @@ static struct cfg cfg = {.pools = &pool, .pool_count = 1};
 static struct shm_backend_ctl ctl[8];
 static struct ctl_ring *ring;
 static struct shm_header stats; // without any section
+static struct shm_backend_local local[8];
 static struct link dataplane;
 
 static int setup(void **state)
@@ -57,6 +58,7 @@ static int setup(void **state)
 		.workers = 1,
 		.backend_slots = 8,
 		.commands = {ring},
+		.backends = {local},
 		.backend_ctl = ctl,
 		.blob = &blob.head,
 	};
