@@ -5,6 +5,7 @@
 // use: about 100 ns, against 2.5 KiB a session for keeping them. Worker thread.
 
 #include "tls/engine.h"
+#include "tls/hs_types.h"
 
 #include <intel-ipsec-mb.h>
 
@@ -19,6 +20,7 @@ struct tls_engine {
 	struct gcm_context_data gcm;
 	struct chacha20_poly1305_context_data chacha;
 	struct gcm_key_data gcm_key __attribute__((aligned(64)));
+	uint8_t flight[TLS_FLIGHT_MAX];
 };
 
 struct tls_engine *tls_engine_new(void)
@@ -36,6 +38,11 @@ struct tls_engine *tls_engine_new(void)
 		return NULL;
 	}
 	init_mb_mgr_auto(e->mgr, NULL);
+	if (psa_crypto_init() != PSA_SUCCESS) { // TLS 1.3; once a process, the rest are no-ops
+		tls_engine_free(e);
+		errno = ENOMEM;
+		return NULL;
+	}
 	return e;
 }
 
@@ -46,6 +53,11 @@ void tls_engine_free(struct tls_engine *e)
 	free_mb_mgr(e->mgr);
 	explicit_bzero(e, sizeof(*e));
 	free(e);
+}
+
+uint8_t *tls_engine_flight(struct tls_engine *e)
+{
+	return e->flight;
 }
 
 void aead_begin(struct tls_engine *e, const struct aead_op *op)
