@@ -57,6 +57,17 @@ static bool fail(char *ret_reason, const char *what, int err)
 	return false;
 }
 
+// The key once more as the engines want it; other kinds stay with mbedTLS.
+static void pair_for_engines(struct tls_chain *chain)
+{
+	uint8_t der[8192];
+	int len = mbedtls_pk_write_key_der(&chain->key, der, sizeof(der)); // at the end of der
+
+	if (len > 0)
+		pk_key_from_der(&chain->pk, der + sizeof(der) - len, (uint32_t)len);
+	explicit_bzero(der, sizeof(der));
+}
+
 static bool pair_load(struct tls_creds *c, const struct tls_pair *pair, char *ret_reason)
 {
 	struct tls_chain *chain = &c->chain[c->chain_count];
@@ -84,6 +95,7 @@ static bool pair_load(struct tls_creds *c, const struct tls_pair *pair, char *re
 	err = mbedtls_pk_check_pair(&chain->crt.pk, &chain->key, mbedtls_ctr_drbg_random, &c->rng);
 	if (err != 0)
 		return fail(ret_reason, "key does not belong to the certificate", err);
+	pair_for_engines(chain);
 	err = mbedtls_ssl_conf_own_cert(&c->conf, &chain->crt, &chain->key);
 	return err == 0 || fail(ret_reason, "certificate", err);
 }
@@ -266,6 +278,7 @@ void tls_creds_free(struct tls_creds *c)
 	for (unsigned i = 0; i < c->chain_count; i++) {
 		mbedtls_x509_crt_free(&c->chain[i].crt);
 		mbedtls_pk_free(&c->chain[i].key); // wipes
+		pk_key_release(&c->chain[i].pk);
 	}
 	mbedtls_x509_crt_free(&c->ca);
 	mbedtls_ssl_config_free(&c->conf);

@@ -5,13 +5,15 @@
 // use: about 100 ns, against 2.5 KiB a session for keeping them. Worker thread.
 
 #include "tls/engine.h"
-#include "tls/hs_types.h"
+#include "tls/pk_hooks.h"
 
 #include <intel-ipsec-mb.h>
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+
+#define EPH_MAX 4096 // handshakes between their key share and the secret
 
 struct tls_engine {
 	IMB_MGR *mgr;
@@ -20,10 +22,17 @@ struct tls_engine {
 	struct gcm_context_data gcm;
 	struct chacha20_poly1305_context_data chacha;
 	struct gcm_key_data gcm_key __attribute__((aligned(64)));
-	uint8_t flight[TLS_FLIGHT_MAX];
+	struct pk_queue queue;
+	struct idpool ephs;
+	uint32_t eph_ids[EPH_MAX + 1];
+	struct pk_eph eph[EPH_MAX + 1];
+	uint64_t hooked[HOOK_COUNT];
+	void (*finished)(void *up, struct tls_hs *hs);
+	void *up;
+	uint8_t flight[FIBER_COUNT][TLS_FLIGHT_MAX];
 };
 
-struct tls_engine *tls_engine_new(void)
+struct tls_engine *tls_engine_new(enum pk_engine_id first)
 {
 	size_t size = (sizeof(struct tls_engine) + 63) / 64 * 64;
 	struct tls_engine *e = aligned_alloc(64, size);
@@ -38,7 +47,11 @@ struct tls_engine *tls_engine_new(void)
 		return NULL;
 	}
 	init_mb_mgr_auto(e->mgr, NULL);
-	if (psa_crypto_init() != PSA_SUCCESS) { // TLS 1.3; once a process, the rest are no-ops
+	idpool_init(&e->ephs, e->eph_ids, EPH_MAX + 1);
+	if (!pk_hooks_init())
+		first = PK_ENGINE_BUILTIN;
+	// psa_crypto_init is for TLS 1.3; once a process, the rest are no-ops
+	if (psa_crypto_init() != PSA_SUCCESS || !pk_queue_init(&e->queue, first)) {
 		tls_engine_free(e);
 		errno = ENOMEM;
 		return NULL;
@@ -50,14 +63,74 @@ void tls_engine_free(struct tls_engine *e)
 {
 	if (e == NULL)
 		return;
+	pk_queue_release(&e->queue);
 	free_mb_mgr(e->mgr);
 	explicit_bzero(e, sizeof(*e));
 	free(e);
 }
 
-uint8_t *tls_engine_flight(struct tls_engine *e)
+const char *tls_engine_name(const struct tls_engine *e)
 {
-	return e->flight;
+	return e->queue.engine != NULL ? e->queue.engine->name : "builtin";
+}
+
+void tls_engine_finished_set(
+	struct tls_engine *e,
+	void (*finished)(void *up, struct tls_hs *hs),
+	void *up
+)
+{
+	e->finished = finished;
+	e->up = up;
+}
+
+void tls_engine_finish(struct tls_engine *e, struct tls_hs *hs)
+{
+	if (e->finished != NULL)
+		e->finished(e->up, hs);
+}
+
+void tls_engine_flush(struct tls_engine *e)
+{
+	tls_current = e;
+	pk_flush(&e->queue);
+	tls_current = NULL;
+}
+
+size_t tls_engine_stack_used(const struct tls_engine *e)
+{
+	return fibers_high_water(&e->queue.fibers);
+}
+
+struct pk_queue *tls_engine_queue(struct tls_engine *e)
+{
+	return &e->queue;
+}
+
+uint64_t *tls_engine_hooked(struct tls_engine *e)
+{
+	return e->hooked;
+}
+
+uint32_t tls_engine_eph_new(struct tls_engine *e)
+{
+	return idpool_get(&e->ephs);
+}
+
+struct pk_eph *tls_engine_eph(struct tls_engine *e, uint32_t index)
+{
+	return index > 0 && index <= EPH_MAX ? &e->eph[index] : NULL;
+}
+
+void tls_engine_eph_free(struct tls_engine *e, uint32_t index)
+{
+	explicit_bzero(&e->eph[index], sizeof(e->eph[index]));
+	idpool_put(&e->ephs, index);
+}
+
+uint8_t *tls_engine_flight(struct tls_engine *e, const struct fiber *fiber)
+{
+	return e->flight[fiber != NULL ? fiber - e->queue.fibers.slot : 0];
 }
 
 void aead_begin(struct tls_engine *e, const struct aead_op *op)

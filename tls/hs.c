@@ -5,7 +5,7 @@
 // exports them, and when it is over nothing of mbedTLS stays. Private members used: the two record
 // counters (in_ctr, cur_out_ctr) and in_left, out_left, which must be 0. Worker thread.
 
-#include "tls/hs_types.h"
+#include "tls/pk_hooks.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -13,18 +13,18 @@
 static int on_send(void *arg, const unsigned char *data, size_t len)
 {
 	struct tls_hs *hs = arg;
-	struct tls_step *step = hs->step;
+	struct tls_step *step = &hs->step;
 
 	if (len > TLS_FLIGHT_MAX - step->out_len)
 		return MBEDTLS_ERR_SSL_BUFFER_TOO_SMALL;
-	memcpy(tls_engine_flight(hs->creds->engine) + step->out_len, data, len);
+	memcpy(tls_engine_flight(hs->creds->engine, hs->fiber) + step->out_len, data, len);
 	step->out_len += (uint32_t)len;
 	return (int)len;
 }
 
 static int on_recv(void *arg, unsigned char *data, size_t len)
 {
-	struct tls_step *step = ((struct tls_hs *)arg)->step;
+	struct tls_step *step = &((struct tls_hs *)arg)->step;
 	uint32_t left = step->in_len - step->taken;
 
 	if (left == 0)
@@ -114,7 +114,13 @@ void tls_hs_free(struct tls_hs *hs)
 
 	if (hs == NULL)
 		return;
+	if (hs->running) {
+		hs->given_up = true;
+		return;
+	}
 	c = hs->creds;
+	hs->given_up = false;
+	tls_current = c->engine; // for keys of ours that the context still has
 	explicit_bzero(&hs->secrets, sizeof(hs->secrets));
 	c->used--;
 	if (mbedtls_ssl_session_reset(&hs->ssl) == 0) {
@@ -125,6 +131,7 @@ void tls_hs_free(struct tls_hs *hs)
 		free(hs);
 		c->made--;
 	}
+	tls_current = NULL;
 	if (c->put && c->used == 0)
 		tls_creds_free(c);
 }
@@ -180,6 +187,45 @@ static enum tls_failure failure_of(int err)
 	}
 }
 
+// On a fiber.
+static void shake(void *arg)
+{
+	struct tls_hs *hs = arg;
+
+	hs->err = mbedtls_ssl_handshake(&hs->ssl);
+}
+
+// A handshake that waited has gone on as far as it could.
+static void shaken(void *arg)
+{
+	struct tls_hs *hs = arg;
+	struct tls_engine *e = hs->creds->engine;
+
+	hs->running = false;
+	if (hs->given_up)
+		tls_hs_free(hs);
+	else if (!hs->stepping)
+		tls_engine_finish(e, hs);
+	tls_current = e; // still inside the flush
+}
+
+static enum tls_result
+result(struct tls_hs *hs,
+       struct tls_step *step,
+       struct tls_state *ret_state,
+       struct tls_info *ret_info)
+{
+	*step = hs->step;
+	step->out = tls_engine_flight(hs->creds->engine, hs->fiber);
+	step->failure = TLS_FAIL_NONE;
+	if (hs->err == MBEDTLS_ERR_SSL_WANT_READ)
+		return TLS_WANT_IN;
+	if (hs->err == 0 && detach(hs, ret_state, ret_info))
+		return TLS_OK;
+	step->failure = hs->err != 0 ? failure_of(hs->err) : TLS_FAIL_INTERNAL;
+	return TLS_FATAL;
+}
+
 enum tls_result tls_hs_step(
 	struct tls_hs *hs,
 	struct tls_step *step,
@@ -187,18 +233,44 @@ enum tls_result tls_hs_step(
 	struct tls_info *ret_info
 )
 {
-	int err;
+	struct tls_engine *e = hs->creds->engine;
+	struct pk_queue *q = tls_engine_queue(e);
+	struct tls_engine *outer = tls_current;
 
-	step->taken = step->out_len = 0;
-	step->out = tls_engine_flight(hs->creds->engine);
-	step->failure = TLS_FAIL_NONE;
-	hs->step = step;
-	err = mbedtls_ssl_handshake(&hs->ssl);
-	hs->step = NULL;
-	if (err == MBEDTLS_ERR_SSL_WANT_READ)
-		return TLS_WANT_IN;
-	if (err == 0 && detach(hs, ret_state, ret_info))
-		return TLS_OK;
-	step->failure = err != 0 ? failure_of(err) : TLS_FAIL_INTERNAL;
-	return TLS_FATAL;
+	hs->step = (struct tls_step){.in = step->in, .in_len = step->in_len};
+	q->done = shaken;
+	tls_current = e;
+	if (q->engine == NULL) {
+		hs->fiber = NULL;
+		shake(hs);
+	} else {
+		if (q->fibers.spare == NULL)
+			pk_flush(q); // all stacks wait: afterwards none does
+		hs->fiber = q->fibers.spare;
+		fiber_start(&q->fibers, shake, hs);
+		hs->running = !hs->fiber->done;
+		hs->stepping = true;
+		pk_run_full(q);
+		hs->stepping = false;
+	}
+	tls_current = outer;
+	if (!hs->running)
+		return result(hs, step, ret_state, ret_info);
+	step->taken = hs->step.taken;
+	hs->step.in_len = hs->step.taken; // those bytes will not be there when it goes on
+	step->out_len = 0;
+	return TLS_WAIT;
+}
+
+enum tls_result tls_hs_result(
+	struct tls_hs *hs,
+	struct tls_step *step,
+	struct tls_state *ret_state,
+	struct tls_info *ret_info
+)
+{
+	enum tls_result r = result(hs, step, ret_state, ret_info);
+
+	step->taken = 0;
+	return r;
 }

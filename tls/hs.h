@@ -11,7 +11,7 @@
 #include "tls/tls.h"
 
 #define TLS_HELLO_MAX 16384  // largest ClientHello that is collected (S4)
-#define TLS_FLIGHT_MAX 65536 // largest answer of ours in one step
+#define TLS_FLIGHT_MAX 32768 // largest answer of ours in one step
 #define TLS_NAME_MAX 255
 #define TLS_PIN_LEN 32
 
@@ -68,7 +68,7 @@ struct tls_hs;
 // name: of the server that a client wants (SNI and verification), NULL for servers. NULL: no
 // context.
 struct tls_hs *tls_hs_new(struct tls_creds *creds, const char *name);
-// Gives the context back, whatever its state.
+// Gives the context back, whatever its state; one that waits goes when its batch is done, unheard.
 void tls_hs_free(struct tls_hs *hs);
 
 struct tls_step {
@@ -80,12 +80,27 @@ struct tls_step {
 	enum tls_failure failure;
 };
 // As far as the bytes reach. TLS_OK: the handshake is over, *ret_state and *ret_info are set, bytes
-// not taken are records; TLS_FATAL: send what is in out, then close.
+// not taken are records; TLS_FATAL: send what is in out, then close. TLS_WAIT: step->taken holds,
+// the rest comes by the engine's `finished` once it has gone on: then call tls_hs_result, inside
+// it, and nothing else of handshakes.
 enum tls_result tls_hs_step(
 	struct tls_hs *hs,
 	struct tls_step *step,
 	struct tls_state *ret_state,
 	struct tls_info *ret_info
+);
+// The same results but TLS_WAIT; step->taken is 0.
+enum tls_result tls_hs_result(
+	struct tls_hs *hs,
+	struct tls_step *step,
+	struct tls_state *ret_state,
+	struct tls_info *ret_info
+);
+// Called from tls_engine_flush, and from tls_hs_step for other handshakes.
+void tls_engine_finished_set(
+	struct tls_engine *engine,
+	void (*finished)(void *up, struct tls_hs *hs),
+	void *up
 );
 
 // Is a whole ClientHello there (it may span records)? TLS_OK, TLS_WANT_IN, or TLS_FATAL: it never

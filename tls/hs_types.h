@@ -8,8 +8,10 @@
 
 #define MBEDTLS_ALLOW_PRIVATE_ACCESS
 
+#include "common/idpool.h"
 #include "tls/engine.h"
 #include "tls/hs.h"
+#include "tls/pk.h"
 
 #include <mbedtls/ctr_drbg.h>
 #include <mbedtls/entropy.h>
@@ -21,6 +23,7 @@
 struct tls_chain {
 	mbedtls_x509_crt crt;
 	mbedtls_pk_context key;
+	struct pk_key pk; // the engines' form; evp NULL: a kind left to mbedTLS
 };
 
 struct tls_creds {
@@ -42,7 +45,12 @@ struct tls_hs {
 	mbedtls_ssl_context ssl;
 	struct tls_creds *creds;
 	struct tls_hs *next;
-	struct tls_step *step; // of the call under way
+	struct tls_step step; // under way, or its result
+	struct fiber *fiber;
+	int err;
+	bool running;  // waits on a fiber
+	bool stepping; // inside its own tls_hs_step: which tells
+	bool given_up;
 	struct tls_secrets secrets;
 	char sni[TLS_NAME_MAX + 1];
 };
@@ -51,4 +59,10 @@ struct tls_hs {
 void tls_creds_free(struct tls_creds *creds);
 
 // engine.c: where a handshake's output is collected during one step.
-uint8_t *tls_engine_flight(struct tls_engine *engine); // TLS_FLIGHT_MAX bytes
+uint8_t *tls_engine_flight(struct tls_engine *engine, const struct fiber *fiber);
+struct pk_queue *tls_engine_queue(struct tls_engine *engine);
+uint64_t *tls_engine_hooked(struct tls_engine *engine); // [HOOK_COUNT]
+uint32_t tls_engine_eph_new(struct tls_engine *engine); // 0: none left
+struct pk_eph *tls_engine_eph(struct tls_engine *engine, uint32_t index);
+void tls_engine_eph_free(struct tls_engine *engine, uint32_t index);
+void tls_engine_finish(struct tls_engine *engine, struct tls_hs *hs);

@@ -11,12 +11,12 @@
 #include <stdint.h>
 
 #include "tls/fiber.h"
+#include "tls/tls.h"
 
 #define PK_LANES 8
 
 enum pk_kind { PK_X25519, PK_P256_DH, PK_P256_SIGN, PK_RSA2048, PK_KINDS };
 enum pk_group { PK_GROUP_X25519, PK_GROUP_P256, PK_GROUPS };
-enum pk_engine_id { PK_ENGINE_MBX, PK_ENGINE_LIBCRYPTO, PK_ENGINE_BUILTIN, PK_ENGINES };
 
 // A private key of ours for signatures; made at start, read-only, wiped by pk_key_release.
 struct pk_key {
@@ -71,6 +71,7 @@ struct pk_queue {
 	struct pk_eph pool[PK_GROUPS][PK_LANES];
 	unsigned pool_count[PK_GROUPS];
 	struct pk_counts counts;
+	void (*done)(void *arg); // a fiber that was resumed has ended: its argument
 };
 
 // Chooses the first engine from `first` on that is usable here and passes.
@@ -88,6 +89,11 @@ void pk_run_full(struct pk_queue *q);
 // pk_key.c. False: a kind that is left to mbedTLS.
 bool pk_key_from_der(struct pk_key *key, const uint8_t *der, uint32_t len);
 void pk_key_release(struct pk_key *key);
+
+// pk_pad.c
+size_t pk_sig_to_der(uint8_t out[72], const uint8_t rs[64]); // returns its length
+void pk_pad_pkcs1(uint8_t block[256], const uint8_t hash[32]);
+void pk_pad_pss(uint8_t block[256], const uint8_t hash[32]);
 
 // pk_kat.c: known answers.
 bool pk_engine_passes(const struct pk_engine *engine);

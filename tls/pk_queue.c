@@ -148,6 +148,8 @@ static void run(struct pk_queue *q, bool flush)
 			if (q->ready == NULL)
 				q->ready_tail = NULL;
 			fiber_resume(&q->fibers, fiber);
+			if (fiber->done && q->done != NULL)
+				q->done(fiber->arg);
 		} else {
 			return;
 		}

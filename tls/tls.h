@@ -38,6 +38,7 @@ enum tls_alert { // those we send (RFC 8446 6)
 enum tls_result {
 	TLS_OK,
 	TLS_WANT_IN, // more bytes of the peer are needed
+	TLS_WAIT,    // for a batch of public-key work
 	TLS_CLOSED,  // close_notify: nothing more will come
 	TLS_FATAL,   // the alert to send is told
 };
@@ -62,9 +63,18 @@ struct tls_state {
 };
 static_assert(sizeof(struct tls_state) == 216, "TLS state of an idle leg (T7)");
 
+// Who does the public-key work, in order of preference.
+enum pk_engine_id { PK_ENGINE_MBX, PK_ENGINE_LIBCRYPTO, PK_ENGINE_BUILTIN, PK_ENGINES };
+
 struct tls_engine;
-struct tls_engine *tls_engine_new(void); // NULL + errno
+// The first engine from `first` on that is usable on this processor and gives the known answers;
+// the last is mbedTLS itself. NULL + errno.
+struct tls_engine *tls_engine_new(enum pk_engine_id first);
 void tls_engine_free(struct tls_engine *engine);
+const char *tls_engine_name(const struct tls_engine *engine);
+// Does what waits and goes on with the handshakes that waited for it: end of a turn.
+void tls_engine_flush(struct tls_engine *engine);
+size_t tls_engine_stack_used(const struct tls_engine *engine); // bytes, the deepest ever
 
 struct tls_seg {
 	uint8_t *data;

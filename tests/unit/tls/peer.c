@@ -8,8 +8,12 @@
 #include <openssl/pem.h>
 #include <openssl/x509v3.h>
 
+#include <setjmp.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include <cmocka.h>
 
 static void pem_take(BIO *bio, char *out, size_t size, struct tls_pem *ret)
 {
@@ -119,7 +123,23 @@ static void in_fill(struct side *s, struct peer *p)
 	s->in_len += peer_take(p, s->in + s->in_len, (uint32_t)sizeof(s->in) - s->in_len);
 }
 
-bool sides_shake(struct side *s, struct peer *p, uint32_t piece)
+static struct {
+	struct side *side;
+	struct peer *peer;
+	enum tls_result result;
+} waiting;
+
+static void on_finished(void *up, struct tls_hs *hs)
+{
+	struct side *s = waiting.side;
+	struct tls_step step;
+
+	waiting.result = tls_hs_result(hs, &step, &s->state, &s->info);
+	peer_give(waiting.peer, step.out, step.out_len);
+	s->failure = step.failure;
+}
+
+bool sides_shake(struct tls_engine *e, struct side *s, struct peer *p, uint32_t piece)
 {
 	uint32_t shown = 0; // of what has come: how far we are shown it
 	bool peer_done = false;
@@ -137,9 +157,17 @@ bool sides_shake(struct side *s, struct peer *p, uint32_t piece)
 		result = tls_hs_step(s->hs, &step, &s->state, &s->info);
 		in_used(s, step.taken);
 		shown -= step.taken;
-		peer_give(p, step.out, step.out_len);
+		if (result == TLS_WAIT) {
+			waiting.side = s;
+			waiting.peer = p;
+			tls_engine_finished_set(e, on_finished, NULL);
+			tls_engine_flush(e);
+			result = waiting.result;
+		} else {
+			peer_give(p, step.out, step.out_len);
+			s->failure = step.failure;
+		}
 		s->done = result == TLS_OK;
-		s->failure = step.failure;
 		if (result == TLS_FATAL)
 			break;
 	}
@@ -185,4 +213,53 @@ void side_write(struct tls_engine *e, struct side *s, struct peer *p, const char
 
 	memcpy(copy, text, seg.len);
 	peer_give(p, record, tls_record_seal(e, &s->state, TLS_T_DATA, &seg, 1, record));
+}
+
+// Data both ways, KeyUpdate both ways (1.3), close_notify both ways.
+void sides_talk(struct tls_engine *engine, struct side *s, struct peer *p)
+{
+	uint8_t out[TLS_PLAIN_MAX], record[TLS_REPLY_MAX];
+	struct tls_opened opened;
+	struct tls_reply reply;
+	char text[64];
+
+	assert_int_equal(SSL_write(p->ssl, "EHLO me\r\n", 9), 9);
+	do { // tickets of an OpenSSL server come first
+		assert_int_equal(side_read(engine, s, p, out, &opened), TLS_OK);
+		if (opened.type != TLS_T_DATA)
+			assert_int_equal(
+				tls_post_handle(
+					engine, &s->state, opened.type, out, opened.len, &reply
+				),
+				TLS_OK
+			);
+	} while (opened.type != TLS_T_DATA);
+	assert_int_equal(opened.len, 9);
+	assert_memory_equal(out, "EHLO me\r\n", 9);
+	side_write(engine, s, p, "250 hello\r\n");
+	assert_int_equal(SSL_read(p->ssl, text, sizeof(text)), 11);
+	assert_memory_equal(text, "250 hello\r\n", 11);
+	if (s->state.version == TLS_V13) {
+		assert_int_equal(SSL_key_update(p->ssl, SSL_KEY_UPDATE_REQUESTED), 1);
+		assert_int_equal(SSL_write(p->ssl, "NOOP\r\n", 6), 6);
+		assert_int_equal(side_read(engine, s, p, out, &opened), TLS_OK);
+		assert_int_equal(opened.type, TLS_T_HANDSHAKE);
+		assert_int_equal(
+			tls_post_handle(engine, &s->state, opened.type, out, opened.len, &reply),
+			TLS_OK
+		);
+		peer_give(p, reply.data, reply.len);
+		assert_int_equal(side_read(engine, s, p, out, &opened), TLS_OK);
+		assert_memory_equal(out, "NOOP\r\n", 6);
+		side_write(engine, s, p, "250 ok\r\n");
+		assert_int_equal(SSL_read(p->ssl, text, sizeof(text)), 8);
+	}
+	peer_give(p, record, tls_alert_seal(engine, &s->state, TLS_ALERT_CLOSE_NOTIFY, record));
+	assert_int_equal(SSL_read(p->ssl, text, sizeof(text)), 0);
+	assert_int_equal(SSL_get_error(p->ssl, 0), SSL_ERROR_ZERO_RETURN);
+	SSL_shutdown(p->ssl);
+	assert_int_equal(side_read(engine, s, p, out, &opened), TLS_OK);
+	assert_int_equal(
+		tls_post_handle(engine, &s->state, opened.type, out, opened.len, &reply), TLS_CLOSED
+	);
 }

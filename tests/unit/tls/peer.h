@@ -45,7 +45,7 @@ struct side {
 	bool done;
 };
 // Runs the handshake, bytes in pieces of at most `piece`. True: both are through.
-bool sides_shake(struct side *s, struct peer *p, uint32_t piece);
+bool sides_shake(struct tls_engine *e, struct side *s, struct peer *p, uint32_t piece);
 // One record of the peer: its plaintext in out.
 enum tls_result side_read(
 	struct tls_engine *e,
@@ -55,3 +55,5 @@ enum tls_result side_read(
 	struct tls_opened *ret
 );
 void side_write(struct tls_engine *e, struct side *s, struct peer *p, const char *text);
+// Data both ways, KeyUpdate both ways (1.3), close_notify both ways: cmocka's assertions.
+void sides_talk(struct tls_engine *engine, struct side *s, struct peer *p);

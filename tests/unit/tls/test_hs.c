@@ -5,6 +5,7 @@
 // certificate, then records on keys that have left mbedTLS; refusals; contexts that come back.
 
 #include "tests/unit/tls/peer.h"
+#include "tls/pk_hooks.h"
 
 #include <openssl/sha.h>
 
@@ -35,55 +36,6 @@ static struct tls_creds *server_creds(const struct peer_cert *cert, const struct
 	if (c == NULL)
 		fail_msg("%s", why);
 	return c;
-}
-
-// Data both ways, KeyUpdate both ways (1.3), close_notify both ways.
-static void talk(struct side *s, struct peer *p)
-{
-	uint8_t out[TLS_PLAIN_MAX], record[TLS_REPLY_MAX];
-	struct tls_opened opened;
-	struct tls_reply reply;
-	char text[64];
-
-	assert_int_equal(SSL_write(p->ssl, "EHLO me\r\n", 9), 9);
-	do { // tickets of an OpenSSL server come first
-		assert_int_equal(side_read(engine, s, p, out, &opened), TLS_OK);
-		if (opened.type != TLS_T_DATA)
-			assert_int_equal(
-				tls_post_handle(
-					engine, &s->state, opened.type, out, opened.len, &reply
-				),
-				TLS_OK
-			);
-	} while (opened.type != TLS_T_DATA);
-	assert_int_equal(opened.len, 9);
-	assert_memory_equal(out, "EHLO me\r\n", 9);
-	side_write(engine, s, p, "250 hello\r\n");
-	assert_int_equal(SSL_read(p->ssl, text, sizeof(text)), 11);
-	assert_memory_equal(text, "250 hello\r\n", 11);
-	if (s->state.version == TLS_V13) {
-		assert_int_equal(SSL_key_update(p->ssl, SSL_KEY_UPDATE_REQUESTED), 1);
-		assert_int_equal(SSL_write(p->ssl, "NOOP\r\n", 6), 6);
-		assert_int_equal(side_read(engine, s, p, out, &opened), TLS_OK);
-		assert_int_equal(opened.type, TLS_T_HANDSHAKE);
-		assert_int_equal(
-			tls_post_handle(engine, &s->state, opened.type, out, opened.len, &reply),
-			TLS_OK
-		);
-		peer_give(p, reply.data, reply.len);
-		assert_int_equal(side_read(engine, s, p, out, &opened), TLS_OK);
-		assert_memory_equal(out, "NOOP\r\n", 6);
-		side_write(engine, s, p, "250 ok\r\n");
-		assert_int_equal(SSL_read(p->ssl, text, sizeof(text)), 8);
-	}
-	peer_give(p, record, tls_alert_seal(engine, &s->state, TLS_ALERT_CLOSE_NOTIFY, record));
-	assert_int_equal(SSL_read(p->ssl, text, sizeof(text)), 0);
-	assert_int_equal(SSL_get_error(p->ssl, 0), SSL_ERROR_ZERO_RETURN);
-	SSL_shutdown(p->ssl);
-	assert_int_equal(side_read(engine, s, p, out, &opened), TLS_OK);
-	assert_int_equal(
-		tls_post_handle(engine, &s->state, opened.type, out, opened.len, &reply), TLS_CLOSED
-	);
 }
 
 struct mix {
@@ -142,11 +94,11 @@ static void as_server(void **state)
 		SSL_set_tlsext_host_name(p.ssl, NAME);
 		s.hs = tls_hs_new(s.creds, NULL);
 		assert_non_null(s.hs);
-		assert_true(sides_shake(&s, &p, i % 2 == 0 ? 100000 : 1 + i));
+		assert_true(sides_shake(engine, &s, &p, i % 2 == 0 ? 100000 : 1 + i));
 		assert_int_equal(s.info.suite, mix->number);
 		assert_string_equal(s.info.sni, NAME);
 		assert_int_equal(tls_creds_handshakes(s.creds), 0);
-		talk(&s, &p);
+		sides_talk(engine, &s, &p);
 		peer_free(&p);
 		tls_creds_put(s.creds);
 	}
@@ -172,12 +124,40 @@ static void as_client(void **state)
 		s.hs = tls_hs_new(s.creds, NAME);
 		assert_non_null(s.hs);
 		assert_null(tls_hs_new(s.creds, NAME)); // one at once
-		assert_true(sides_shake(&s, &p, 1000));
+		assert_true(sides_shake(engine, &s, &p, 1000));
 		assert_int_equal(s.info.suite, mix->number);
-		talk(&s, &p);
+		sides_talk(engine, &s, &p);
 		peer_free(&p);
 		tls_creds_put(s.creds);
 	}
+}
+
+static struct {
+	struct side *side;
+	struct peer *peer;
+	enum tls_result result;
+} one;
+
+static void one_finished(void *up, struct tls_hs *hs)
+{
+	struct tls_step step;
+
+	one.result = tls_hs_result(hs, &step, &one.side->state, &one.side->info);
+	peer_give(one.peer, step.out, step.out_len);
+}
+
+static enum tls_result step_and_wait(struct side *s, struct peer *p, struct tls_step *step)
+{
+	one.side = s;
+	one.peer = p;
+	one.result = tls_hs_step(s->hs, step, &s->state, &s->info);
+	if (one.result != TLS_WAIT) {
+		peer_give(p, step->out, step->out_len);
+		return one.result;
+	}
+	tls_engine_finished_set(engine, one_finished, NULL);
+	tls_engine_flush(engine);
+	return one.result;
 }
 
 static void data_right_behind_the_finished_is_left_alone(void **state)
@@ -197,10 +177,9 @@ static void data_right_behind_the_finished_is_left_alone(void **state)
 			assert_int_equal(SSL_write(p.ssl, "EHLO early\r\n", 12), 12);
 		s.in_len += peer_take(&p, s.in + s.in_len, sizeof(s.in) - s.in_len);
 		step = (struct tls_step){.in = s.in, .in_len = s.in_len};
-		s.done = tls_hs_step(s.hs, &step, &s.state, &s.info) == TLS_OK;
+		s.done = step_and_wait(&s, &p, &step) == TLS_OK;
 		memmove(s.in, s.in + step.taken, s.in_len - step.taken);
 		s.in_len -= step.taken;
-		peer_give(&p, step.out, step.out_len);
 	}
 	assert_true(s.done);
 	tls_hs_free(s.hs);
@@ -232,7 +211,7 @@ static void names_choose_the_certificate(void **state)
 		s.hs = tls_hs_new(s.creds, NULL);
 		peer_new(&p, false, NULL, i % 2 == 0 ? TLS1_3_VERSION : TLS1_2_VERSION);
 		SSL_set_tlsext_host_name(p.ssl, cases[i].want);
-		assert_true(sides_shake(&s, &p, 5000));
+		assert_true(sides_shake(engine, &s, &p, 5000));
 		got = SSL_get1_peer_certificate(p.ssl);
 		X509_NAME_get_text_by_NID(
 			X509_get_subject_name(got), NID_commonName, name, sizeof(name)
@@ -256,7 +235,7 @@ static enum tls_failure client_against(const struct tls_creds_config *config, co
 	assert_non_null(s.creds);
 	peer_new(&p, true, &certs[PEER_EC256], TLS1_3_VERSION);
 	s.hs = tls_hs_new(s.creds, name);
-	good = sides_shake(&s, &p, 5000);
+	good = sides_shake(engine, &s, &p, 5000);
 	assert_int_equal(good, s.failure == TLS_FAIL_NONE);
 	peer_free(&p);
 	tls_creds_put(s.creds);
@@ -306,7 +285,7 @@ server_with_client_cert(enum tls_client_auth auth, const struct peer_cert *cert,
 	assert_non_null(s.creds);
 	peer_new(&p, false, cert, version);
 	s.hs = tls_hs_new(s.creds, NULL);
-	sides_shake(&s, &p, 5000);
+	sides_shake(engine, &s, &p, 5000);
 	peer_free(&p);
 	tls_creds_put(s.creds);
 	return s.failure;
@@ -347,7 +326,7 @@ static void nothing_in_common_and_rubbish(void **state)
 	s.hs = tls_hs_new(s.creds, NULL);
 	peer_new(&p, false, NULL, TLS1_2_VERSION);
 	assert_int_equal(SSL_set_cipher_list(p.ssl, "ECDHE-ECDSA-AES128-SHA"), 1); // CBC
-	assert_false(sides_shake(&s, &p, 5000));
+	assert_false(sides_shake(engine, &s, &p, 5000));
 	assert_int_equal(s.failure, TLS_FAIL_PROTOCOL);
 	peer_free(&p);
 	s.hs = tls_hs_new(s.creds, NULL);
@@ -367,8 +346,9 @@ static void credentials_live_as_long_as_their_handshakes(void **state)
 	s.hs = tls_hs_new(s.creds, NULL);
 	tls_creds_put(s.creds); // a reload in the middle
 	peer_new(&p, false, NULL, TLS1_3_VERSION);
-	assert_true(sides_shake(&s, &p, 5000)); // frees them at its end: the sanitizer watches
-	talk(&s, &p);
+	assert_true(sides_shake(engine, &s, &p, 5000)
+	); // frees them at its end: the sanitizer watches
+	sides_talk(engine, &s, &p);
 	peer_free(&p);
 }
 
@@ -423,7 +403,29 @@ static void hellos_are_told_from_their_beginnings(void **state)
 	peer_free(&p);
 }
 
-int main(void)
+// Of the engine's hooks, all that the version uses were reached.
+static void the_hooks_are_reached(void **state)
+{
+	static const char *const names[] = {
+		"psa_generate_key",
+		"psa_export_public_key",
+		"psa_get_key_attributes",
+		"psa_raw_key_agreement",
+		"psa_destroy_key",
+		"mbedtls_ecdh_make_params",
+		"mbedtls_ecdh_read_public",
+		"mbedtls_ecdh_calc_secret",
+		"mbedtls_ecdh_free",
+		"mbedtls_pk_sign",
+		"mbedtls_pk_sign_ext",
+	};
+
+	for (unsigned i = 0; i < HOOK_COUNT; i++)
+		if (tls_engine_queue(engine)->engine != NULL && tls_engine_hooked(engine)[i] == 0)
+			fail_msg("%s is not reached", names[i]);
+}
+
+int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(as_server),
@@ -436,16 +438,21 @@ int main(void)
 		cmocka_unit_test(credentials_live_as_long_as_their_handshakes),
 		cmocka_unit_test(bad_credentials_are_refused_in_words),
 		cmocka_unit_test(hellos_are_told_from_their_beginnings),
+		cmocka_unit_test(the_hooks_are_reached),
 	};
 	int failed;
 
-	engine = tls_engine_new();
+	if (argc != 2)
+		return 64;
+	engine = tls_engine_new((enum pk_engine_id)(argv[1][0] - '0'));
 	if (engine == NULL)
 		return 1;
+	printf("engine %s\n", tls_engine_name(engine));
 	for (unsigned i = 0; i < PEER_KEYS; i++)
 		peer_cert_make(&certs[i], (enum peer_key)i, NAME);
 	peer_cert_make(&other, PEER_EC256, "*.wild.example");
 	failed = cmocka_run_group_tests(tests, NULL, NULL);
+	printf("stacks used to %zu bytes\n", tls_engine_stack_used(engine));
 	for (unsigned i = 0; i < PEER_KEYS; i++)
 		peer_cert_free(&certs[i]);
 	peer_cert_free(&other);

@@ -383,7 +383,7 @@ int main(void)
 	};
 	int failed;
 
-	engine = tls_engine_new();
+	engine = tls_engine_new(PK_ENGINE_MBX);
 	if (engine == NULL)
 		return 1;
 	failed = cmocka_run_group_tests(tests, NULL, NULL);
