@@ -27,6 +27,7 @@ struct tls_engine {
 	uint32_t eph_ids[EPH_MAX + 1];
 	struct pk_eph eph[EPH_MAX + 1];
 	uint64_t hooked[HOOK_COUNT];
+	struct hash_scratch scratch;
 	void (*finished)(void *up, struct tls_hs *hs);
 	void *up;
 	uint8_t flight[FIBER_COUNT][TLS_FLIGHT_MAX];
@@ -48,7 +49,7 @@ struct tls_engine *tls_engine_new(enum pk_engine_id first)
 	}
 	init_mb_mgr_auto(e->mgr, NULL);
 	idpool_init(&e->ephs, e->eph_ids, EPH_MAX + 1);
-	if (!pk_hooks_init())
+	if (!pk_hooks_init() || !hash_hooks_init())
 		first = PK_ENGINE_BUILTIN;
 	// psa_crypto_init is for TLS 1.3; once a process, the rest are no-ops
 	if (psa_crypto_init() != PSA_SUCCESS || !pk_queue_init(&e->queue, first)) {
@@ -110,6 +111,11 @@ struct pk_queue *tls_engine_queue(struct tls_engine *e)
 uint64_t *tls_engine_hooked(struct tls_engine *e)
 {
 	return e->hooked;
+}
+
+struct hash_scratch *tls_engine_scratch(struct tls_engine *e)
+{
+	return &e->scratch;
 }
 
 uint32_t tls_engine_eph_new(struct tls_engine *e)

@@ -232,6 +232,8 @@ psa_status_t psa_raw_key_agreement(
 psa_status_t psa_destroy_key(mbedtls_svc_key_id_t id)
 {
 	redirects(HOOK_DESTROY_KEY);
+	if (hash_key_destroy(id))
+		return PSA_SUCCESS;
 	if (eph_of(id) == NULL)
 		return real.destroy_key(id);
 	tls_engine_eph_free(tls_current, id & ~EPH_ID);
