@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Copyright (c) 2026, the Mailrace authors
+
+// Struct bodies of handshakes and credentials, for tls/ only. mbedTLS's private members: only those
+// named in hs.c.
+
+#pragma once
+
+#define MBEDTLS_ALLOW_PRIVATE_ACCESS
+
+#include "common/idpool.h"
+#include "tls/engine.h"
+#include "tls/hs.h"
+#include "tls/pk.h"
+
+#include <mbedtls/ctr_drbg.h>
+#include <mbedtls/entropy.h>
+#include <mbedtls/ssl.h>
+#include <mbedtls/x509_crt.h>
+
+#define TLS_PAIRS_MAX 16
+
+struct tls_chain {
+	mbedtls_x509_crt crt;
+	mbedtls_pk_context key;
+	struct pk_key pk; // the engines' form; evp NULL: a kind left to mbedTLS
+};
+
+struct tls_creds {
+	struct tls_engine *engine;
+	bool server, put;
+	enum tls_verify verify;
+	uint8_t pin[TLS_PIN_LEN];
+	struct tls_chain chain[TLS_PAIRS_MAX];
+	unsigned chain_count;
+	mbedtls_x509_crt ca;
+	mbedtls_entropy_context entropy;
+	mbedtls_ctr_drbg_context rng;
+	mbedtls_ssl_config conf;
+	struct tls_hs *spare; // contexts for reuse
+	unsigned used, made, max;
+};
+
+struct tls_hs {
+	mbedtls_ssl_context ssl;
+	struct tls_creds *creds;
+	struct tls_hs *next;
+	struct tls_step step; // under way, or its result
+	struct fiber *fiber;
+	int err;
+	bool running;  // waits on a fiber
+	bool stepping; // inside its own tls_hs_step: which tells
+	bool given_up;
+	struct tls_secrets secrets;
+	char sni[TLS_NAME_MAX + 1];
+};
+
+// creds.c
+void tls_creds_free(struct tls_creds *creds);
+
+// engine.c: where a handshake's output is collected during one step.
+uint8_t *tls_engine_flight(struct tls_engine *engine, const struct fiber *fiber);
+struct pk_queue *tls_engine_queue(struct tls_engine *engine);
+uint64_t *tls_engine_hooked(struct tls_engine *engine); // [HOOK_COUNT]
+uint32_t tls_engine_eph_new(struct tls_engine *engine); // 0: none left
+struct pk_eph *tls_engine_eph(struct tls_engine *engine, uint32_t index);
+void tls_engine_eph_free(struct tls_engine *engine, uint32_t index);
+void tls_engine_finish(struct tls_engine *engine, struct tls_hs *hs);

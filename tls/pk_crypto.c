@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Copyright (c) 2026, the Mailrace authors
+
+// The engine on libcrypto: one operation after another, on any processor; also what the others fall
+// back to. And random numbers, limbs. Worker thread.
+
+#include "tls/pk.h"
+
+#include <openssl/bn.h>
+#include <openssl/ec.h>
+#include <openssl/ecdsa.h>
+#include <openssl/evp.h>
+#include <openssl/rand.h>
+#include <openssl/rsa.h>
+
+#include <stdlib.h>
+#include <string.h>
+
+// n of P-256, little-endian limbs (FIPS 186-5, SEC 2).
+static const uint64_t order[4] =
+	{0xf3b9cac2fc632551U, 0xbce6faada7179e84U, 0xffffffffffffffffU, 0xffffffff00000000U};
+
+void pk_random(uint8_t *out, uint32_t len)
+{
+	if (RAND_priv_bytes(out, (int)len) != 1)
+		abort(); // no random numbers: nothing may go on
+}
+
+void limbs_from_be(uint64_t *out, const uint8_t *be, unsigned count)
+{
+	for (unsigned i = 0; i < count; i++) {
+		uint64_t v;
+
+		memcpy(&v, be + 8 * (count - 1 - i), 8);
+		out[i] = __builtin_bswap64(v);
+	}
+}
+
+void limbs_to_be(uint8_t *be, const uint64_t *limbs, unsigned count)
+{
+	for (unsigned i = 0; i < count; i++) {
+		uint64_t v = __builtin_bswap64(limbs[i]);
+
+		memcpy(be + 8 * (count - 1 - i), &v, 8);
+	}
+}
+
+// d < order and d != 0, without a branch on its bits.
+static bool scalar_fits(const uint64_t d[4])
+{
+	uint64_t borrow = 0, any = 0;
+
+	for (unsigned i = 0; i < 4; i++) {
+		unsigned __int128 diff = (unsigned __int128)d[i] - order[i] - borrow;
+
+		borrow = (uint64_t)(diff >> 64) & 1;
+		any |= d[i];
+	}
+	return borrow != 0 && any != 0;
+}
+
+void pk_scalar_p256(uint64_t d[4])
+{
+	do // 1 try in 2^32 fails
+		pk_random((uint8_t *)d, 32);
+	while (!scalar_fits(d));
+}
+
+static bool always(void)
+{
+	return true;
+}
+
+static bool x25519(const struct pk_op *op)
+{
+	EVP_PKEY *own =
+		EVP_PKEY_new_raw_private_key(EVP_PKEY_X25519, NULL, (const uint8_t *)op->d, 32);
+	EVP_PKEY *peer = EVP_PKEY_new_raw_public_key(EVP_PKEY_X25519, NULL, op->in, 32);
+	EVP_PKEY_CTX *ctx = own != NULL ? EVP_PKEY_CTX_new(own, NULL) : NULL;
+	size_t len = 32;
+	bool good = ctx != NULL && peer != NULL && EVP_PKEY_derive_init(ctx) == 1 &&
+		    EVP_PKEY_derive_set_peer(ctx, peer) == 1 &&
+		    EVP_PKEY_derive(ctx, op->out, &len) == 1; // refuses the all-zero secret
+
+	EVP_PKEY_CTX_free(ctx);
+	EVP_PKEY_free(own);
+	EVP_PKEY_free(peer);
+	return good;
+}
+
+static bool p256_dh(const struct pk_op *op)
+{
+	EC_GROUP *group = EC_GROUP_new_by_curve_name(NID_X9_62_prime256v1);
+	EC_POINT *point = EC_POINT_new(group);
+	BIGNUM *d, *x = BN_new();
+	uint8_t text[65] = {4}, be[32];
+	bool good;
+
+	memcpy(text + 1, op->in, 64);
+	limbs_to_be(be, op->d, 4);
+	d = BN_bin2bn(be, 32, NULL);
+	BN_set_flags(d, BN_FLG_CONSTTIME);
+	good = EC_POINT_oct2point(group, point, text, sizeof(text), NULL) == 1 && // on the curve
+	       EC_POINT_mul(group, point, NULL, point, d, NULL) == 1 &&
+	       EC_POINT_get_affine_coordinates(group, point, x, NULL, NULL) == 1 &&
+	       BN_bn2binpad(x, op->out, 32) == 32;
+	explicit_bzero(be, sizeof(be));
+	BN_clear_free(d);
+	BN_clear_free(x);
+	EC_POINT_clear_free(point);
+	EC_GROUP_free(group);
+	return good;
+}
+
+static bool p256_sign(const struct pk_op *op)
+{
+	EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new(op->key->evp, NULL);
+	uint8_t der[80];
+	const uint8_t *p = der;
+	size_t len = sizeof(der);
+	ECDSA_SIG *sig = NULL;
+	bool good;
+
+	if (ctx != NULL && EVP_PKEY_sign_init(ctx) == 1 &&
+	    EVP_PKEY_sign(ctx, der, &len, op->in, 32) == 1)
+		sig = d2i_ECDSA_SIG(NULL, &p, (long)len);
+	good = sig != NULL && BN_bn2binpad(ECDSA_SIG_get0_r(sig), op->out, 32) == 32 &&
+	       BN_bn2binpad(ECDSA_SIG_get0_s(sig), op->out + 32, 32) == 32;
+	ECDSA_SIG_free(sig);
+	EVP_PKEY_CTX_free(ctx);
+	return good;
+}
+
+// The block is padded already.
+static bool rsa(const struct pk_op *op)
+{
+	EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new(op->key->evp, NULL);
+	size_t len = 256;
+	bool good = ctx != NULL && EVP_PKEY_sign_init(ctx) == 1 &&
+		    EVP_PKEY_CTX_set_rsa_padding(ctx, RSA_NO_PADDING) == 1 &&
+		    EVP_PKEY_sign(ctx, op->out, &len, op->in, 256) == 1 && len == 256;
+
+	EVP_PKEY_CTX_free(ctx);
+	return good;
+}
+
+static void crypto_run(enum pk_kind kind, struct pk_op *const ops[], unsigned n)
+{
+	static bool (*const one[])(const struct pk_op *op) = {
+		[PK_X25519] = x25519,
+		[PK_P256_DH] = p256_dh,
+		[PK_P256_SIGN] = p256_sign,
+		[PK_RSA2048] = rsa,
+	};
+
+	for (unsigned i = 0; i < n; i++)
+		ops[i]->failed = !one[kind](ops[i]);
+}
+
+static bool x25519_key(struct pk_eph *e)
+{
+	uint8_t *d = (uint8_t *)e->d;
+	EVP_PKEY *key;
+	size_t len = 32;
+	bool good;
+
+	pk_random(d, 32);
+	d[0] &= 248; // RFC 7748 5
+	d[31] = (d[31] & 127) | 64;
+	key = EVP_PKEY_new_raw_private_key(EVP_PKEY_X25519, NULL, d, 32);
+	e->pub_len = 32;
+	good = key != NULL && EVP_PKEY_get_raw_public_key(key, e->pub, &len) == 1;
+	EVP_PKEY_free(key);
+	return good;
+}
+
+static bool p256_key(struct pk_eph *e)
+{
+	EC_GROUP *group = EC_GROUP_new_by_curve_name(NID_X9_62_prime256v1);
+	EC_POINT *point = EC_POINT_new(group);
+	uint8_t be[32];
+	BIGNUM *d;
+	bool good;
+
+	pk_scalar_p256(e->d);
+	limbs_to_be(be, e->d, 4);
+	d = BN_bin2bn(be, 32, NULL);
+	BN_set_flags(d, BN_FLG_CONSTTIME);
+	e->pub_len = 65;
+	good = EC_POINT_mul(group, point, d, NULL, NULL, NULL) == 1 &&
+	       EC_POINT_point2oct(group, point, POINT_CONVERSION_UNCOMPRESSED, e->pub, 65, NULL) ==
+		       65;
+	explicit_bzero(be, sizeof(be));
+	BN_clear_free(d);
+	EC_POINT_free(point);
+	EC_GROUP_free(group);
+	return good;
+}
+
+static bool crypto_keys(enum pk_group group, struct pk_eph out[PK_LANES])
+{
+	for (unsigned i = 0; i < PK_LANES; i++)
+		if (!(group == PK_GROUP_X25519 ? x25519_key(&out[i]) : p256_key(&out[i])))
+			return false;
+	return true;
+}
+
+const struct pk_engine pk_engine_libcrypto = {
+	.name = "libcrypto",
+	.usable = always,
+	.run = crypto_run,
+	.keys = crypto_keys,
+};
