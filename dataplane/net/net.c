@@ -196,6 +196,7 @@ void net_resolve_request(struct net *net, uint8_t port, struct rte_mbuf *m)
 {
 	struct ip_addr addr;
 
+	stat_inc(net->env, STAT_WORKER_STEERED_IN);
 	memcpy(&addr, rte_pktmbuf_mtod(m, void *), sizeof(addr));
 	rte_pktmbuf_free(m);
 	neigh_resolve(net, port, &addr);

@@ -248,6 +248,16 @@ void net_fix_in_steered(struct fix *f, uint8_t port, const void *frame, uint16_t
 	frame_in(f, port, frame, len, true);
 }
 
+void net_fix_asked(struct fix *f, uint8_t port, const struct ip_addr *next_hop)
+{
+	struct rte_mbuf *m = rte_pktmbuf_alloc(pool);
+
+	assert_non_null(m);
+	memcpy(rte_pktmbuf_append(m, sizeof(*next_hop)), next_hop, sizeof(*next_hop));
+	net_resolve_request(f->net, port, m);
+	net_flush(f->net);
+}
+
 void pkt_add(struct pkt *p, const void *data, size_t len)
 {
 	assert_true(p->len + len <= sizeof(p->data));

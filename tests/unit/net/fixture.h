@@ -69,6 +69,7 @@ void net_fix_forget(struct fix *f); // what was sent, counted and came up
 // A frame received.
 void net_fix_in(struct fix *f, uint8_t port, const void *frame, uint16_t len);
 void net_fix_in_steered(struct fix *f, uint8_t port, const void *frame, uint16_t len);
+void net_fix_asked(struct fix *f, uint8_t port, const struct ip_addr *next_hop); // by a worker
 
 struct ip_addr ip(const char *text);
 extern const uint8_t mac_a[6], mac_b[6], mac_ours[2][6], mac_all[6];

@@ -329,6 +329,13 @@ static void other_workers_ask_worker_0(void **state)
 	f->steer_full = true;
 	fix_tcp_out(f, "10.0.0.10", "10.0.0.78");
 	assert_int_equal(f->stats[STAT_WORKER_STEER_FULL], 1);
+	assert_int_equal(f->stats[STAT_WORKER_STEERED_OUT], 1);
+	net_fix_free(f);
+	f = net_fix_new(0, 2);
+	net_fix_settle(f);
+	net_fix_asked(f, 0, &a);
+	assert_int_equal(f->sent_count, 1);
+	assert_int_equal(f->stats[STAT_WORKER_STEERED_IN], 1); // as many as went out
 	net_fix_free(f);
 }
 
