@@ -196,10 +196,20 @@ static bool awaits_body_reply(const struct session *s)
 	return false;
 }
 
+// A leg lost between two mails takes nothing with it: QUIT still gets its 221 (C7), anything else a
+// fresh leg, greeted as the client greeted. Not after AUTH, which no other leg knows of.
+static bool can_go_on(const struct session *s)
+{
+	return s->leg_state == LEG_S_READY && s->state == RELAY_S_COMMAND && s->client.v != 0 &&
+	       s->pending_count == 0 && (s->flags & SESSION_F_EHLO_KEPT) != 0 &&
+	       (s->flags & (SESSION_F_MAIL | SESSION_F_CLOSING | SESSION_F_CLIENT_FIN)) == 0;
+}
+
 void leg_lost(struct relay *r, struct session *s)
 {
 	enum leg_state was = s->leg_state;
 	bool quit = s->pending_count > 0 && s->pending_verb[s->pending_head] == SMTP_V_QUIT;
+	bool go_on = can_go_on(s);
 
 	if (awaits_body_reply(s)) {
 		session_backend(r, s)->eod_lost++;
@@ -233,6 +243,8 @@ void leg_lost(struct relay *r, struct session *s)
 	default:
 		if (was == LEG_S_CONNECTING || was == LEG_S_BANNER)
 			leg_failed(r, s, false);
+		else if (go_on)
+			session_run(r, s);
 		else
 			session_close(r, s, quit ? SMTP_OWN_QUIT : SMTP_OWN_BACKEND_LOST);
 		break;

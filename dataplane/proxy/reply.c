@@ -79,6 +79,8 @@ static void reply_act(struct relay *r, struct session *s, enum smtp_verb verb, u
 	case SMTP_V_AUTH:
 		if (code == 334 && client)
 			s->state = RELAY_S_AUTH;
+		if (code / 100 == 2)
+			s->flags &= (uint16_t)~SESSION_F_EHLO_KEPT; // no fresh leg would know
 		break;
 	case SMTP_V_RSET:
 	case SMTP_V_BODY:

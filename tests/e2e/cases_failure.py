@@ -59,6 +59,33 @@ def case_backend_lost_in_every_state():
             sink.close()
 
 
+def case_backend_lost_between_two_mails():
+    """The next mail takes a fresh leg and QUIT gets 221 (C7): nothing that was accepted looks refused. An open transaction or an
+    authenticated client cannot go on elsewhere: 421."""
+    mail = ("MAIL FROM:<a@b>", "RCPT TO:<c@d>", "DATA", b"x\r\n.\r\n")
+    for first, leaves, then, replies, transcripts in (
+            (mail, "EOD", ("QUIT",), ["221"], [["EHLO", "MAIL", "RCPT", "DATA"]]),
+            (mail, "EOD", ("MAIL FROM:<a@b>", "RSET", "QUIT"), ["250", "250", "221"],
+             [["EHLO", "MAIL", "RCPT", "DATA"], ["EHLO", "MAIL", "RSET", "QUIT"]]),
+            (("RSET",), "RSET", ("NOOP", "QUIT"), ["250", "221"], [["EHLO", "RSET"], ["EHLO", "NOOP", "QUIT"]]),
+            (("MAIL FROM:<a@b>",), "MAIL", (), ["421"], [["EHLO", "MAIL"]]),
+            (("AUTH PLAIN AGEAYg==", "NOOP"), "NOOP", (), ["421"], [["EHLO", "AUTH", "NOOP"]])):
+        with Lab() as lab:
+            sink = Sink(2525, keywords=("PIPELINING", "AUTH PLAIN"), behave=lambda v, s: "235 2.7.0 ok" if v == "AUTH" else None)
+            c = Raw()
+            sink.leaves_after = leaves
+            assert [c.ask(l)[0] in "23" for l in ("EHLO me",) + first] == [True] * (1 + len(first)), first
+            time.sleep(0.3)
+            sink.leaves_after = None
+            got = [c.ask(l)[:3] for l in then] if then else [c.reply()[:3]]
+            assert got == replies, (leaves, got)
+            c.close()
+            quiet(lab)
+            assert [[l.split()[0] for l in t] for t in sink.transcripts] == transcripts, (leaves, sink.transcripts)
+            assert lab.stats["leg_reopened"] == len(transcripts) - 1
+            sink.close()
+
+
 def case_clients_that_vanish_in_every_state():
     steps = ["EHLO me", "MAIL FROM:<a@b>", "RCPT TO:<c@d>", "DATA", b"half a body\r\nof two lines", b"\r\n.\r\n"]
     with Lab() as lab:

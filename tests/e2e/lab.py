@@ -34,6 +34,12 @@ def wait_for(what, check, seconds=10.0):
         time.sleep(0.02)
 
 
+def alone(case):
+    """Marks a case that keeps a whole machine busy: no other runs beside it."""
+    case.alone = True
+    return case
+
+
 def attach(path, role, major=1):
     """Asks the dataplane's socket as a reader (1) or as control (2): (connection, answer code, descriptors)."""
     s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -88,6 +94,7 @@ class Sink:
 
     open = []
     pause = None  # an Event: bodies are not read before it is set
+    leaves_after = None  # a verb, or EOD: the connection is closed once that is answered
 
     def __init__(self, port, addr=HOST4, behave=None, keywords=("PIPELINING", "CHUNKING", "8BITMIME", "SIZE 100000000")):
         sink = self
@@ -156,11 +163,14 @@ class Sink:
                 reply = behave("EOD", self) if behave else None
                 self.store(b"".join(body))
                 say(reply or "250 2.0.0 queued as %d" % len(self.bodies))
+                verb = "EOD"
             elif verb == "QUIT":
                 say("221 2.0.0 bye")
                 return
             else:
                 say("250 2.0.0 ok")
+            if verb == self.leaves_after:
+                return
 
     def store(self, body):
         with self.lock:
