@@ -8,7 +8,7 @@ import re
 import sys
 
 import lab
-from lab import sh, wait_for
+from lab import alone, sh, wait_for
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../tools/bench"))
 import bench
@@ -78,6 +78,7 @@ def case_generator_open_loop_and_slow_backends():
         check_drained(r)
 
 
+@alone
 def case_generator_over_a_veth():
     sh("ip", "link", "add", "bench0", "type", "veth", "peer", "name", "bench1")
     try:

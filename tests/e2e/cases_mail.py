@@ -6,7 +6,7 @@ import concurrent.futures
 import random
 import subprocess
 
-from lab import VIP4, VIP6, Lab, Sink, wait_for
+from lab import VIP4, VIP6, Lab, Sink, alone, wait_for
 from mail import Raw, body_of, quiet, send
 
 
@@ -43,6 +43,7 @@ def many_sessions(port, workers, count):
         sink.close()
 
 
+@alone
 def case_two_thousand_sessions_one_worker():
     many_sessions("tap", 1, 2000)
 

@@ -9,7 +9,7 @@ import socket
 import threading
 import time
 
-from lab import HOST4, VIP4, Lab, Sink, wait_for
+from lab import HOST4, VIP4, Lab, Sink, alone, wait_for
 from mail import Raw, quiet, send
 
 SESSIONS = 10000
@@ -135,6 +135,7 @@ def case_a_thousand_dribblers_pin_no_buffers():
         quiet(lab)
 
 
+@alone
 def case_two_hundred_uploads_to_a_stopped_backend():
     """They fill what they may; the ladder keeps the box alive, other mail goes on, and all comes back."""
     stopped = threading.Event()

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import time
 
-from lab import HOST4, VIP4, VIP6, Control, Lab, Sink, sh, wait_for
+from lab import HOST4, VIP4, VIP6, Control, Lab, Sink, alone, sh, wait_for
 from mail import Raw, body_of, quiet, send
 
 ETH_P_ALL = 0x0003
@@ -38,6 +38,7 @@ def workers_over_queues(port, workers, queues, count):
             assert lab.stats[name] == 0, name
 
 
+@alone
 def case_three_workers_on_a_tap_of_one_queue():
     workers_over_queues("tap", 3, 1, 2000)
 

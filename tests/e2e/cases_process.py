@@ -14,7 +14,7 @@ import socket
 import subprocess
 import time
 
-from lab import HOST4, VIP4, Control, Lab, Sink, Stats, attach, wait_for
+from lab import HOST4, VIP4, Control, Lab, Sink, Stats, alone, attach, wait_for
 from mail import Raw, body_of, quiet, send
 
 
@@ -158,6 +158,7 @@ def case_another_version_of_the_shared_memory_is_refused():
         client.close()
 
 
+@alone
 def case_hugepages():
     """Mail on hugepages where the kernel gives some to this test; a clear refusal where it does not."""
     start_fails(lambda c: c.replace('memory = "384M"', 'hugepages = "900G"'),
@@ -249,6 +250,7 @@ def case_a_second_signal_stops_at_once():
         sink.close()
 
 
+@alone
 def case_sixty_four_workers_start_and_stop():
     lab = Lab(workers=64)
     config = lab.config.replace("net_tap0,iface=mr0", "net_null0").replace('"384M"', '"1024M"')

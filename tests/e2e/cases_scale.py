@@ -11,7 +11,7 @@ import sys
 import time
 
 import lab as laboratory
-from lab import wait_for
+from lab import alone, wait_for
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../bench"))
 from big import Big, memory_most, request
@@ -36,6 +36,7 @@ def listens(port):
         return s.connect_ex(("127.0.0.1", port)) == 0
 
 
+@alone
 def case_ten_thousand_backends_are_read_shown_and_counted():
     big = Big(laboratory.BUILD, SERVICES, BACKENDS, ("dataplane", "controlplane", "exporter"))
     exporter = 'exporter = { listen = "127.0.0.1:9826"; };\n'

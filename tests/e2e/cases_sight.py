@@ -77,7 +77,7 @@ class Capture:
                 self.ended = True
 
     def tuples(self):
-        """TCP frames as (source, port, destination, port, flags, payload)."""
+        """TCP frames as (source, port, destination, port, flags, payload, sequence number)."""
         out = []
         for _, _, _, _, f in self.frames:
             if f[12:14] != b"\x08\x00" or f[23] != 6:
@@ -87,7 +87,8 @@ class Capture:
             sport, dport = struct.unpack_from(">HH", f, tcp)
             end = 14 + struct.unpack_from(">H", f, 16)[0]
             addr = lambda b: ".".join(map(str, b))
-            out.append((addr(f[26:30]), sport, addr(f[30:34]), dport, f[tcp + 13], f[tcp + (f[tcp + 12] >> 4) * 4:end]))
+            payload = f[tcp + (f[tcp + 12] >> 4) * 4:end]
+            out.append((addr(f[26:30]), sport, addr(f[30:34]), dport, f[tcp + 13], payload, f[tcp + 4:tcp + 8]))
         return out
 
 
@@ -166,11 +167,11 @@ def case_capture_of_one_client_holds_both_legs():
         assert {s[0] for s in client} == {OTHER4, VIP4}, "no other client"
         assert len({s[1] for s in backend if s[2] == HOST4}) == 5, "five legs"
         for leg, port in ((client, 25), (backend, 2525)):  # each connection whole: SYNs, FINs and last ACKs
-            there = [s for s in leg if s[3] == port]
-            back = [s for s in leg if s[1] == port]
+            there = {s for s in leg if s[3] == port}  # a slow machine may have sent one twice
+            back = {s for s in leg if s[1] == port}
             assert sum(s[4] & 0x12 == 0x02 for s in there) == 5 and sum(s[4] & 0x12 == 0x12 for s in back) == 5, port
             assert sum(s[4] & 1 for s in there) >= 5 and sum(s[4] & 1 for s in back) >= 5, port
-        text = b"".join(s[5] for s in backend if s[3] == 2525)
+        text = b"".join(s[5] for s in dict.fromkeys(backend) if s[3] == 2525)
         assert text.count(b"Subject: mine") == 5 and text.count(b"EHLO me\r\n") == 5 and text.count(b"QUIT\r\n") == 5
         for f, seg in zip([f for f in got.frames if f[4][12:14] == b"\x08\x00" and f[4][23] == 6], segments):
             legs = ("client",) if 25 in (seg[1], seg[3]) else ("backend",)

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # Copyright (c) 2026, the Mailrace authors
-"""Runs the cases of cases_*.py. Each makes its own laboratory; each is bounded in time; the last line counts."""
+"""Runs the cases of cases_*.py, several at a time, each in a process and a network namespace of its own, with its own
+laboratory and bounded in time. Cases that load a machine (lab.alone) run after the others, one by one. What a case printed
+follows its line when it failed; the last line counts."""
 
 import argparse
 import glob
@@ -8,6 +10,7 @@ import importlib
 import os
 import signal
 import sys
+import tempfile
 import time
 import traceback
 
@@ -16,6 +19,7 @@ sys.path.insert(0, HERE)
 import lab
 
 CASE_SECONDS = 180
+GRACE_SECONDS = 30  # for a case to clean up after itself, before its processes are killed
 
 
 def cases(words):
@@ -26,28 +30,91 @@ def cases(words):
                 yield name[5:].replace("_", " "), case
 
 
+def late(*_):
+    raise TimeoutError("not done in %d s" % CASE_SECONDS)
+
+
+def run_case(case):
+    """In the case's own process: its exit status."""
+    signal.signal(signal.SIGALRM, late)
+    signal.alarm(CASE_SECONDS)
+    try:
+        os.unshare(os.CLONE_NEWNET)
+        lab.sh("ip", "link", "set", "lo", "up")
+        case()
+        return 0
+    except BaseException:
+        traceback.print_exc()
+        return 1
+
+
+class Running:
+    def __init__(self, name, case):
+        self.name, self.start, self.said = name, time.monotonic(), tempfile.TemporaryFile("w+")
+        sys.stdout.flush()
+        self.pid = os.fork()
+        if self.pid == 0:
+            os.setsid()
+            signal.signal(signal.SIGTERM, signal.default_int_handler)  # cleans up
+            os.dup2(self.said.fileno(), 1)
+            os.dup2(self.said.fileno(), 2)
+            status = run_case(case)
+            sys.stdout.flush()
+            os._exit(status)
+
+    def ended(self, status, used):
+        """Whether it passed; prints its line."""
+        ok = os.waitstatus_to_exitcode(status) == 0
+        print("%-60s %-6s %5.1f s, CPU %5.1f s" % (self.name, "ok" if ok else "FAILED", time.monotonic() - self.start,
+                                                   used.ru_utime + used.ru_stime), flush=True)
+        if not ok:
+            self.said.seek(0)
+            print(self.said.read(), flush=True)
+        self.said.close()
+        return ok
+
+    def kill_late(self):
+        if time.monotonic() - self.start > CASE_SECONDS + GRACE_SECONDS:
+            os.killpg(self.pid, signal.SIGKILL)
+
+
+def run_all(todo, jobs):
+    """How many passed and failed."""
+    running, results = {}, []
+    try:
+        while todo or running:
+            while todo and len(running) < jobs:
+                r = Running(*todo.pop(0))
+                running[r.pid] = r
+            pid, status, used = os.wait4(-1, os.WNOHANG)
+            if pid in running:
+                results.append(running.pop(pid).ended(status, used))
+            for r in running.values():
+                r.kill_late()
+            time.sleep(0.02)
+    finally:
+        for pid in running:  # a signal: each cleans up
+            os.kill(pid, signal.SIGTERM)
+        for pid in running:
+            os.waitpid(pid, 0)
+    return results.count(True), results.count(False)
+
+
 def main():
     p = argparse.ArgumentParser()
     p.add_argument("--build", default=lab.BUILD)
     p.add_argument("--filter", default="", metavar="WORDS")
+    p.add_argument("--jobs", default=3, type=int, metavar="N")
     a = p.parse_args()
     lab.BUILD = a.build
-    passed = failed = 0
-    for name, case in cases(a.filter):
-        start = time.monotonic()
-        signal.alarm(CASE_SECONDS)
-        try:
-            case()
-            passed += 1
-            result = "ok"
-        except Exception:
-            failed += 1
-            result = "FAILED"
-            traceback.print_exc()
-        signal.alarm(0)
-        print("%-60s %-6s %5.1f s" % (name, result, time.monotonic() - start), flush=True)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    found = list(cases(a.filter))
+    alone = [c for c in found if getattr(c[1], "alone", False)]
+    together = run_all([c for c in found if c not in alone], a.jobs)
+    one_by_one = run_all(alone, 1)
+    passed, failed = together[0] + one_by_one[0], together[1] + one_by_one[1]
     print("%d passed, %d failed, 0 skipped" % (passed, failed))
-    return 1 if failed else 0
+    return 1 if failed or not passed else 0
 
 
 if __name__ == "__main__":
