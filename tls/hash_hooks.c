@@ -17,7 +17,6 @@
 
 #include "tls/pk_hooks.h"
 
-#include <dlfcn.h>
 #include <string.h>
 
 #include <mbedtls/sha256.h>
@@ -54,10 +53,7 @@ static struct {
 
 bool hash_hooks_init(void)
 {
-	static const struct {
-		const char *name;
-		size_t off;
-	} rows[] = {
+	static const struct hook_row rows[] = {
 #define ROW(symbol, member) {symbol, __builtin_offsetof(typeof(real), member)}
 		ROW("mbedtls_sha256_update", sha256_update),
 		ROW("mbedtls_sha256_finish", sha256_finish),
@@ -74,14 +70,7 @@ bool hash_hooks_init(void)
 #undef ROW
 	};
 
-	for (unsigned i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-		void *own = dlsym(RTLD_NEXT, rows[i].name);
-
-		if (own == NULL)
-			return false;
-		memcpy((char *)&real + rows[i].off, &own, sizeof(own));
-	}
-	return true;
+	return hooks_find(rows, sizeof(rows) / sizeof(rows[0]), &real);
 }
 
 static struct tls_engine *redirects(void)

@@ -63,12 +63,21 @@ static struct {
 	);
 } real;
 
+bool hooks_find(const struct hook_row *rows, unsigned count, void *ret)
+{
+	for (unsigned i = 0; i < count; i++) {
+		void *own = dlsym(RTLD_NEXT, rows[i].name);
+
+		if (own == NULL)
+			return false;
+		memcpy((char *)ret + rows[i].off, &own, sizeof(own));
+	}
+	return true;
+}
+
 bool pk_hooks_init(void)
 {
-	static const struct {
-		const char *name;
-		size_t off;
-	} rows[] = {
+	static const struct hook_row rows[] = {
 #define ROW(symbol, member) {symbol, __builtin_offsetof(typeof(real), member)}
 		ROW("psa_generate_key", generate_key),
 		ROW("psa_export_public_key", export_public_key),
@@ -84,14 +93,7 @@ bool pk_hooks_init(void)
 #undef ROW
 	};
 
-	for (unsigned i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-		void *own = dlsym(RTLD_NEXT, rows[i].name);
-
-		if (own == NULL)
-			return false;
-		memcpy((char *)&real + rows[i].off, &own, sizeof(own));
-	}
-	return true;
+	return hooks_find(rows, sizeof(rows) / sizeof(rows[0]), &real);
 }
 
 // The first call may come before any engine is made (psa_crypto_init and the like).
@@ -377,6 +379,36 @@ static bool rsa(const struct pk_key *key, const uint8_t block[256], uint8_t *sig
 	return pk_submit(tls_engine_queue(tls_current), PK_RSA2048, &op);
 }
 
+struct sig {
+	const unsigned char *hash;
+	size_t len;
+	unsigned char *out;
+	size_t size;
+	size_t *ret_len;
+};
+
+// False: not by the queue, nothing is done. e: NULL, not on a fiber.
+static bool
+sign(struct tls_engine *e,
+     const mbedtls_pk_context *pk,
+     bool pss,
+     mbedtls_md_type_t md,
+     const struct sig *s)
+{
+	const struct pk_key *key = key_of(e, pk);
+	uint8_t block[256];
+
+	if (key != NULL && key->kind == PK_P256_SIGN && s->size >= 72)
+		return ecdsa(key, s->hash, s->len, s->out, s->ret_len);
+	if (key == NULL || key->kind != PK_RSA2048 || md != MBEDTLS_MD_SHA256 || s->size < 256)
+		return false;
+	if (pss)
+		pk_pad_pss(block, s->hash);
+	else
+		pk_pad_pkcs1(block, s->hash);
+	return rsa(key, block, s->out, s->ret_len);
+}
+
 int mbedtls_pk_sign(
 	mbedtls_pk_context *pk,
 	mbedtls_md_type_t md,
@@ -388,18 +420,8 @@ int mbedtls_pk_sign(
 	RANDOM
 )
 {
-	struct tls_engine *e = redirects(HOOK_SIGN);
-	const struct pk_key *key = key_of(e, pk);
-	uint8_t block[256];
-
-	if (key != NULL && key->kind == PK_P256_SIGN && size >= 72 &&
-	    ecdsa(key, hash, len, sig, ret_len))
+	if (sign(redirects(HOOK_SIGN), pk, false, md, &(struct sig){hash, len, sig, size, ret_len}))
 		return 0;
-	if (key != NULL && key->kind == PK_RSA2048 && md == MBEDTLS_MD_SHA256 && size >= 256) {
-		pk_pad_pkcs1(block, hash);
-		if (rsa(key, block, sig, ret_len))
-			return 0;
-	}
 	return real.sign(pk, md, hash, len, sig, size, ret_len, f_rng, p_rng);
 }
 
@@ -415,18 +437,10 @@ int mbedtls_pk_sign_ext(
 	RANDOM
 )
 {
-	struct tls_engine *e = redirects(HOOK_SIGN_EXT);
-	const struct pk_key *key = key_of(e, pk);
-	uint8_t block[256];
+	bool pss = type == MBEDTLS_PK_RSASSA_PSS;
 
-	if (key != NULL && key->kind == PK_P256_SIGN && size >= 72 &&
-	    ecdsa(key, hash, len, sig, ret_len))
+	if (sign(redirects(HOOK_SIGN_EXT), pk, pss, md, &(struct sig){hash, len, sig, size, ret_len}
+	    ))
 		return 0;
-	if (key != NULL && key->kind == PK_RSA2048 && type == MBEDTLS_PK_RSASSA_PSS &&
-	    md == MBEDTLS_MD_SHA256 && size >= 256) {
-		pk_pad_pss(block, hash);
-		if (rsa(key, block, sig, ret_len))
-			return 0;
-	}
 	return real.sign_ext(type, pk, md, hash, len, sig, size, ret_len, f_rng, p_rng);
 }

@@ -41,5 +41,12 @@ struct hash_scratch *tls_engine_scratch(struct tls_engine *engine);
 bool hash_key_destroy(mbedtls_svc_key_id_t id); // false: no key of these
 bool hash_hooks_init(void);
 
+struct hook_row {
+	const char *name; // of the symbol
+	size_t off;       // of the pointer to the library's own
+};
+// False: one of them is not there.
+bool hooks_find(const struct hook_row *rows, unsigned count, void *ret);
+
 // Finds the library's own functions. False: one of them is not there, nothing may be redirected.
 bool pk_hooks_init(void);
