@@ -4,9 +4,8 @@
 // mailrace-sim: runs seeds, each twice with equal trace hashes. A failing seed prints what broke
 // and how to replay it.
 
+#include "tests/eal.h"
 #include "tests/sim/mail.h"
-
-#include <rte_eal.h>
 
 #include <stdlib.h>
 
@@ -115,25 +114,12 @@ seed_run(const struct options *options, struct sim *pools, uint64_t seed, bool t
 
 int main(int argc, char **argv)
 {
-	char *eal[] = {
-		argv[0],
-		"--no-huge",
-		"--no-shconf",
-		"--no-pci",
-		"--no-telemetry",
-		"-m",
-		"192",
-		"-l",
-		"0",
-		"--log-level=lib.eal:error",
-		NULL,
-	};
 	struct options options;
 	struct sim pools = {0};
 
 	if (!options_parse(argc, argv, &options))
 		return 64;
-	if (rte_eal_init(10, eal) < 0)
+	if (!eal_start(192))
 		return 1;
 	pools.pool = pool_new("sim", RTE_MBUF_DEFAULT_BUF_SIZE);
 	pools.small_pool = pool_new("small", RTE_PKTMBUF_HEADROOM + 512);

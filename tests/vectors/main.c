@@ -3,27 +3,13 @@
 
 // mailrace-vectors [--only WORDS] FILE...: runs script vectors; each failure with its line.
 
+#include "tests/eal.h"
 #include "tests/vectors/vec.h"
-
-#include <rte_eal.h>
 
 #include <stdlib.h>
 
 int main(int argc, char **argv)
 {
-	char *eal[] = {
-		argv[0],
-		"--no-huge",
-		"--no-shconf",
-		"--no-pci",
-		"--no-telemetry",
-		"-m",
-		"64",
-		"-l",
-		"0",
-		"--log-level=lib.eal:error",
-		NULL,
-	};
 	struct vec *pools = calloc(1, sizeof(*pools));
 	unsigned failed = 0, run = 0;
 	const char *only = NULL;
@@ -37,7 +23,7 @@ int main(int argc, char **argv)
 		fprintf(stderr, "usage: mailrace-vectors [--only WORDS] FILE...\n");
 		return 64;
 	}
-	if (rte_eal_init(10, eal) < 0)
+	if (!eal_start(64))
 		return 1;
 	pools->pool = rte_pktmbuf_pool_create("in", 2047, 0, 0, RTE_MBUF_DEFAULT_BUF_SIZE, 0);
 	pools->small_pool =

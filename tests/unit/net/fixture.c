@@ -4,8 +4,7 @@
 // See fixture.h. Packet buffers are DPDK's, in ordinary memory.
 
 #include "tests/unit/net/fixture.h"
-
-#include <rte_eal.h>
+#include "tests/eal.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,23 +18,9 @@ static struct rte_mempool *pool;
 
 static void pool_take(void)
 {
-	char *eal[] = {
-		"test",
-		"--no-huge",
-		"--no-shconf",
-		"--no-pci",
-		"--no-telemetry",
-		"-m",
-		"64",
-		"-l",
-		"0",
-		"--log-level=lib.eal:error",
-		NULL,
-	};
-
 	if (pool != NULL)
 		return;
-	if (rte_eal_init(10, eal) >= 0)
+	if (eal_start(64))
 		pool = rte_pktmbuf_pool_create("net", 1023, 0, 0, RTE_MBUF_DEFAULT_BUF_SIZE, 0);
 	if (pool == NULL) {
 		fprintf(stderr, "no packet buffers\n");

@@ -6,8 +6,7 @@
 // and with hardly any. Every buffer and entry comes back.
 
 #include "dataplane/tcp/tcp_inner_types.h"
-
-#include <rte_eal.h>
+#include "tests/eal.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -302,7 +301,7 @@ static void the_window_counts_what_the_other_leg_holds(void **state)
 	tcp_stack_free(s);
 }
 
-int main(int argc, char **argv)
+int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(random_operations),
@@ -311,21 +310,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(writes_are_whole_or_not_at_all),
 		cmocka_unit_test(the_window_counts_what_the_other_leg_holds),
 	};
-	char *eal[] = {
-		argv[0],
-		"--no-huge",
-		"--no-shconf",
-		"--no-pci",
-		"--no-telemetry",
-		"-m",
-		"64",
-		"-l",
-		"0",
-		"--log-level=lib.eal:error",
-		NULL,
-	};
-
-	if (rte_eal_init(10, eal) < 0)
+	if (!eal_start(64))
 		return 1;
 	pool = rte_pktmbuf_pool_create("in", 4095, 0, 0, RTE_MBUF_DEFAULT_BUF_SIZE, 0);
 	small_pool = rte_pktmbuf_pool_create("small", 4095, 0, 0, RTE_PKTMBUF_HEADROOM + 512, 0);
