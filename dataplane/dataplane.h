@@ -39,6 +39,7 @@ struct dataplane {
 	char *text;               // of the file at start, until it is kept
 	uint64_t kept_generation; // last one that was to be written
 	bool last_good;           // started with what was kept
+	bool reload_wanted;       // SIGHUP came while the generation before was being taken over
 	const char *reason;       // of a failed start
 };
 

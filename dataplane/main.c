@@ -203,7 +203,7 @@ static void start_only_show(const struct dataplane *dp, const struct cfg *next)
 		);
 }
 
-// A bad file changes nothing.
+// A bad file changes nothing. While workers are still taking the generation before, it waits.
 static void reload(struct dataplane *dp)
 {
 	struct cfg_errors *errs;
@@ -211,9 +211,13 @@ static void reload(struct dataplane *dp)
 	int err;
 
 	if (dp->server.control_fd >= 0) {
+		dp->reload_wanted = false;
 		log_line(LOG_WARNING, "control is attached: reload there (mailracectl reload)");
 		return;
 	}
+	dp->reload_wanted = dp->old_blob != NULL;
+	if (dp->reload_wanted)
+		return;
 	errs = calloc(1, sizeof(*errs));
 	cfg = errs != NULL ? cfg_load(dp->cfg->path, errs) : NULL;
 	err = cfg != NULL ? generation_from_file(dp, cfg, errs) : -EINVAL;
@@ -320,6 +324,8 @@ static void run(struct dataplane *dp, int signals)
 		now = lcore_clock_ns();
 		__atomic_store_n(&dp->shm.header->heartbeat_ns, now, __ATOMIC_RELAXED);
 		generation_reap(dp);
+		if (dp->reload_wanted)
+			reload(dp);
 		health_publish(dp);
 		state_run(dp);
 		port_and_buffers_publish(dp, now);
