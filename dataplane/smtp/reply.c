@@ -31,15 +31,13 @@ static const struct {
 // Never shown to a client: verbs that would take the session away from the relay, or lend it the
 // relay's trust.
 static const char *const hidden[] = {
-	"STARTTLS",
-	"XCLIENT",
-	"XFORWARD",
-	"X-ANONYMOUSTLS",
-	"X-EXPS",
-	"XEXCH50",
-	"XSHADOW",
-	"X-LINK2STATE",
-	"REQUIRETLS",
+	"STARTTLS",     "XCLIENT",    "XFORWARD",       "X-ANONYMOUSTLS",
+	"X-EXPS",       "XEXCH50",    "XSHADOW",        "X-LINK2STATE",
+	"XPROXY",       "XPROXYFROM", "XSHADOWREQUEST", "REQUIRETLS",
+	"ATRN", // verbs that the relay does not know are refused: not offered either (C14)
+	"BURL",         "ONEX",       "TURN",           "VERB",
+	"XADR",         "XCIR",       "XGEN",           "XQUE",
+	"XREMOTEQUEUE", "XSTA",       "XUSR",           "XVRB",
 };
 
 static const struct {
@@ -211,18 +209,26 @@ uint32_t smtp_ehlo_filter(
 	return used;
 }
 
-// End of the path "<...>" (a quoted local part may hold blanks and '>').
+// End of "FROM:<...>" (a quoted local part may hold blanks and '>'), or of a path that lacks its
+// brackets, which some servers take: its parameters are looked at all the same.
 static uint32_t path_end(const char *args, uint32_t len)
 {
-	bool quoted = false;
+	const char *colon = memchr(args, ':', len);
+	uint32_t at = colon != NULL ? (uint32_t)(colon - args) + 1 : 0;
+	bool quoted = false, bare;
 
-	for (uint32_t i = 0; i < len; i++) {
+	while (at < len && args[at] == ' ')
+		at++;
+	bare = at < len && args[at] != '<';
+	for (uint32_t i = at; i < len; i++) {
 		if (quoted && args[i] == '\\')
 			i++;
 		else if (args[i] == '"')
 			quoted = !quoted;
-		else if (args[i] == '>' && !quoted)
+		else if (args[i] == '>' && !quoted && !bare)
 			return i + 1;
+		else if (args[i] == ' ' && !quoted && bare)
+			return i;
 	}
 	return len;
 }

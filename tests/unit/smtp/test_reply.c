@@ -59,6 +59,7 @@ static void ehlo_replies_lose_what_cannot_be_relayed(void **state)
 		"250-mx\r\n250 PIPELINING\r\n",
 		SMTP_CAP_PIPELINING
 	);
+	filtered("250-mx\r\n250-BURL imap\r\n250 VERB\r\n", 0, "250 mx\r\n", 0); // C14
 	filtered("250-mx\r\n250-X-ANONYMOUSTLS\r\n250 xforward NAME\r\n", 0, "250 mx\r\n", 0);
 	filtered("250 mx\r\n", 0, "250 mx\r\n", 0);
 	filtered(
@@ -120,6 +121,10 @@ static void parameters_need_their_extension(void **state)
 	));
 	assert_true(params("FROM:<\"a> SIZE=1\"@b>", 0, &size)); // inside a quoted local part
 	assert_false(params("TO:<a@b> NOTIFY=NEVER", SMTP_CAP_SIZE, &size));
+	assert_false(params("FROM:a@b BODY=8BITMIME", 0, &size)); // without brackets
+	assert_true(params("FROM: a@b SIZE=77", SMTP_CAP_SIZE, &size));
+	assert_int_equal(size, 77);
+	assert_true(params("FROM:\"a b SIZE=1\"@c", 0, &size));
 	assert_true(params("FROM:<a@b> XUNKNOWN=1", 0, &size)); // the backend's to refuse
 }
 
