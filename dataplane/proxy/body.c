@@ -7,15 +7,30 @@
 
 #include "dataplane/proxy/relay_inner_types.h"
 
+void body_lost(struct relay *r, struct session *s, enum smtp_own own, unsigned owed)
+{
+	bool data = s->state == RELAY_S_DATA;
+
+	s->own_after = (uint8_t)own;
+	s->state = data ? RELAY_S_SWALLOW_DATA : RELAY_S_SWALLOW_BDAT;
+	if (data)
+		return; // nothing else was pending
+	if ((s->flags & SESSION_F_BDAT_LAST) == 0)
+		s->flags |= SESSION_F_CHUNKS_LOST;
+	if (owed == 0)
+		s->own_after = SMTP_OWN_COUNT; // answered before its last octet came: no more
+	else
+		pending_own(r, s, own, owed - 1); // this chunk's own reply comes at its end
+}
+
 // The body may not go on: the backend's connection is reset so that it stores nothing, the client
 // is answered at its end.
 void body_refuse(struct relay *r, struct session *s, enum smtp_own own)
 {
-	bool data = s->state == RELAY_S_DATA;
+	unsigned owed = s->pending_count;
 
 	leg_drop(r, s);
-	s->own_after = (uint8_t)own;
-	s->state = data ? RELAY_S_SWALLOW_DATA : RELAY_S_SWALLOW_BDAT;
+	body_lost(r, s, own, owed);
 }
 
 static void body_over(struct relay *r, struct session *s)
@@ -25,7 +40,18 @@ static void body_over(struct relay *r, struct session *s)
 	);
 	s->state = RELAY_S_COMMAND;
 	s->flags |= SESSION_F_WAIT;
+	s->leg_since_ms = env_now_ms(r->env); // the backend's turn begins now
 	tcp_rx_window_set(r->tcp, s->client, SESSION_WINDOW_COMMAND);
+}
+
+static void swallow_over(struct relay *r, struct session *s)
+{
+	dialogue_note(r, s, "a body that was discarded", 0);
+	s->state = RELAY_S_COMMAND;
+	s->flags &= (uint16_t)~SESSION_F_MAIL;
+	tcp_rx_window_set(r->tcp, s->client, SESSION_WINDOW_COMMAND);
+	if (s->own_after != SMTP_OWN_COUNT)
+		session_say_in_turn(r, s, (enum smtp_own)s->own_after);
 }
 
 // Moves n bytes on. False: a limit was reached and the body is refused; what could not be moved is
@@ -105,11 +131,8 @@ static bool data_step(struct relay *r, struct session *s)
 	if (!front_scan(r, s, &event, &n))
 		return false;
 	if (n > 0 && !body_move(r, s, n)) {
-		if (event == SMTP_DOT_END && s->state == RELAY_S_SWALLOW_DATA) {
-			session_say_in_turn(r, s, (enum smtp_own)s->own_after);
-			body_over(r, s);
-			s->flags &= (uint16_t)~SESSION_F_WAIT;
-		}
+		if (event == SMTP_DOT_END && s->state == RELAY_S_SWALLOW_DATA)
+			swallow_over(r, s);
 		return true;
 	}
 	switch (event) {
@@ -157,7 +180,6 @@ static bool client_left(struct relay *r, struct session *s)
 
 	if ((s->flags & SESSION_F_CLIENT_FIN) == 0 || client.v == 0)
 		return false;
-	client_forget(r, s);
 	tcp_release(r->tcp, client, true);
 	client_gone(r, s); // the body can never be complete
 	return true;
@@ -170,15 +192,6 @@ bool body_step(struct relay *r, struct session *s)
 	if (!more && client_left(r, s))
 		return false;
 	return more;
-}
-
-static void swallow_over(struct relay *r, struct session *s)
-{
-	dialogue_note(r, s, "a body that was discarded", 0);
-	s->state = RELAY_S_COMMAND;
-	s->flags &= (uint16_t)~SESSION_F_MAIL;
-	tcp_rx_window_set(r->tcp, s->client, SESSION_WINDOW_COMMAND);
-	session_say_in_turn(r, s, (enum smtp_own)s->own_after);
 }
 
 bool swallow_step(struct relay *r, struct session *s)

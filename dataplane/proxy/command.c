@@ -18,7 +18,6 @@ static bool input_over(struct relay *r, struct session *s)
 
 	if ((s->flags & SESSION_F_CLIENT_FIN) == 0 || s->pending_count > 0)
 		return false;
-	client_forget(r, s);
 	tcp_release(r->tcp, client, true);
 	client_gone(r, s);
 	return false;
@@ -87,6 +86,21 @@ static bool command_refuse(
 	return true;
 }
 
+// Recipients of the open transaction, those included that the backend has not answered yet.
+static unsigned recipients_asked(const struct session *s)
+{
+	unsigned n = s->recipients;
+
+	for (unsigned i = 0; i < s->pending_count; i++) {
+		uint8_t verb = s->pending_verb[(s->pending_head + i) % SESSION_PENDING_MAX];
+
+		if (verb == SMTP_V_MAIL)
+			n = 0;
+		n += verb == SMTP_V_RCPT;
+	}
+	return n;
+}
+
 static enum smtp_own envelope_check(struct session *s, const struct smtp_command *cmd)
 {
 	uint64_t size;
@@ -96,7 +110,7 @@ static enum smtp_own envelope_check(struct session *s, const struct smtp_command
 	if (cmd->verb == SMTP_V_MAIL && s->max_message_bytes != 0 && size > s->max_message_bytes)
 		return SMTP_OWN_SIZE;
 	if (cmd->verb == SMTP_V_RCPT && s->max_recipients != 0 &&
-	    s->recipients >= s->max_recipients)
+	    recipients_asked(s) >= s->max_recipients)
 		return SMTP_OWN_RECIPIENTS;
 	return SMTP_OWN_COUNT;
 }
@@ -189,19 +203,56 @@ static bool command_handle(struct relay *r, struct session *s, const char *line,
 	return true;
 }
 
+// A chunk of a message whose leg is lost: no other backend may see it, the client gets the same
+// answer as for the one before. Anything else begins anew.
+static bool chunk_swallow(
+	struct relay *r,
+	struct session *s,
+	const char *line,
+	uint32_t len,
+	const struct smtp_command *cmd
+)
+{
+	uint64_t octets;
+	bool last;
+
+	if (cmd->verb != SMTP_V_BDAT || !smtp_bdat_parse(cmd, &octets, &last)) {
+		s->flags &= (uint16_t)~SESSION_F_CHUNKS_LOST;
+		return false;
+	}
+	if (last)
+		s->flags &= (uint16_t)~SESSION_F_CHUNKS_LOST;
+	dialogue(r, s, CAPTURE_FROM_CLIENT, line, len);
+	tcp_rx_drop(r->tcp, s->client, len);
+	if (s->own_after == SMTP_OWN_COUNT)
+		s->own_after = SMTP_OWN_BODY_LOST;
+	s->swallow_left = octets;
+	s->state = RELAY_S_SWALLOW_BDAT;
+	return true;
+}
+
 // No greeted leg: only QUIT can be answered; a leg lost or reset after a body is opened again for
 // whatever comes next.
 static bool without_leg(struct relay *r, struct session *s)
 {
 	struct smtp_command cmd;
+	enum line_result result;
 	const char *line;
 	uint32_t len;
 
-	if (relay_line(r, s->client, SMTP_LINE_MAX, &line, &len) != LINE_OK)
+	if ((s->flags & SESSION_F_SWALLOW_LINE) != 0)
+		return line_swallow(r, s);
+	result = relay_line(r, s->client, SMTP_AUTH_LINE_MAX, &line, &len);
+	if (result == LINE_MORE)
 		return input_over(r, s);
-	smtp_command_parse(line, len, &cmd);
+	if (result == LINE_LONG) {
+		s->flags |= SESSION_F_SWALLOW_LINE;
+		return line_swallow(r, s);
+	}
 	if (len >= 6 && line_is_clean(line, len)) {
 		smtp_command_parse(line, len - 2, &cmd);
+		if ((s->flags & SESSION_F_CHUNKS_LOST) != 0 && chunk_swallow(r, s, line, len, &cmd))
+			return true;
 		if (cmd.verb == SMTP_V_QUIT) {
 			s->flags |= SESSION_F_SAID_QUIT;
 			dialogue(r, s, CAPTURE_FROM_CLIENT, line, len);
@@ -215,13 +266,20 @@ static bool without_leg(struct relay *r, struct session *s)
 	return false;
 }
 
-static bool may_read(const struct session *s)
+static bool may_read(const struct relay *r, const struct session *s)
 {
-	if (s->pending_count == 0)
-		return true;
+	if (s->pending_count == 0) // part of a reply that nobody asked for: its end tells (G5)
+		return tcp_rx_bytes(r->tcp, s->leg) == 0;
 	if ((s->flags & SESSION_F_WAIT) != 0 || s->pending_count == SESSION_PENDING_MAX)
 		return false;
 	return (s->caps & SMTP_CAP_PIPELINING) != 0;
+}
+
+// A line that is none, while the backend awaits an answer of the client's (P11): nothing that comes
+// after it could be told from it.
+static void sasl_end(struct relay *r, struct session *s)
+{
+	session_close(r, s, SMTP_OWN_SASL_LINE);
 }
 
 bool command_step(struct relay *r, struct session *s)
@@ -235,7 +293,7 @@ bool command_step(struct relay *r, struct session *s)
 		return false;
 	if (s->leg_state != LEG_S_READY)
 		return without_leg(r, s);
-	if (!may_read(s))
+	if (!may_read(r, s))
 		return false;
 	if (s->pending_count == 0)
 		s->flags &= (uint16_t)~SESSION_F_WAIT;
@@ -244,6 +302,10 @@ bool command_step(struct relay *r, struct session *s)
 	result = relay_line(r, s->client, SMTP_AUTH_LINE_MAX, &line, &len);
 	if (result == LINE_MORE)
 		return input_over(r, s);
+	if (result == LINE_LONG && sasl) {
+		sasl_end(r, s);
+		return false;
+	}
 	if (result == LINE_LONG ||
 	    (!sasl && len > SMTP_LINE_MAX && strncasecmp(line, "AUTH ", 5) != 0)) {
 		s->flags |= SESSION_F_SWALLOW_LINE;
@@ -255,6 +317,10 @@ bool command_step(struct relay *r, struct session *s)
 	}
 	if (!sasl)
 		return command_handle(r, s, line, len);
+	if (!line_is_clean(line, len)) {
+		sasl_end(r, s);
+		return false;
+	}
 	if (!command_forward(r, s, line, len, SMTP_V_AUTH))
 		return false;
 	tcp_rx_drop(r->tcp, s->client, len);

@@ -170,6 +170,20 @@ void leg_drop(struct relay *r, struct session *s)
 	tcp_abort(r->tcp, leg);
 }
 
+void leg_release(struct relay *r, struct session *s)
+{
+	struct tcp_conn_id leg = s->leg;
+
+	leg_forget(r, s);
+	tcp_release(r->tcp, leg, true);
+}
+
+// Since when: the session began, or the command came for which a fresh leg was opened.
+static uint32_t leg_wanted_ms(const struct session *s)
+{
+	return (s->flags & SESSION_F_EHLO_KEPT) != 0 ? s->touched_ms : s->started_ms;
+}
+
 void leg_failed(struct relay *r, struct session *s, bool refused_by_reply)
 {
 	stat_inc(r->env, STAT_LEG_REFUSED);
@@ -180,8 +194,7 @@ void leg_failed(struct relay *r, struct session *s, bool refused_by_reply)
 		session_free(r, s);
 		return;
 	}
-	if (env_now_ms(r->env) - s->started_ms > SESSION_LEG_PATIENCE_MS &&
-	    (s->flags & SESSION_F_EHLO_KEPT) == 0)
+	if (env_now_ms(r->env) - leg_wanted_ms(s) > SESSION_LEG_PATIENCE_MS)
 		s->tried_count = LB_MAX_TRIED;
 	if (s->tried_count < LB_MAX_TRIED)
 		stat_inc(r->env, STAT_LEG_RETRIED);
@@ -202,7 +215,8 @@ static bool can_go_on(const struct session *s)
 {
 	return s->leg_state == LEG_S_READY && s->state == RELAY_S_COMMAND && s->client.v != 0 &&
 	       s->pending_count == 0 && (s->flags & SESSION_F_EHLO_KEPT) != 0 &&
-	       (s->flags & (SESSION_F_MAIL | SESSION_F_CLOSING | SESSION_F_CLIENT_FIN)) == 0;
+	       (s->flags & (SESSION_F_MAIL | SESSION_F_AUTHED | SESSION_F_CLOSING |
+			    SESSION_F_CLIENT_FIN)) == 0;
 }
 
 void leg_lost(struct relay *r, struct session *s)
@@ -210,8 +224,9 @@ void leg_lost(struct relay *r, struct session *s)
 	enum leg_state was = s->leg_state;
 	bool quit = s->pending_count > 0 && s->pending_verb[s->pending_head] == SMTP_V_QUIT;
 	bool go_on = can_go_on(s);
+	unsigned owed = s->pending_count;
 
-	if (awaits_body_reply(s)) {
+	if (s->state != RELAY_S_BDAT && awaits_body_reply(s)) {
 		session_backend(r, s)->eod_lost++;
 		stat_inc(r->env, STAT_LEG_EOD_LOST);
 	}
@@ -222,17 +237,13 @@ void leg_lost(struct relay *r, struct session *s)
 	}
 	switch (s->state) {
 	case RELAY_S_DATA:
-		s->state = RELAY_S_SWALLOW_DATA;
-		s->own_after = SMTP_OWN_BODY_LOST;
-		session_run(r, s);
-		break;
 	case RELAY_S_BDAT:
-		s->state = RELAY_S_SWALLOW_BDAT;
-		s->own_after = SMTP_OWN_BODY_LOST;
+		body_lost(r, s, SMTP_OWN_BODY_LOST, owed);
 		session_run(r, s);
 		break;
 	case RELAY_S_SWALLOW_DATA:
 	case RELAY_S_SWALLOW_BDAT:
+		pending_own(r, s, SMTP_OWN_BODY_LOST, owed);
 		break;
 	case RELAY_S_SPLICE:
 		if (was == LEG_S_CONNECTING)
@@ -264,6 +275,12 @@ static void leg_quit(struct relay *r, struct session *s)
 	s->leg_since_ms = env_now_ms(r->env);
 }
 
+// Owes nothing: QUIT and its reply are all that is left.
+static bool is_at_rest(const struct session *s)
+{
+	return s->leg_state == LEG_S_READY && s->pending_count == 0;
+}
+
 void leg_leave(struct relay *r, struct session *s)
 {
 	bool alone = s->client.v == 0;
@@ -285,12 +302,21 @@ void leg_leave(struct relay *r, struct session *s)
 		leg_drop(r, s);
 		return;
 	}
+	if (s->state == RELAY_S_AUTH) { // it owes nothing, and would take QUIT for an answer
+		leg_release(r, s);
+		return;
+	}
+	if (s->state != RELAY_S_GONE && !is_at_rest(s) && !may_abandon(r, s->backend_slot)) {
+		stat_inc(r->env, STAT_LEG_ORPHAN_LIMIT);
+		leg_drop(r, s);
+		return;
+	}
 	if (s->state != RELAY_S_GONE) {
 		s->state = RELAY_S_GONE;
 		s->leg_since_ms = env_now_ms(r->env);
 		orphan_count(r, s);
 	}
-	if (s->leg_state == LEG_S_READY && s->pending_count == 0)
+	if (is_at_rest(s))
 		leg_quit(r, s);
 	if (s->leg.v != 0)
 		session_timer(r, s);
@@ -298,7 +324,7 @@ void leg_leave(struct relay *r, struct session *s)
 
 void leg_reopen(struct relay *r, struct session *s)
 {
-	if ((s->flags & SESSION_F_EHLO_KEPT) == 0) {
+	if ((s->flags & (SESSION_F_EHLO_KEPT | SESSION_F_AUTHED)) != SESSION_F_EHLO_KEPT) {
 		session_close(r, s, SMTP_OWN_NO_LEG);
 		return;
 	}

@@ -13,8 +13,11 @@ void client_forget(struct relay *r, struct session *s)
 	s->client.v = 0;
 }
 
+// Of the client's sessions it still is one, until its leg has left (clients.c): who comes and
+// vanishes in a loop is bounded by sessions_per_client as who stays.
 void client_gone(struct relay *r, struct session *s)
 {
+	s->client.v = 0;
 	if ((s->flags & (SESSION_F_SAID_QUIT | SESSION_F_CLOSING)) == 0)
 		stat_inc(r->env, STAT_SESSION_CLIENT_GONE);
 	if (s->state == RELAY_S_DATA || s->state == RELAY_S_BDAT)
@@ -31,8 +34,7 @@ void orphan_count(struct relay *r, struct session *s)
 	session_backend(r, s)->orphans++;
 }
 
-// Never more of a backend's connections than a quarter of its limit.
-static bool may_abandon(const struct relay *r, uint32_t slot)
+bool may_abandon(const struct relay *r, uint32_t slot)
 {
 	const struct blob_backend *b = blob_at(r->blob, &r->blob->backends, 0, sizeof(*b));
 	uint32_t share, n = r->blob->backends.count;
@@ -43,7 +45,8 @@ static bool may_abandon(const struct relay *r, uint32_t slot)
 	}
 	if (n == 0 || b->max_connections == 0)
 		return true;
-	share = (b->max_connections / 4 + r->env->count - 1) / r->env->count;
+	share = b->max_connections / 4;
+	share = share / r->env->count + (r->env->id < share % r->env->count);
 	return r->config.shm.backends[slot].orphans < share;
 }
 

@@ -9,18 +9,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "common/abi/hist.h"
 #include "common/array.h"
-
-#define BANNERS_LEARNED 20
-#define BANNER_PATIENCE_MS 270000 // a client waits five minutes (RFC 5321 4.5.3.2.2)
 
 static struct wheel_entry *timer_entry(void *owner, uint32_t idx)
 {
 	return &((struct relay *)owner)->session[idx].timer;
 }
-
-static void timer_fire(void *owner, uint32_t idx);
 
 struct relay *relay_new(const struct relay_config *config)
 {
@@ -47,7 +41,7 @@ struct relay *relay_new(const struct relay_config *config)
 	}
 	r->clients_of[config->env->id] = r->clients;
 	idpool_init(&r->ids, ids, config->max_sessions + 1);
-	wheel_init(&r->wheel, env_now_ms(r->env), r, timer_entry, timer_fire);
+	wheel_init(&r->wheel, env_now_ms(r->env), r, timer_entry, session_timer_fire);
 	return r;
 }
 
@@ -158,6 +152,7 @@ void session_free(struct relay *r, struct session *s)
 
 	BUG_ON_HOT(s->client.v != 0 || s->leg.v != 0);
 	leg_wait_end(r, s);
+	client_leave(r, s);
 	wheel_stop(&r->wheel, idx);
 	r->probes -= s->state == RELAY_S_PROBE;
 	if (s->state != RELAY_S_PROBE && (s->flags & SESSION_F_LEG_ONLY) == 0) {
@@ -173,162 +168,17 @@ void session_touch(struct relay *r, struct session *s)
 	s->touched_ms = env_now_ms(r->env);
 }
 
-// A backend that is known to greet late is waited for: leaving early is what servers hold against
-// an address ("Waiting").
-static uint32_t banner_timeout(const struct relay *r, const struct session *s, uint32_t configured)
-{
-	const struct shm_hist *h =
-		&r->config.shm.backends[s->backend_slot].latency[SHM_VERB_BANNER];
-	uint64_t learned = 0;
-
-	if (h->count >= BANNERS_LEARNED)
-		learned = hist_quantile_us(h, 0.99) / 1000;
-	if (learned > BANNER_PATIENCE_MS)
-		learned = BANNER_PATIENCE_MS;
-	return learned > configured ? (uint32_t)learned : configured;
-}
-
-static uint32_t pool_timeout(const struct relay *r, const struct session *s)
-{
-	const struct blob_service *service = service_at(r, s->service_slot);
-	const struct blob_pool *pool;
-	bool body;
-
-	if (service == NULL)
-		return 660000; // the service is gone, its session stays
-	pool = blob_at(r->blob, &r->blob->pools, service->pool, sizeof(*pool));
-	if (s->leg_state == LEG_S_CONNECTING)
-		return pool->connect_timeout_ms + 1000; // TCP's own limit comes first
-	if (s->leg_state == LEG_S_BANNER)
-		return banner_timeout(r, s, pool->banner_timeout_ms);
-	body = s->pending_count > 0 && s->pending_verb[s->pending_head] == SMTP_V_BODY;
-	return body ? pool->end_of_data_timeout_ms : pool->reply_timeout_ms;
-}
-
-static uint32_t client_timeout(const struct relay *r, const struct session *s)
-{
-	const struct blob_service *service = service_at(r, s->service_slot);
-
-	if (service == NULL)
-		return 300000;
-	if (s->state == RELAY_S_DATA || s->state == RELAY_S_BDAT)
-		return service->data_idle_ms;
-	return service->client_idle_ms;
-}
-
-// Does the session wait for its backend (the client's idle timer stands still then, C10)?
-static bool waits_for_leg(const struct session *s)
-{
-	return s->pending_count > 0 || s->leg_state == LEG_S_CONNECTING ||
-	       s->leg_state == LEG_S_BANNER || s->leg_state == LEG_S_REEHLO ||
-	       s->leg_state == LEG_S_QUITTING;
-}
-
-void session_timer(struct relay *r, struct session *s)
-{
-	uint32_t at;
-
-	if ((s->flags & SESSION_F_RETRY) != 0)
-		at = env_now_ms(r->env) + SESSION_RETRY_MS;
-	else if ((s->flags & SESSION_F_LEG_WAIT) != 0)
-		at = leg_wait_timer_ms(s);
-	else if (s->state == RELAY_S_PROBE)
-		at = s->leg_since_ms + s->probe.timeout_ms;
-	else if (s->leg_state == LEG_S_QUITTING)
-		at = s->leg_since_ms + SESSION_QUIT_MS;
-	else if (s->leg_state == LEG_S_CLOSING)
-		at = s->leg_since_ms + SESSION_FIN_MS;
-	else if (s->state == RELAY_S_GONE)
-		at = s->leg_since_ms + SESSION_ORPHAN_MS;
-	else if (waits_for_leg(s))
-		at = s->leg_since_ms + pool_timeout(r, s);
-	else
-		at = s->touched_ms + client_timeout(r, s);
-	if (!wheel_put_off(&s->timer, at))
-		wheel_arm(&r->wheel, session_index(r, s), at);
-}
-
-// Nobody answered in time.
-static void leg_timed_out(struct relay *r, struct session *s)
-{
-	if (s->leg_state == LEG_S_CLOSING) {
-		leg_finish(r, s);
-		return;
-	}
-	if (s->state == RELAY_S_GONE || s->leg_state == LEG_S_QUITTING) {
-		leg_drop(r, s);
-		if (s->client.v == 0)
-			session_free(r, s);
-		return;
-	}
-	if (s->leg_state == LEG_S_CONNECTING || s->leg_state == LEG_S_BANNER) {
-		session_backend(r, s)->connect_timeouts++;
-		leg_signal(r, s, SHM_SIGNAL_TIMEOUT, NULL, 0);
-		if (s->leg_state != LEG_S_BANNER || !leg_abandon(r, s))
-			leg_leave(r, s);
-		leg_failed(r, s, false);
-		return;
-	}
-	stat_inc(r->env, STAT_LEG_REPLY_TIMEOUT);
-	leg_drop(r, s);
-	session_close(r, s, SMTP_OWN_BACKEND_TIMEOUT);
-}
-
-static void timer_fire(void *owner, uint32_t idx)
-{
-	struct relay *r = owner;
-	struct session *s = session_of(r, idx);
-	uint32_t limit;
-
-	if ((s->flags & SESSION_F_RETRY) != 0) {
-		s->flags &= (uint16_t)~SESSION_F_RETRY;
-		session_run(r, s);
-		return;
-	}
-	if (s->state == RELAY_S_PROBE) {
-		probe_end(r, s, CTL_PROBE_TIMEOUT);
-		return;
-	}
-	if ((s->flags & SESSION_F_LEG_WAIT) != 0) {
-		leg_open(r, s);
-		return;
-	}
-	if (waits_for_leg(s) || s->state == RELAY_S_GONE) {
-		leg_timed_out(r, s);
-		return;
-	}
-	limit = client_timeout(r, s);
-	if ((int32_t)(env_now_ms(r->env) - s->touched_ms - limit) < 0) {
-		session_timer(r, s);
-		return;
-	}
-	if (s->state == RELAY_S_DATA || s->state == RELAY_S_BDAT)
-		leg_drop(r, s); // C16
-	session_close(r, s, SMTP_OWN_IDLE);
-}
-
-unsigned relay_timers_run(struct relay *r)
-{
-	lb_leases_settle(r->lb, r->config.shm.backends, r->env->now_ns);
-	return wheel_run(&r->wheel, env_now_ms(r->env), RELAY_TIMER_QUOTA);
-}
-
-uint32_t relay_next_timer_ms(const struct relay *r, uint32_t limit_ms)
-{
-	int32_t left = (int32_t)(wheel_next_ms(&r->wheel, limit_ms) - env_now_ms(r->env));
-
-	return left < 0 ? 0 : (uint32_t)left < limit_ms ? (uint32_t)left : limit_ms;
-}
-
 void session_run(struct relay *r, struct session *s)
 {
 	uint64_t id = s->id;
-	bool more = true;
+	bool more = pending_flush_own(r, s);
 
 	for (unsigned i = 0; more && i < SESSION_TURN_LOOPS * SESSION_PENDING_MAX; i++) {
 		more = s->state == RELAY_S_PROBE ? probe_step(r, s) : reply_step(r, s);
 		if (s->id != id)
 			return; // ended
+		if (more && s->state == RELAY_S_COMMAND)
+			continue; // a reply too many is not to be taken for the next one's (G5)
 		switch (s->state) {
 		case RELAY_S_COMMAND:
 		case RELAY_S_AUTH:
@@ -406,7 +256,6 @@ on_close(void *app, struct tcp_conn_id conn, uint32_t user, enum tcp_close_reaso
 	struct shm_backend_local *backend = session_backend(r, s);
 
 	if ((user & TCP_USER_LEG) == 0) {
-		client_forget(r, s);
 		client_gone(r, s);
 		return;
 	}

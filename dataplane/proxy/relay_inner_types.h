@@ -24,6 +24,8 @@ void client_leave(struct relay *r, struct session *s);
 void client_forget(struct relay *r, struct session *s);
 // The session is a leg without a client from here on, until its leg ends.
 void orphan_count(struct relay *r, struct session *s);
+// Never more of a backend's connections than a quarter of its limit.
+bool may_abandon(const struct relay *r, uint32_t slot);
 // Leaves a leg that is in its greet pause to itself, so that it can end politely. False: no slot.
 bool leg_abandon(struct relay *r, struct session *s);
 
@@ -49,7 +51,6 @@ enum line_result relay_line(
 	const char **ret,
 	uint32_t *ret_len
 );
-void session_timer(struct relay *r, struct session *s);
 void session_touch(struct relay *r, struct session *s);
 // Everything that can go on now: commands, body, replies. After each event.
 void session_run(struct relay *r, struct session *s);
@@ -74,15 +75,19 @@ void session_say_in_turn(
 // Says 221/421 and closes the client; the leg leaves as its state asks.
 void session_close(struct relay *r, struct session *s, enum smtp_own own);
 bool pending_push(struct relay *r, struct session *s, unsigned verb);
-void pending_flush_own(struct relay *r, struct session *s);
+// Those of ours whose turn has come. False: no buffer, once more later.
+bool pending_flush_own(struct relay *r, struct session *s);
+// After leg_forget: the first count replies that the leg owed are ours now.
+void pending_own(struct relay *r, struct session *s, enum smtp_own own, unsigned count);
 
 // leg.c
 void leg_open(struct relay *r, struct session *s);
 void leg_failed(struct relay *r, struct session *s, bool refused_by_reply);
 void leg_lost(struct relay *r, struct session *s);
-void leg_drop(struct relay *r, struct session *s);   // RST, counts
-void leg_forget(struct relay *r, struct session *s); // gone already
-void leg_leave(struct relay *r, struct session *s);  // politely, as far as the state lets
+void leg_drop(struct relay *r, struct session *s);    // RST, counts
+void leg_release(struct relay *r, struct session *s); // FIN
+void leg_forget(struct relay *r, struct session *s);  // gone already
+void leg_leave(struct relay *r, struct session *s);   // politely, as far as the state lets
 void leg_reopen(struct relay *r, struct session *s);
 
 // signal.c
@@ -117,6 +122,10 @@ void reply_judge(
 // A line without its end, printable.
 void text_keep(char to[64], const char *line, uint32_t len);
 
+// timer.c: after everything that changes who waits for whom
+void session_timer(struct relay *r, struct session *s);
+void session_timer_fire(void *owner, uint32_t idx); // of the relay's wheel
+
 // wait.c: for a connection to become free. False: not (any longer).
 bool leg_wait(struct relay *r, struct session *s);
 // A new session goes not before those of its service that wait already.
@@ -131,9 +140,13 @@ void leg_finish(struct relay *r, struct session *s);
 bool command_step(struct relay *r, struct session *s);
 bool body_step(struct relay *r, struct session *s);
 bool swallow_step(struct relay *r, struct session *s);
+// The leg is gone in the middle of a body: the rest is swallowed. owed: replies that were awaited,
+// a chunk's own among them.
+void body_lost(struct relay *r, struct session *s, enum smtp_own own, unsigned owed);
 void body_refuse(struct relay *r, struct session *s, enum smtp_own own);
 bool reply_step(struct relay *r, struct session *s);
 bool splice_step(struct relay *r, struct session *s);
+void splice_cut(struct relay *r, struct session *s); // silent for too long
 
 // dialogue.c: tells the listener, if there is one. Lines as they came, their line end included; on
 // the way through to the other leg both sides of it are told.

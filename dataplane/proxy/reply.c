@@ -11,14 +11,6 @@
 #include <stdio.h>
 #include <string.h>
 
-static void leg_release(struct relay *r, struct session *s)
-{
-	struct tcp_conn_id leg = s->leg;
-
-	leg_forget(r, s);
-	tcp_release(r->tcp, leg, true);
-}
-
 static void reply_count(struct relay *r, struct session *s, enum smtp_verb verb, unsigned code)
 {
 	struct shm_backend_local *backend = session_backend(r, s);
@@ -57,6 +49,10 @@ static void reply_act(struct relay *r, struct session *s, enum smtp_verb verb, u
 	switch (verb) {
 	case SMTP_V_HELO:
 		s->caps = 0;
+		[[fallthrough]];
+	case SMTP_V_EHLO:
+		if (code == 250)
+			s->flags &= (uint16_t)~SESSION_F_MAIL; // C6
 		break;
 	case SMTP_V_MAIL:
 		if (code / 100 == 2) {
@@ -79,8 +75,10 @@ static void reply_act(struct relay *r, struct session *s, enum smtp_verb verb, u
 	case SMTP_V_AUTH:
 		if (code == 334 && client)
 			s->state = RELAY_S_AUTH;
+		else if (code == 334)
+			leg_release(r, s); // it would take QUIT for an answer
 		if (code / 100 == 2)
-			s->flags &= (uint16_t)~SESSION_F_EHLO_KEPT; // no fresh leg would know
+			s->flags |= SESSION_F_AUTHED;
 		break;
 	case SMTP_V_RSET:
 	case SMTP_V_BODY:
@@ -259,10 +257,12 @@ static bool ehlo_reply(struct relay *r, struct session *s)
 	line_take(r, s, r->scratch, len);
 	if (s->leg_state != LEG_S_REEHLO && s->client.v != 0)
 		dialogue(r, s, CAPTURE_TO_CLIENT, r->out, out);
-	if (s->leg_state == LEG_S_REEHLO)
+	if (s->leg_state == LEG_S_REEHLO) {
 		s->leg_state = LEG_S_READY;
-	else
-		reply_done(r, s, 250);
+		return true;
+	}
+	s->flags |= SESSION_F_GREETED;
+	reply_done(r, s, 250);
 	return true;
 }
 
@@ -272,6 +272,11 @@ static bool
 reply_unasked(struct relay *r, struct session *s, unsigned code, const char *line, uint32_t len)
 {
 	dialogue(r, s, CAPTURE_FROM_BACKEND, line, len);
+	session_backend(r, s)->replies_421 += code == 421;
+	if (code == 421 && (s->state == RELAY_S_DATA || s->state == RELAY_S_BDAT)) {
+		body_refuse(r, s, SMTP_OWN_BODY_LOST); // C16: the client hears of it at its end
+		return true;
+	}
 	if (code == 421) {
 		if (s->client.v != 0 && tcp_tx_write(r->tcp, s->client, line, len))
 			dialogue(r, s, CAPTURE_TO_CLIENT, line, len);
@@ -386,9 +391,10 @@ bool reply_step(struct relay *r, struct session *s)
 	result = relay_line(r, s->leg, SMTP_REPLY_LINE_MAX, &line, &len);
 	if (result == LINE_MORE) {
 		if ((s->flags & SESSION_F_LEG_FIN) != 0) {
-			struct tcp_conn_id leg = s->leg;
-
-			tcp_release(r->tcp, leg, true);
+			if (s->state == RELAY_S_DATA || s->state == RELAY_S_BDAT)
+				tcp_abort(r->tcp, s->leg); // no FIN behind half a body (C16)
+			else
+				tcp_release(r->tcp, s->leg, true);
 			leg_close_judge(r, s, TCP_CLOSE_DONE);
 			leg_lost(r, s);
 		}

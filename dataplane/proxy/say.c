@@ -8,17 +8,17 @@
 
 bool session_say(struct relay *r, struct session *s, enum smtp_own own)
 {
-	uint32_t len = smtp_own_format(own, r->blob->hostname, r->out, 400);
+	bool enhanced = (s->flags & SESSION_F_GREETED) != 0;
+	uint32_t len = smtp_own_format(own, r->blob->hostname, enhanced, r->out, 400);
 
-	stat_inc(r->env, smtp_own_stat(own));
-	if (s->client.v == 0)
-		return true;
-	if (tcp_tx_write(r->tcp, s->client, r->out, len)) {
-		dialogue(r, s, CAPTURE_TO_CLIENT, r->out, len);
-		return true;
+	if (s->client.v != 0 && !tcp_tx_write(r->tcp, s->client, r->out, len)) {
+		stat_inc(r->env, STAT_SESSION_NO_BUFFER);
+		return false;
 	}
-	stat_inc(r->env, STAT_SESSION_NO_BUFFER);
-	return false;
+	stat_inc(r->env, smtp_own_stat(own));
+	if (s->client.v != 0)
+		dialogue(r, s, CAPTURE_TO_CLIENT, r->out, len);
+	return true;
 }
 
 bool pending_push(struct relay *r, struct session *s, unsigned verb)
@@ -34,25 +34,39 @@ bool pending_push(struct relay *r, struct session *s, unsigned verb)
 	return true;
 }
 
-// Those of ours whose turn has come.
-void pending_flush_own(struct relay *r, struct session *s)
+bool pending_flush_own(struct relay *r, struct session *s)
 {
 	while (s->pending_count > 0 && s->pending_verb[s->pending_head] >= SMTP_V_COUNT) {
 		enum smtp_own own =
 			(enum smtp_own)(s->pending_verb[s->pending_head] - SMTP_V_COUNT);
 
+		if (!session_say(r, s, own)) { // never left out: the next would be taken for it
+			s->flags |= SESSION_F_RETRY;
+			return false;
+		}
 		s->pending_head = (uint8_t)((s->pending_head + 1) % SESSION_PENDING_MAX);
 		s->pending_count--;
-		session_say(r, s, own);
 	}
+	return true;
 }
 
 void session_say_in_turn(struct relay *r, struct session *s, enum smtp_own own)
 {
-	if (s->pending_count == 0)
-		session_say(r, s, own);
-	else
-		pending_push(r, s, SMTP_V_COUNT + (unsigned)own);
+	pending_push(r, s, SMTP_V_COUNT + (unsigned)own);
+	pending_flush_own(r, s);
+}
+
+void pending_own(struct relay *r, struct session *s, enum smtp_own own, unsigned count)
+{
+	for (unsigned i = 0; i < count; i++) {
+		uint8_t *verb = &s->pending_verb[(s->pending_head + i) % SESSION_PENDING_MAX];
+		bool chunk = *verb == SMTP_V_BDAT || *verb == SMTP_V_BODY;
+
+		if (*verb < SMTP_V_COUNT)
+			*verb = (uint8_t)(SMTP_V_COUNT + (chunk ? own : SMTP_OWN_BODY_LOST));
+	}
+	s->pending_count = (uint8_t)count;
+	pending_flush_own(r, s);
 }
 
 void session_close(struct relay *r, struct session *s, enum smtp_own own)

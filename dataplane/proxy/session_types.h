@@ -60,10 +60,13 @@ enum {
 	SESSION_F_MAIL = 1 << 6,    // a transaction is open
 	SESSION_F_EHLO_KEPT = 1 << 7,
 	SESSION_F_SAID_QUIT = 1 << 8,
-	SESSION_F_RETRY = 1 << 9,     // waits for a buffer
-	SESSION_F_LEG_ONLY = 1 << 10, // an abandoned leg: never was a session of a client
-	SESSION_F_ORPHAN = 1 << 11,   // counted as such at its backend
-	SESSION_F_LEG_WAIT = 1 << 12, // no leg yet: all backends are at their limit
+	SESSION_F_RETRY = 1 << 9,        // waits for a buffer
+	SESSION_F_LEG_ONLY = 1 << 10,    // an abandoned leg: never was a session of a client
+	SESSION_F_ORPHAN = 1 << 11,      // counted as such at its backend
+	SESSION_F_LEG_WAIT = 1 << 12,    // no leg yet: all backends are at their limit
+	SESSION_F_AUTHED = 1 << 13,      // another leg would not know who the client is
+	SESSION_F_CHUNKS_LOST = 1 << 14, // further chunks of the message are swallowed too
+	SESSION_F_GREETED = 1 << 15,     // EHLO was answered: enhanced codes from here on (C5)
 };
 
 enum {                                      // of the leg: begin anew with each

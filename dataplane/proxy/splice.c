@@ -16,6 +16,19 @@ static bool half(struct relay *r, struct tcp_conn_id from, struct tcp_conn_id to
 	return moved > 0;
 }
 
+// By a reset on both sides: a line of ours would stand in the middle of somebody's TLS.
+void splice_cut(struct relay *r, struct session *s)
+{
+	struct tcp_conn_id client = s->client;
+
+	stat_inc(r->env, STAT_SESSION_PASSTHROUGH_IDLE);
+	leg_drop(r, s);
+	client_forget(r, s);
+	if (client.v != 0)
+		tcp_abort(r->tcp, client);
+	session_free(r, s);
+}
+
 bool splice_step(struct relay *r, struct session *s)
 {
 	bool more;

@@ -6,6 +6,9 @@
 #include "dataplane/smtp/own.h"
 
 #include <stdio.h>
+#include <string.h>
+
+#define CODE_LEN 6 // "4.3.2 "
 
 const struct smtp_own_reply smtp_own_replies[SMTP_OWN_COUNT] = {
 #define OWN(sym, code, text) [SMTP_OWN_##sym] = {code, text},
@@ -22,10 +25,16 @@ const struct smtp_own_reply smtp_own_replies[SMTP_OWN_COUNT] = {
 #undef OWN
 
 #pragma GCC diagnostic ignored "-Wformat-nonliteral" // the formats are the table's rows
-uint32_t smtp_own_format(enum smtp_own own, const char *hostname, char *out, uint32_t out_len)
+uint32_t
+smtp_own_format(enum smtp_own own, const char *hostname, bool enhanced, char *out, uint32_t out_len)
 {
 	int n = snprintf(out, out_len - 2, smtp_own_replies[own].text, hostname);
 	uint32_t len = n < (int)out_len - 3 ? (uint32_t)n : out_len - 3;
+
+	if (!enhanced && own != SMTP_OWN_BANNER) {
+		len -= CODE_LEN;
+		memmove(out + 4, out + 4 + CODE_LEN, len - 4);
+	}
 
 	out[len] = '\r';
 	out[len + 1] = '\n';

@@ -6,6 +6,7 @@
 
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "common/abi/stats.h"
@@ -23,8 +24,15 @@ struct smtp_own_reply {
 };
 extern const struct smtp_own_reply smtp_own_replies[SMTP_OWN_COUNT];
 
-// Writes the line with CRLF into out (at least 400 bytes); returns its length.
-uint32_t smtp_own_format(enum smtp_own own, const char *hostname, char *out, uint32_t out_len);
+// Writes the line with CRLF into out (at least 400 bytes); returns its length. enhanced: with its
+// enhanced status code, which replies to a connection, EHLO and HELO never have (RFC 2034 4).
+uint32_t smtp_own_format(
+	enum smtp_own own,
+	const char *hostname,
+	bool enhanced,
+	char *out,
+	uint32_t out_len
+);
 // The counter of a reply of ours.
 static inline enum stat_id smtp_own_stat(enum smtp_own own)
 {

@@ -21,7 +21,8 @@ static void lines_are_well_formed(void **state)
 	memset(hostname, 'h', sizeof(hostname) - 1); // the longest there may be
 	hostname[255] = '\0';
 	for (unsigned own = 0; own < SMTP_OWN_COUNT; own++) {
-		uint32_t len = smtp_own_format((enum smtp_own)own, hostname, line, sizeof(line));
+		uint32_t len =
+			smtp_own_format((enum smtp_own)own, hostname, true, line, sizeof(line));
 
 		assert_in_range(len, 6, sizeof(line));
 		assert_memory_equal(line + len - 2, "\r\n", 2);
@@ -35,16 +36,20 @@ static void lines_are_well_formed(void **state)
 	}
 }
 
-// C5: none on the banner's and the greeting refusals' lines, one on all others.
+// C5: every line has one but the banner; it is left out where it may not stand.
 static void enhanced_codes_stand_where_they_may(void **state)
 {
 	for (unsigned own = 0; own < SMTP_OWN_COUNT; own++) {
-		const char *text = smtp_own_replies[own].text;
-		bool has = text[4] >= '2' && text[4] <= '5' && text[5] == '.';
-		bool greeting = own == SMTP_OWN_BANNER || own == SMTP_OWN_NO_BACKEND ||
-				own == SMTP_OWN_CLIENT_LIMIT;
+		char with[400], without[400];
+		uint32_t len = smtp_own_format((enum smtp_own)own, "m.x", true, with, sizeof(with));
+		uint32_t less =
+			smtp_own_format((enum smtp_own)own, "m.x", false, without, sizeof(without));
+		bool has = with[4] >= '2' && with[4] <= '5' && with[5] == '.' && with[9] == ' ';
 
-		assert_int_equal(has, !greeting);
+		assert_int_equal(has, own != SMTP_OWN_BANNER);
+		assert_int_equal(len - less, has ? 6 : 0);
+		assert_memory_equal(with, without, 4);
+		assert_memory_equal(with + len - less + 4, without + 4, less - 4);
 	}
 }
 
