@@ -21,12 +21,14 @@ struct leg {
 	unsigned ehlos;
 	int client, message; // of the transaction, -1: none
 	unsigned rcpts_ok;
-	bool die_in_body;
+	uint32_t die_at; // octets of the body, 0: does not
 	char line[1200];
 	unsigned line_len;
 	uint8_t *body;
 	uint32_t body_len, bdat_left;
 	bool bdat_last, line_start_cr;
+	bool in_chunks; // a chunk that is not the last has come
+	bool left;      // told its client in a body that it goes: nothing is stored any more
 	// a delayed reply: while it waits nothing more is read (a tarpit)
 	char reply[512];
 	uint64_t reply_at_ns; // 0: none
@@ -68,30 +70,17 @@ static void leg_die(struct backend_app *app, struct leg *leg)
 // A body is complete: it must be one that its client made, whole.
 static void body_store(struct backend_app *app, struct leg *leg)
 {
-	uint32_t len = message_make(
-		app->sim->seed, (unsigned)leg->client, (unsigned)leg->message, app->scratch
-	);
+	unsigned c = (unsigned)leg->client, m = (unsigned)leg->message;
+	uint32_t len = message_make(app->sim->seed, c, m, app->scratch);
 
 	if (len != leg->body_len || memcmp(app->scratch, leg->body, len) != 0)
 		len = message_careless(app->scratch, len, app->careless); // passed on as it was
 	else
 		memcpy(app->careless, app->scratch, len);
-	if (len != leg->body_len || memcmp(app->careless, leg->body, len) != 0) {
-		sim_fail(
-			app->sim,
-			"stored body differs from the one sent",
-			(uint64_t)leg->client,
-			leg->body_len
-		);
-		return;
-	}
-	if (app->ledger->stored[leg->client][leg->message]++ > 0)
-		sim_fail(
-			app->sim,
-			"message stored twice",
-			(uint64_t)leg->client,
-			(uint64_t)leg->message
-		);
+	if (len != leg->body_len || memcmp(app->careless, leg->body, len) != 0)
+		sim_fail(app->sim, "stored body differs from the one sent", c, leg->body_len);
+	else if (app->ledger->stored[c][m]++ > 0)
+		sim_fail(app->sim, "message stored twice", c, m);
 }
 
 static void body_end(struct backend_app *app, struct leg *leg)
@@ -99,6 +88,8 @@ static void body_end(struct backend_app *app, struct leg *leg)
 	struct rng *rng = &app->host->env.rng;
 
 	leg->state = L_COMMAND;
+	if (leg->left)
+		return;
 	if (rng_below(rng, 1000000) < app->plan.reject_eod_ppm) {
 		leg_reply(app, leg, "554 5.6.0 content");
 	} else {
@@ -110,6 +101,24 @@ static void body_end(struct backend_app *app, struct leg *leg)
 		leg_reply(app, leg, "250 2.0.0 ok queued as SIM");
 	}
 	leg->client = -1;
+	leg->in_chunks = false;
+}
+
+// A chunk without recipients is read and refused as others (RFC 3030 4.2), one of several waits for
+// the next.
+static void chunk_end(struct backend_app *app, struct leg *leg)
+{
+	if (leg->rcpts_ok == 0 || leg->client < 0) {
+		leg->state = L_COMMAND;
+		leg_reply(app, leg, "503 5.5.1 no valid recipients");
+	} else if (leg->bdat_last) {
+		body_end(app, leg);
+	} else {
+		leg->state = L_COMMAND;
+		leg->in_chunks = true;
+		if (!leg->left)
+			leg_reply(app, leg, "250 2.0.0 chunk");
+	}
 }
 
 static void leg_rcpt(struct backend_app *app, struct leg *leg)
@@ -139,7 +148,9 @@ static void body_begin(struct backend_app *app, struct leg *leg)
 	leg->body = malloc(MESSAGE_MAX);
 	if (leg->body == NULL)
 		abort();
-	leg->die_in_body = rng_below(&app->host->env.rng, 1000000) < app->plan.die_in_body_ppm;
+	leg->die_at = rng_below(&app->host->env.rng, 1000000) < app->plan.die_in_body_ppm
+			      ? 1 + rng_below(&app->host->env.rng, 8000)
+			      : 0;
 }
 
 static void leg_bdat(struct backend_app *app, struct leg *leg)
@@ -148,12 +159,11 @@ static void leg_bdat(struct backend_app *app, struct leg *leg)
 
 	sscanf(leg->line, "BDAT %u %7s", &leg->bdat_left, last);
 	leg->bdat_last = strcmp(last, "LAST") == 0;
-	if (leg->rcpts_ok == 0) {
-		sim_fail(app->sim, "BDAT without recipients", (uint64_t)leg->client, 0);
-		return;
-	}
-	body_begin(app, leg);
+	if (!leg->in_chunks)
+		body_begin(app, leg);
 	leg->state = L_BDAT;
+	if (leg->bdat_left == 0)
+		chunk_end(app, leg);
 }
 
 static void leg_ehlo(struct backend_app *app, struct leg *leg)
@@ -189,6 +199,7 @@ static void leg_command(struct backend_app *app, struct leg *leg)
 		leg->client = (int)c;
 		leg->message = (int)m;
 		leg->rcpts_ok = 0;
+		leg->in_chunks = false;
 		leg_reply(app, leg, "250 2.1.0 ok");
 	} else if (strncmp(leg->line, "RCPT ", 5) == 0) {
 		leg_rcpt(app, leg);
@@ -215,6 +226,17 @@ static void leg_command(struct backend_app *app, struct leg *leg)
 	}
 }
 
+static void leg_leave(struct backend_app *app, struct leg *leg)
+{
+	leg->left = app->plan.leave != LEAVE_RST;
+	if (app->plan.leave == LEAVE_RST)
+		leg_die(app, leg);
+	else if (app->plan.leave == LEAVE_421)
+		tcp_tx_write(app->host->tcp, leg->conn, "421 4.3.2 bye\r\n", 15);
+	else
+		tcp_shutdown(app->host->tcp, leg->conn);
+}
+
 static void body_byte(struct backend_app *app, struct leg *leg, uint8_t b)
 {
 	if (leg->body_len == MESSAGE_MAX) {
@@ -222,13 +244,14 @@ static void body_byte(struct backend_app *app, struct leg *leg, uint8_t b)
 		return;
 	}
 	leg->body[leg->body_len++] = b;
-	if (leg->die_in_body && leg->body_len == 700) {
-		leg_die(app, leg);
-		return;
+	if (leg->body_len == leg->die_at) {
+		leg_leave(app, leg);
+		if (leg->state == L_FREE)
+			return;
 	}
 	if (leg->state == L_BDAT) {
 		if (--leg->bdat_left == 0)
-			body_end(app, leg);
+			chunk_end(app, leg);
 		return;
 	}
 	if (b != '\n' || leg->body_len < 2 || leg->body[leg->body_len - 2] != '\r')

@@ -23,7 +23,8 @@ struct client {
 	uint64_t deadline_ns;
 	unsigned message, rcpt_asked, rcpt_seen, rcpt_ok, replies;
 	bool can_pipeline, can_bdat, mail_ok, data_asked;
-	uint8_t *body; // stuffed, with the final dot; or a BDAT command and its octets
+	unsigned chunks_left; // whose replies are awaited
+	uint8_t *body;        // stuffed, with the final dot; or a BDAT command and its octets
 	uint32_t body_len, body_sent;
 	uint64_t resume_ns; // 0: not pausing; nothing is read until then
 	int code;           // of the reply that waits for it
@@ -59,32 +60,23 @@ static void client_say(struct client_app *app, struct client *c, const char *tex
 
 static void client_body_make(struct client_app *app, struct client *c)
 {
-	bool bdat = c->plan.bdat && c->can_bdat;
-
-	if (c->body == NULL && (c->body = malloc(2 * MESSAGE_MAX + 64)) == NULL)
+	if (c->body == NULL && (c->body = malloc(2 * MESSAGE_MAX + 640)) == NULL)
 		abort();
 	c->body_sent = c->body_len = 0;
-	if (bdat)
-		c->body_len = (uint32_t)snprintf(
-			(char *)c->body,
-			64,
-			"BDAT %u LAST\r\n",
-			message_make(app->sim->seed, c->id, c->message, c->body)
-		);
-	c->body_len += message_wire(
-		app->sim->seed,
-		c->id,
-		c->message,
-		bdat               ? MESSAGE_BDAT
-		: c->plan.careless ? MESSAGE_CARELESS
-				   : MESSAGE_DATA,
-		c->body + c->body_len
-	);
+	c->chunks_left = 1;
+	if (c->plan.bdat && c->can_bdat) {
+		c->chunks_left = c->plan.chunks > 0 ? c->plan.chunks : 1;
+		c->body_len =
+			message_chunks(app->sim->seed, c->id, c->message, c->chunks_left, c->body);
+	} else {
+		c->body_len =
+			message_wire(app->sim->seed, c->id, c->message, c->plan.careless, c->body);
+	}
 }
 
 static void client_body_push(struct client_app *app, struct client *c)
 {
-	while (c->step == C_BODY && c->body_sent < c->body_len) {
+	while (c->step != C_DONE && c->body_sent < c->body_len) {
 		uint32_t n = c->body_len - c->body_sent;
 		uint32_t queued = tcp_tx_bytes(app->host->tcp, c->conn);
 
@@ -96,9 +88,23 @@ static void client_body_push(struct client_app *app, struct client *c)
 	}
 }
 
+static void client_quit_now(struct client_app *app, struct client *c)
+{
+	c->step = C_QUIT;
+	client_say(app, c, "QUIT\r\n");
+}
+
+static bool is_eager(const struct client *c)
+{
+	return c->plan.eager && c->plan.pipelining && c->can_pipeline && c->plan.bdat &&
+	       c->can_bdat;
+}
+
 static void client_body_start(struct client_app *app, struct client *c)
 {
 	c->step = C_BODY;
+	if (is_eager(c))
+		return; // on its way
 	client_body_make(app, c);
 	client_body_push(app, c);
 }
@@ -126,8 +132,7 @@ static void client_mail_start(struct client_app *app, struct client *c)
 	char cmd[128];
 
 	if (c->message == c->plan.messages) {
-		c->step = C_QUIT;
-		client_say(app, c, "QUIT\r\n");
+		client_quit_now(app, c);
 		return;
 	}
 	c->step = C_MAIL;
@@ -138,9 +143,12 @@ static void client_mail_start(struct client_app *app, struct client *c)
 	if (c->plan.pipelining && c->can_pipeline) {
 		while (c->rcpt_asked < c->plan.rcpts)
 			client_rcpt_say(app, c);
-		if (!(c->plan.bdat && c->can_bdat)) {
+		if (!(c->plan.bdat && c->can_bdat))
 			client_say(app, c, "DATA\r\n");
-			c->data_asked = true;
+		c->data_asked = !(c->plan.bdat && c->can_bdat) || is_eager(c);
+		if (is_eager(c)) {
+			client_body_make(app, c);
+			client_body_push(app, c);
 		}
 	}
 }
@@ -151,12 +159,7 @@ static void client_mail_end(struct client_app *app, struct client *c, int code)
 		app->ledger->client_ok[c->id][c->message] = 1;
 		app->ledger->mails_ok++;
 		if (app->ledger->stored[c->id][c->message] == 0)
-			sim_fail(
-				app->sim,
-				"message accepted that no backend stored",
-				c->id,
-				c->message
-			);
+			sim_fail(app->sim, "accepted, and stored nowhere", c->id, c->message);
 	} else {
 		app->ledger->mails_refused++;
 	}
@@ -169,8 +172,7 @@ static void client_rcpts_over(struct client_app *app, struct client *c)
 	if (c->rcpt_ok == 0 && !c->data_asked) {
 		// nothing to send: this client gives up politely
 		app->ledger->mails_refused++;
-		c->step = C_QUIT;
-		client_say(app, c, "QUIT\r\n");
+		client_quit_now(app, c);
 		return;
 	}
 	if (c->plan.bdat && c->can_bdat) {
@@ -189,24 +191,13 @@ static void client_rcpt_reply(struct client_app *app, struct client *c, int code
 		c->rcpt_ok++;
 		app->ledger->rcpt_client[c->id][c->message] |= (uint8_t)(1U << c->rcpt_seen);
 		if ((app->ledger->rcpt_backend[c->id][c->message] & (1U << c->rcpt_seen)) == 0)
-			sim_fail(
-				app->sim,
-				"recipient accepted that no backend accepted",
-				c->id,
-				c->rcpt_seen
-			);
+			sim_fail(app->sim, "recipient accepted by us alone", c->id, c->rcpt_seen);
 	}
 	c->rcpt_seen++;
 	if (c->rcpt_seen == c->plan.rcpts)
 		client_rcpts_over(app, c);
 	else if (c->rcpt_asked == c->rcpt_seen)
 		client_rcpt_say(app, c);
-}
-
-static void client_quit_now(struct client_app *app, struct client *c)
-{
-	c->step = C_QUIT;
-	client_say(app, c, "QUIT\r\n");
 }
 
 static void client_reply(struct client_app *app, struct client *c, int code)
@@ -247,7 +238,8 @@ static void client_reply(struct client_app *app, struct client *c, int code)
 			client_mail_end(app, c, code);
 		break;
 	case C_BODY:
-		client_mail_end(app, c, code);
+		if (--c->chunks_left == 0)
+			client_mail_end(app, c, code);
 		break;
 	case C_QUIT:
 		tcp_release(app->host->tcp, c->conn, true);
@@ -284,6 +276,11 @@ static void client_line(struct client_app *app, struct client *c)
 		return;
 	c->replies++;
 	c->deadline_ns = app->sim->now_ns + CLIENT_PATIENCE_NS;
+	if (strncmp(c->line, "421", 3) == 0)
+		c->chunks_left = 1; // the rest will not be answered
+	if (strstr(c->line, "Idle too long") != NULL && c->plan.pause_ms == 0 &&
+	    c->body_sent == c->body_len)
+		sim_fail(app->sim, "called idle while a reply is owed", c->id, c->step);
 	if (app->sim->trace)
 		printf("%10.3f client %u step %d: %s\n",
 		       (double)app->sim->now_ns / 1e9,
@@ -425,14 +422,14 @@ static void clients_turn(struct sim_host *host)
 			c->deadline_ns = app->sim->now_ns + CLIENT_BANNER_NS;
 			if (tcp_connect(host->tcp, &args, &c->conn) != 0)
 				sim_fail(app->sim, "client cannot connect", i, 0);
-		} else if (c->step != C_START && c->step != C_DONE &&
-			   app->sim->now_ns > c->deadline_ns && c->step == C_BANNER) {
+		} else if (app->sim->now_ns <= c->deadline_ns || c->step == C_START) {
+			continue;
+		} else if (c->step == C_BANNER) {
 			// the box was full and its RST was lost: a client gives up (RFC
 			// 5321 4.5.3.2.1)
 			tcp_abort(host->tcp, c->conn);
 			client_end(app, c, false);
-		} else if (c->step != C_START && c->step != C_DONE &&
-			   app->sim->now_ns > c->deadline_ns) {
+		} else if (c->step != C_DONE) {
 			sim_fail(app->sim, "client waits without end", i, c->step);
 		}
 	}

@@ -26,6 +26,8 @@ struct client_plan {
 	uint64_t start_ns;
 	unsigned messages, rcpts;
 	bool pipelining, bdat, ipv6;
+	unsigned chunks;     // of a body by BDAT
+	bool eager;          // with pipelining: BDAT in the group of MAIL and RCPT
 	bool early;          // says EHLO before the banner
 	bool careless;       // bare line ends in bodies of DATA
 	uint32_t pause_ms;   // silence ...
@@ -50,6 +52,12 @@ struct backend_plan {
 	uint32_t reply_delay_ms, banner_delay_ms;
 	uint32_t read_pause_ms;                      // after 2 KiB of a body: a slow reader
 	uint32_t die_in_body_ppm, die_after_dot_ppm; // per message
+	enum leave {
+		LEAVE_RST,
+		LEAVE_421,
+		LEAVE_FIN
+	} leave; // how it dies in a body: the last
+		 // two read on
 	uint32_t reject_eod_ppm;
 	bool pipelining, chunking;
 	bool accept_on_fin; // stores what it has when the peer closes inside a body: must never see

@@ -99,16 +99,36 @@ static uint32_t stuff(const uint8_t *in, uint32_t len, uint8_t *out)
 }
 
 uint32_t
-message_wire(uint64_t seed, unsigned client, unsigned message, enum message_form form, uint8_t *out)
+message_wire(uint64_t seed, unsigned client, unsigned message, bool is_careless, uint8_t *out)
 {
 	static uint8_t text[MESSAGE_MAX], careless[MESSAGE_MAX];
-	uint32_t len = message_make(seed, client, message, form == MESSAGE_BDAT ? out : text);
+	uint32_t len = message_make(seed, client, message, text);
 
-	if (form == MESSAGE_BDAT)
-		return len;
-	if (form == MESSAGE_CARELESS)
+	if (is_careless)
 		len = message_careless(text, len, careless);
-	len = stuff(form == MESSAGE_CARELESS ? careless : text, len, out);
+	len = stuff(is_careless ? careless : text, len, out);
 	memcpy(out + len, ".\r\n", 3);
 	return len + 3;
+}
+
+uint32_t
+message_chunks(uint64_t seed, unsigned client, unsigned message, unsigned count, uint8_t *out)
+{
+	uint8_t *whole = malloc(MESSAGE_MAX);
+	uint32_t len, at = 0, used = 0;
+
+	if (whole == NULL)
+		abort();
+	len = message_make(seed, client, message, whole);
+	for (unsigned i = count; i > 0; i--) {
+		uint32_t n = i > 1 ? (len - at) / i : len - at;
+
+		used += (uint32_t
+		)snprintf((char *)out + used, 32, "BDAT %u%s\r\n", n, i > 1 ? "" : " LAST");
+		memcpy(out + used, whole + at, n);
+		used += n;
+		at += n;
+	}
+	free(whole);
+	return used;
 }

@@ -68,6 +68,8 @@ static void blob_make(struct plot *d, const struct sim_host *box, struct rng *rn
 		.sessions_per_client =
 			d->benign || rng_below(rng, 4) != 0 ? 0 : 1 + rng_below(rng, 6),
 		.policy = policy_draw(d, rng),
+		.max_message_bytes =
+			d->benign || rng_below(rng, 4) != 0 ? 0 : 2000 + rng_below(rng, 40000),
 	};
 	const struct blob_pool pool = {
 		.backend_count = d->backends,
@@ -117,6 +119,7 @@ static struct backend_plan backend_draw(const struct plot *d, struct rng *rng)
 		break;
 	case 3:
 		plan.die_in_body_ppm = 300000;
+		plan.leave = (enum leave)rng_below(rng, 3);
 		break;
 	case 4:
 		plan.die_after_dot_ppm = 300000;
@@ -164,6 +167,8 @@ static void clients_make(struct sim *sim, struct plot *d, const struct sim_host 
 			.rcpts = 1 + rng_below(rng, 5),
 			.pipelining = rng_below(rng, 2),
 			.bdat = rng_below(rng, 2),
+			.chunks = 1 + rng_below(rng, 2) * rng_below(rng, 6),
+			.eager = rng_below(rng, 2),
 			.ipv6 = rng_below(rng, 2),
 			.early = rng_below(rng, 8) == 0,
 			.careless = !d->benign && rng_below(rng, 4) == 0,
