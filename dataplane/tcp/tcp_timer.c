@@ -125,6 +125,7 @@ void tcp_timer_fire(void *stack, uint32_t idx)
 	}
 	if ((p->flags & TCP_F_DELACK) != 0 && due(p->delack_at_ms, now)) {
 		p->flags |= TCP_F_ACK_NOW;
+		p->delack_at_ms = now + TCP_DELACK_MS; // once more when there is no buffer
 		pcb_dirty(s, p);
 	}
 	if ((p->flags & TCP_F_RTX) != 0 && due(p->rtx_at_ms, now)) {
