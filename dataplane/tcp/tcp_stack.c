@@ -76,6 +76,7 @@ struct tcp_stack *tcp_stack_new(const struct tcp_config *config)
 		return NULL;
 	s->config = *config;
 	s->env = config->env;
+	s->ran_ms = env_now_ms(config->env);
 	s->net = config->net;
 	if (s->config.max_minis == 0)
 		s->config.max_minis = 1;

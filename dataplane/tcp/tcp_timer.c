@@ -141,6 +141,7 @@ void tcp_timer_fire(void *stack, uint32_t idx)
 unsigned tcp_timers_run(struct tcp_stack *s)
 {
 	tcp_pressure_run(s);
+	minis_stall_check(s);
 	tcp_half_open_run(s);
 	tcp_time_wait_run(s);
 	return wheel_run(&s->wheel, env_now_ms(s->env), TCP_TIMER_QUOTA);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Copyright (c) 2026, the Mailrace authors
 
-// What a connection still tells when it ends, when a delayed ACK is asked for again, and who
-// counts for whose window.
+// What a connection still tells when it ends, when a delayed ACK is asked for again, who counts for
+// whose window, and what a worker that stood still makes of the connections that wait.
 
 #include "dataplane/tcp/tcp_inner_types.h"
 
@@ -169,6 +169,35 @@ static void a_new_peer_frees_the_former_ones(void **state)
 	assert_int_equal(d->peer, 0);
 }
 
+static void time_wait_new(uint16_t port)
+{
+	const struct flow_key key = {.local_port = port};
+	uint32_t idx = mini_push(stack, &stack->tw, TCP_TIME_WAIT_MS);
+
+	assert_true(idx != 0);
+	memcpy(&stack->tw.mini[idx], &key, sizeof(key));
+	assert_true(flow_insert(stack, &key, TCP_INDEX_MINI | TCP_INDEX_TIME_WAIT | idx));
+}
+
+static void what_waited_while_the_worker_stood_still_is_over(void **state)
+{
+	time_wait_new(1);
+	time_wait_new(2);
+	env.now_ns += 200000000000U; // further than 16 bits of ticks reach
+	time_wait_new(3);            // by the burst that is read first
+	tcp_check(stack);
+	assert_int_equal(tcp_next_timer_ms(stack, 1000), 0);
+	tcp_timers_run(stack);
+	assert_int_equal(stack->tw.fifo.count, 1);
+	tcp_check(stack);
+	env.now_ns += 59000000000U;
+	tcp_timers_run(stack);
+	assert_int_equal(stack->tw.fifo.count, 1); // has its own minute
+	env.now_ns += 1100000000U;
+	tcp_timers_run(stack);
+	assert_int_equal(stack->tw.fifo.count, 0);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -178,6 +207,7 @@ int main(int argc, char **argv)
 		CASE(a_full_end_is_told_in_order),
 		CASE(a_delayed_ack_without_buffer_waits_its_time_again),
 		CASE(a_new_peer_frees_the_former_ones),
+		CASE(what_waited_while_the_worker_stood_still_is_over),
 #undef CASE
 	};
 	char *eal[] = {
