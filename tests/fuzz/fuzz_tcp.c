@@ -169,7 +169,7 @@ static void accept_passive(bool v6, uint16_t ours, uint32_t iss, bool options)
 
 static void warm_up(struct fuzz_in *in)
 {
-	static const uint64_t starts[] = {1000, 0xffffff00U, 0x7fffff00U, 0x123456789U};
+	static const uint64_t starts[] = {10000, 0xffffff00U, 0x7fffff00U, 0x123456789U};
 	uint8_t a = fuzz_u8(in), b = fuzz_u8(in);
 	const struct tcp_box_config config = {
 		.now_ns = starts[a % 4] * 1000000U,

@@ -11,6 +11,7 @@
 #include "tests/fuzz/fuzz.h"
 
 #define TURNS_MAX 2000
+#define SETTLE_MS 3000U
 #define QUIET_MS 2400000U // all retransmissions, probes and TIME_WAIT are over by then
 
 uint8_t peer_octet(unsigned peer, uint32_t offset)
@@ -298,6 +299,17 @@ static const struct net_ops net_ops = {
 };
 static const struct port_ops port_ops = {.rx_burst = port_rx, .tx_burst = port_tx};
 
+// Until the box has probed its addresses: it asks no neighbor from one in doubt.
+static void addresses_settle(struct tcp_box *box)
+{
+	box->env.now_ns -= SETTLE_MS * 1000000ULL;
+	for (unsigned ms = 0; ms < SETTLE_MS; ms += 100) {
+		net_timers(box->net);
+		net_flush(box->net);
+		box->env.now_ns += 100 * 1000000ULL;
+	}
+}
+
 void tcp_box_init(struct tcp_box *box, const struct tcp_box_config *config)
 {
 	const struct ip_prefix own[] = {{packet_addr(false, 1), 120}, {packet_addr(true, 1), 64}};
@@ -339,6 +351,7 @@ void tcp_box_init(struct tcp_box *box, const struct tcp_box_config *config)
 	FUZZ_CHECK(box->shared != NULL);
 	box->net = tcp.net = net_new(&net);
 	FUZZ_CHECK(box->net != NULL);
+	addresses_settle(box);
 	box->tcp = tcp_stack_new(&tcp);
 	FUZZ_CHECK(box->tcp != NULL);
 	box->asked[0] = box->asked[1] = true;
