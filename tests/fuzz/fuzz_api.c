@@ -217,7 +217,10 @@ static size_t talk(const uint8_t *octets, size_t len, size_t cut, char *answer)
 		FUZZ_CHECK(used < ANSWER_MAX - 1);
 		api_run(api);
 	}
-	FUZZ_CHECK(over); // never left waiting
+	// Never left waiting, but behind an answer: the rest of a cut-off request, sent together
+	// with whole ones, libmicrohttpd keeps for the idle time of 30 s, though the client has
+	// ended.
+	FUZZ_CHECK(over || used > 0);
 	close(fd);
 	api_run(api);
 	answer[used] = '\0';
