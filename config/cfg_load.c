@@ -6,6 +6,7 @@
 #include "config/cfg_parts.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -91,11 +92,17 @@ static void control_read(struct cfg_reader *r, const config_setting_t *root)
 		cfg_fail(r, config_setting_get_member(g, "listen"), "wants ADDRESS:PORT");
 }
 
-// More in all than a generation can hold.
+static void total_check(struct cfg_reader *r, const char *what, uint64_t total, unsigned max)
+{
+	if (total > max)
+		cfg_fail(r, NULL, "%" PRIu64 " %s in all, at most %u", total, what, max);
+}
+
+// What a generation can hold, whatever the groups it is spread over.
 static void totals_check(struct cfg_reader *r)
 {
 	const struct cfg *cfg = r->cfg;
-	uint64_t backends = 0, listeners = 0, rules = 0, prefixes = 0, sources = 0;
+	uint64_t backends = 0, listeners = 0, rules = 0, sources = 0, prefixes = 0;
 
 	for (unsigned i = 0; i < cfg->pool_count; i++)
 		backends += cfg->pools[i].backend_count;
@@ -107,16 +114,11 @@ static void totals_check(struct cfg_reader *r)
 		prefixes += cfg->networks[i].count;
 	for (unsigned i = 0; i < cfg->source_count; i++)
 		sources += cfg->sources[i].count;
-	if (backends > BLOB_MAX_BACKENDS)
-		cfg_fail(r, NULL, "more than %d backends in all", BLOB_MAX_BACKENDS);
-	if (listeners > BLOB_MAX_LISTENERS)
-		cfg_fail(r, NULL, "more than %d listeners in all", BLOB_MAX_LISTENERS);
-	if (rules > BLOB_MAX_RULES)
-		cfg_fail(r, NULL, "more than %d rules in all", BLOB_MAX_RULES);
-	if (prefixes > BLOB_MAX_PREFIXES)
-		cfg_fail(r, NULL, "more than %d prefixes in all", BLOB_MAX_PREFIXES);
-	if (sources > BLOB_MAX_SOURCES)
-		cfg_fail(r, NULL, "more than %d source addresses in all", BLOB_MAX_SOURCES);
+	total_check(r, "backends", backends, BLOB_MAX_BACKENDS);
+	total_check(r, "listeners", listeners, BLOB_MAX_LISTENERS);
+	total_check(r, "rules", rules, BLOB_MAX_RULES);
+	total_check(r, "source addresses", sources, BLOB_MAX_SOURCES);
+	total_check(r, "prefixes", prefixes, BLOB_MAX_PREFIXES);
 }
 
 static void root_read(struct cfg_reader *r, const config_setting_t *root)

@@ -246,6 +246,14 @@ static void probe_read(struct cfg_reader *r, const config_setting_t *pool, struc
 		probe->source = r->cfg->sources[source].addresses[0];
 }
 
+// Can it stand in a path of the API, in JSON and in a label as it is?
+static bool name_is_plain(const char *name)
+{
+	return name[strspn(
+		       name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-.:_"
+	       )] == '\0';
+}
+
 static void backend_read(struct cfg_reader *r, const config_setting_t *s, struct cfg_backend *b)
 {
 	char address[IP_ENDPOINT_STRLEN] = "";
@@ -260,6 +268,12 @@ static void backend_read(struct cfg_reader *r, const config_setting_t *s, struct
 	cfg_string(r, s, "name", b->name, sizeof(b->name));
 	if (b->name[0] == '\0')
 		cfg_fail(r, s, "name is missing");
+	else if (!name_is_plain(b->name))
+		cfg_fail(
+			r,
+			config_setting_get_member(s, "name"),
+			"a name has letters, digits, '-', '.', ':' and '_' only"
+		);
 	cfg_string(r, s, "address", address, sizeof(address));
 	if (ip_endpoint_parse(address, &b->address) < 0)
 		cfg_fail(r, s, "address wants ADDRESS:PORT");

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Copyright (c) 2026, the Mailrace authors
 
-// The API, see api.h: one table of routes, one answer each. A session list suspends its request
-// until the workers have answered.
+// The API, see api.h: one answer for each call of api_request.h. A session list suspends its
+// request until the workers have answered.
 
 #include "controlplane/api.h"
 
@@ -15,6 +15,7 @@
 
 #include "common/unix_listen.h"
 #include "common/user.h"
+#include "controlplane/api_request.h"
 #include "controlplane/api_types.h"
 #include "controlplane/json_set.h"
 #include "controlplane/parts.h"
@@ -23,7 +24,6 @@
 #define CONNECTIONS_MAX 64
 #define IDLE_S 30
 #define BODY_MAX 4096 // requests carry no body today
-#define SESSIONS_LIMIT 1000
 
 static json_t *error_object(const char *text)
 {
@@ -66,34 +66,24 @@ static json_t *do_check(struct control *c, unsigned *status)
 	return o;
 }
 
-static const struct route {
-	const char *method, *path;
-	bool changes; // for admin_group only
+// What is answered at once, whole or in parts.
+static const struct {
 	json_t *(*show)(const struct control *c);
 	json_t *(*act)(struct control *c, unsigned *status);
-} routes[] = {
-	{"GET", "/v1/status", false, show_status, NULL},
-	{"GET", "/v1/virtual-services", false, show_virtual_services, NULL},
-	{"GET", "/v1/pools", false, show_pools, NULL},
-	{"GET", "/v1/ports", false, show_ports, NULL},
-	{"GET", "/v1/conflicts", false, show_conflicts, NULL},
-	{"GET", "/v1/workers", false, show_workers, NULL},
-	{"GET", "/v1/counters", false, show_counters, NULL},
-	{"POST", "/v1/check", false, NULL, do_check},
-	{"POST", "/v1/reload", true, NULL, do_reload},
-};
-#define ROUTES (sizeof(routes) / sizeof(routes[0]))
-// Lists that are sent in parts.
-static const struct {
-	const char *path;
 	parts_entry *entry;
-} lists[] = {{"/v1/backends", show_backend}, {"/v1/latency", show_latency}};
-#define LISTS (sizeof(lists) / sizeof(lists[0]))
-#define SESSIONS_PATH "/v1/sessions"
-#define CAPTURE_PATH "/v1/capture"
-#define CAPTURE_STOP_PATH "/v1/capture/stop"
-#define TRANSCRIPT_PATH "/v1/transcript"
-#define BACKENDS_PATH "/v1/backends/" // POOL/NAME/drain or /enable
+} handlers[API_CALLS] = {
+	[API_STATUS] = {.show = show_status},
+	[API_VIRTUAL_SERVICES] = {.show = show_virtual_services},
+	[API_POOLS] = {.show = show_pools},
+	[API_BACKENDS] = {.entry = show_backend},
+	[API_PORTS] = {.show = show_ports},
+	[API_CONFLICTS] = {.show = show_conflicts},
+	[API_WORKERS] = {.show = show_workers},
+	[API_COUNTERS] = {.show = show_counters},
+	[API_LATENCY] = {.entry = show_latency},
+	[API_CHECK] = {.act = do_check},
+	[API_RELOAD] = {.act = do_reload},
+};
 
 static bool is_allowed(const struct api *api, int fd, bool changes)
 {
@@ -139,19 +129,17 @@ enum MHD_Result api_send_error(struct MHD_Connection *connection, unsigned statu
 }
 
 // First call: asks the workers; second one, when they have answered: sends.
-static enum MHD_Result
-sessions_answer(struct api *api, struct MHD_Connection *connection, struct request *req)
+static enum MHD_Result sessions_answer(
+	struct api *api,
+	struct MHD_Connection *connection,
+	struct request *req,
+	uint32_t limit
+)
 {
-	const char *text = MHD_lookup_connection_value(connection, MHD_GET_ARGUMENT_KIND, "limit");
-	unsigned long limit = text != NULL ? strtoul(text, NULL, 10) : SESSIONS_LIMIT;
 	json_t *o;
 
 	if (req->list == NULL) {
-		if (limit == 0 || limit > SESSIONS_LIMIT_MAX)
-			return api_send_error(
-				connection, MHD_HTTP_BAD_REQUEST, "limit: 1 to 100000"
-			);
-		req->list = sessions_begin(&api->sessions, api->control, (uint32_t)limit);
+		req->list = sessions_begin(&api->sessions, api->control, limit);
 		if (req->list == NULL)
 			return api_send_error(
 				connection, MHD_HTTP_SERVICE_UNAVAILABLE, "too many lists under way"
@@ -168,29 +156,67 @@ sessions_answer(struct api *api, struct MHD_Connection *connection, struct reque
 	return api_send(connection, MHD_HTTP_OK, o);
 }
 
-// POOL/NAME/drain or POOL/NAME/enable.
 static enum MHD_Result
-backend_change(struct api *api, struct MHD_Connection *connection, const char *what)
+backend_change(struct api *api, struct MHD_Connection *connection, const struct api_request *want)
 {
-	char pool[MR_NAME_LEN], name[MR_NAME_LEN], verb[8];
-	struct health_backend *b = NULL;
-	int end = 0;
+	bool drain = want->call == API_BACKEND_DRAIN;
+	struct health_backend *b = health_find(api->control->health, want->pool, want->name);
 
-	if (sscanf(what, "%63[^/]/%63[^/]/%7[a-z]%n", pool, name, verb, &end) == 3 &&
-	    what[end] == '\0' && (strcmp(verb, "drain") == 0 || strcmp(verb, "enable") == 0))
-		b = health_find(api->control->health, pool, name);
 	if (b == NULL)
-		return api_send_error(connection, MHD_HTTP_NOT_FOUND, "no such backend or action");
-	health_admin_set(
-		&api->control->link,
-		b,
-		strcmp(verb, "drain") == 0 ? BLOB_ADMIN_DRAIN : BLOB_ADMIN_ENABLED
-	);
+		return api_send_error(connection, MHD_HTTP_NOT_FOUND, "no such backend");
+	health_admin_set(&api->control->link, b, drain ? BLOB_ADMIN_DRAIN : BLOB_ADMIN_ENABLED);
 	return api_send(
 		connection,
 		MHD_HTTP_OK,
-		json_pack("{s:s,s:s,s:s}", "pool", pool, "name", name, "admin", verb)
+		json_pack(
+			"{s:s,s:s,s:s}",
+			"pool",
+			want->pool,
+			"name",
+			want->name,
+			"admin",
+			drain ? "drain" : "enable"
+		)
 	);
+}
+
+static enum MHD_Result call_answer(
+	struct api *api,
+	struct MHD_Connection *connection,
+	struct request *req,
+	const struct api_request *want
+)
+{
+	unsigned status = MHD_HTTP_OK;
+	json_t *o;
+
+	switch (want->call) {
+	case API_UNKNOWN:
+		return api_send_error(connection, MHD_HTTP_NOT_FOUND, "no such resource");
+	case API_BAD_METHOD:
+		return api_send_error(connection, MHD_HTTP_METHOD_NOT_ALLOWED, "method");
+	case API_BAD_LIMIT:
+		return api_send_error(connection, MHD_HTTP_BAD_REQUEST, "limit: 1 to 100000");
+	case API_SESSIONS:
+		return sessions_answer(api, connection, req, want->limit);
+	case API_CAPTURE:
+	case API_TRANSCRIPT:
+		return api_stream_answer(api, connection, req, want->call == API_TRANSCRIPT);
+	case API_CAPTURE_STOP:
+		return api_stream_stop(api, connection);
+	case API_BACKEND_DRAIN:
+	case API_BACKEND_ENABLE:
+		return backend_change(api, connection, want);
+	default:
+		break;
+	}
+	if (handlers[want->call].entry != NULL)
+		return send_response(
+			connection, status, parts_response(api->control, handlers[want->call].entry)
+		);
+	o = handlers[want->call].show != NULL ? handlers[want->call].show(api->control)
+					      : handlers[want->call].act(api->control, &status);
+	return api_send(connection, status, o);
 }
 
 static enum MHD_Result route_answer(
@@ -203,46 +229,16 @@ static enum MHD_Result route_answer(
 {
 	const union MHD_ConnectionInfo *info =
 		MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
-	bool post = strcmp(method, "POST") == 0, get = strcmp(method, "GET") == 0;
+	const char *limit = MHD_lookup_connection_value(connection, MHD_GET_ARGUMENT_KIND, "limit");
+	struct api_request want;
 	enum MHD_Result result;
 	bool known = false;
-	unsigned status = MHD_HTTP_OK;
 
-	if (info == NULL ||
-	    !is_allowed(api, info->connect_fd, post && strcmp(url, "/v1/check") != 0))
+	api_request_parse(method, url, limit, &want);
+	if (info == NULL || !is_allowed(api, info->connect_fd, want.changes))
 		return api_send_error(connection, MHD_HTTP_FORBIDDEN, "not allowed for this user");
-	if (get && strcmp(url, SESSIONS_PATH) == 0)
-		return sessions_answer(api, connection, req);
 	result = api_inquiry_answer(api, connection, req, method, url, &known);
-	if (known)
-		return result;
-	if (post && (strcmp(url, CAPTURE_PATH) == 0 || strcmp(url, TRANSCRIPT_PATH) == 0))
-		return api_stream_answer(api, connection, req, strcmp(url, TRANSCRIPT_PATH) == 0);
-	if (post && strcmp(url, CAPTURE_STOP_PATH) == 0)
-		return api_stream_stop(api, connection);
-	if (post && strncmp(url, BACKENDS_PATH, strlen(BACKENDS_PATH)) == 0)
-		return backend_change(api, connection, url + strlen(BACKENDS_PATH));
-	for (unsigned i = 0; i < LISTS && !known; i++) {
-		known = strcmp(url, lists[i].path) == 0;
-		if (known && get)
-			return send_response(
-				connection, status, parts_response(api->control, lists[i].entry)
-			);
-	}
-	for (unsigned i = 0; i < ROUTES; i++) {
-		json_t *o;
-
-		if (strcmp(url, routes[i].path) != 0)
-			continue;
-		known = true;
-		if (strcmp(method, routes[i].method) != 0)
-			continue;
-		o = routes[i].show != NULL ? routes[i].show(api->control)
-					   : routes[i].act(api->control, &status);
-		return api_send(connection, status, o);
-	}
-	return known ? api_send_error(connection, MHD_HTTP_METHOD_NOT_ALLOWED, "method")
-		     : api_send_error(connection, MHD_HTTP_NOT_FOUND, "no such resource");
+	return known ? result : call_answer(api, connection, req, &want);
 }
 
 static enum MHD_Result

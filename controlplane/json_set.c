@@ -5,6 +5,8 @@
 
 #include "controlplane/json_set.h"
 
+#include <string.h>
+
 #include "controlplane/control.h"
 
 void set_uint(json_t *to, const char *key, uint64_t n)
@@ -15,6 +17,11 @@ void set_uint(json_t *to, const char *key, uint64_t n)
 void set_text(json_t *to, const char *key, const char *text)
 {
 	json_object_set_new(to, key, json_string(text));
+}
+
+void set_name(json_t *to, const char *key, const char name[MR_NAME_LEN])
+{
+	json_object_set_new(to, key, json_stringn(name, strnlen(name, MR_NAME_LEN)));
 }
 
 void set_seconds(json_t *to, const char *key, double seconds)

@@ -8,10 +8,13 @@
 #include <jansson.h>
 #include <stdint.h>
 
+#include "common/abi/abi.h"
 #include "common/addr.h"
 
 void set_uint(json_t *to, const char *key, uint64_t n);
 void set_text(json_t *to, const char *key, const char *text);
+// A name in shared memory, which may lack its end.
+void set_name(json_t *to, const char *key, const char name[MR_NAME_LEN]);
 void set_seconds(json_t *to, const char *key, double seconds);
 void set_endpoint(json_t *to, const char *key, const struct ip_addr *addr, uint16_t port);
 double age(uint64_t since_ns); // seconds since a CLOCK_MONOTONIC time

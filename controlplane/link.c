@@ -19,7 +19,12 @@
 #define BUSY_TRIES 50
 #define BUSY_WAIT_US 20000
 
-static bool sections_find(struct link *l)
+static bool ring_ok(const struct ctl_ring *ring)
+{
+	return ring != NULL && (uintptr_t)ring % _Alignof(struct ctl_ring) == 0;
+}
+
+bool link_sections(struct link *l)
 {
 	const struct shm_header *h = l->at.stats.header;
 
@@ -62,7 +67,7 @@ static bool sections_find(struct link *l)
 			i,
 			l->service_slots * sizeof(struct shm_service_local)
 		);
-		if (l->commands[i] == NULL || l->events[i] == NULL || l->backends[i] == NULL ||
+		if (!ring_ok(l->commands[i]) || !ring_ok(l->events[i]) || l->backends[i] == NULL ||
 		    l->services[i] == NULL)
 			return false;
 	}
@@ -92,7 +97,7 @@ int link_open(struct link *l, const char *socket_path)
 	err = attach_control(&l->at, socket_path);
 	if (err < 0)
 		return err;
-	err = sections_find(l) ? blob_adopt(l) : -EPROTO;
+	err = link_sections(l) ? blob_adopt(l) : -EPROTO;
 	if (err < 0)
 		link_close(l);
 	return err;

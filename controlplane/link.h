@@ -32,6 +32,8 @@ struct link {
 // Attaches and copies the generation in force. 0; -EBUSY: another control process is attached;
 // -EPERM, -EPROTONOSUPPORT, -ENOENT, -ECONNREFUSED ...: see attach.h.
 int link_open(struct link *link, const char *socket_path);
+// Finds the sections in both segments: false when something is missing. Part of opening.
+bool link_sections(struct link *link);
 void link_close(struct link *link);
 static inline bool link_is_open(const struct link *link)
 {

@@ -12,7 +12,6 @@
 #include "controlplane/control.h"
 
 #define SESSIONS_LISTS_MAX 8
-#define SESSIONS_LIMIT_MAX 100000
 
 struct session_list {
 	bool used, done;

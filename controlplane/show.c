@@ -227,7 +227,7 @@ json_t *show_ports(const struct control *c)
 			p->mac[4],
 			p->mac[5]
 		);
-		set_text(o, "name", p->name);
+		set_name(o, "name", p->name);
 		set_text(o, "link", p->link_up ? "up" : "down");
 		port_link_show(c, i, o);
 		set_uint(o, "speed_mbps", p->speed_mbps);

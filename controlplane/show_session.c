@@ -44,7 +44,7 @@ static void session_names(const struct control *c, const struct ctl_session *s, 
 	);
 	char text[2 * MR_NAME_LEN] = "";
 
-	set_text(o, "virtual_service", v != NULL ? v[s->service_slot].name : "");
+	set_name(o, "virtual_service", v != NULL ? v[s->service_slot].name : "");
 	if (b != NULL && s->backend_slot != 0)
 		snprintf(
 			text,

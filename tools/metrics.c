@@ -30,6 +30,30 @@ static uint64_t counter_sum(const struct shm_view *view, uint32_t stat)
 	return sum;
 }
 
+static bool is_word(const char *text, size_t size)
+{
+	size_t len = strnlen(text, size);
+
+	return len > 0 && len < size &&
+	       strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789_") == len;
+}
+
+// A counter's description, NULL when there is none that can stand on the page.
+static const struct shm_stat_desc *desc_at(const struct shm_view *view, uint32_t i)
+{
+	const struct shm_stat_desc *d = shm_view_entry(view, SHM_SEC_STAT_DESC, i, sizeof(*d));
+
+	if (d == NULL || !is_word(d->group, sizeof(d->group)) || !is_word(d->name, sizeof(d->name)))
+		return NULL;
+	for (size_t k = 0; k < sizeof(d->help); k++) {
+		if (d->help[k] == '\0')
+			return d;
+		if (d->help[k] < ' ')
+			return NULL;
+	}
+	return NULL;
+}
+
 static bool is_nanoseconds(const struct shm_stat_desc *d)
 {
 	size_t len = strnlen(d->name, sizeof(d->name));
@@ -82,26 +106,25 @@ static void family_head(const struct shm_stat_desc *d, const char *family, FILE 
 // Rows of a shared family must stand together: the first of them writes all.
 static void family_write(const struct shm_view *view, uint32_t first, FILE *out)
 {
-	const struct shm_stat_desc *head =
-		shm_view_entry(view, SHM_SEC_STAT_DESC, first, sizeof(*head));
+	const struct shm_stat_desc *head = desc_at(view, first);
 	char family[NAME_MAX_LEN], other[NAME_MAX_LEN];
 
 	family_of(head, family);
 	for (uint32_t i = 0; i < first; i++) {
-		const struct shm_stat_desc *d =
-			shm_view_entry(view, SHM_SEC_STAT_DESC, i, sizeof(*d));
+		const struct shm_stat_desc *d = desc_at(view, i);
 
+		if (d == NULL)
+			continue;
 		family_of(d, other);
 		if (strcmp(family, other) == 0)
 			return; // written already
 	}
 	family_head(head, family, out);
 	for (uint32_t i = first; i < view->header->stat_count; i++) {
-		const struct shm_stat_desc *d =
-			shm_view_entry(view, SHM_SEC_STAT_DESC, i, sizeof(*d));
+		const struct shm_stat_desc *d = desc_at(view, i);
 
 		if (d == NULL)
-			return;
+			continue;
 		family_of(d, other);
 		if (strcmp(family, other) != 0)
 			continue;
@@ -157,8 +180,7 @@ static void control_age_write(const struct shm_view *view, FILE *out)
 void metrics_write(const struct shm_view *view, FILE *out)
 {
 	for (uint32_t i = 0; i < view->header->stat_count; i++)
-		if (shm_view_entry(view, SHM_SEC_STAT_DESC, i, sizeof(struct shm_stat_desc)) !=
-		    NULL)
+		if (desc_at(view, i) != NULL)
 			family_write(view, i, out);
 	gauge_write(view, "sessions", "Sessions open.", offsetof(struct shm_worker, sessions), out);
 	gauge_write(

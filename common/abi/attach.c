@@ -101,6 +101,21 @@ static int ask(const char *path, uint32_t role, struct sock_answer *answer, int 
 	return err;
 }
 
+// What no dataplane has: loops over such counts would not end.
+static bool counts_ok(const struct shm_header *h)
+{
+	return h->workers <= SHM_WORKERS_MAX && h->backend_slots <= SHM_BACKEND_SLOTS_MAX &&
+	       h->service_slots <= SHM_SERVICE_SLOTS_MAX && h->stat_count <= SHM_STATS_MAX;
+}
+
+bool shm_view_ok(const struct shm_view *view, uint64_t magic)
+{
+	const struct shm_header *h = view->header;
+
+	return view->size >= sizeof(*h) && h->magic == magic && h->size == view->size &&
+	       h->size_of_header >= sizeof(*h) && counts_ok(h);
+}
+
 static int view_map(struct shm_view *view, int fd, bool writable, uint64_t magic)
 {
 	int prot = PROT_READ | (writable ? PROT_WRITE : 0);
@@ -115,7 +130,7 @@ static int view_map(struct shm_view *view, int fd, bool writable, uint64_t magic
 	if (base == MAP_FAILED)
 		return -errno;
 	*view = (struct shm_view){.base = base, .size = (uint64_t)st.st_size, .header = base};
-	if (view->header->magic == magic && view->header->size == view->size)
+	if (shm_view_ok(view, magic))
 		return 0;
 	shm_view_unmap(view);
 	return -EPROTO;
@@ -182,8 +197,9 @@ void *shm_view_entry(const struct shm_view *view, uint32_t type, uint32_t i, uin
 
 		if (e.type != type)
 			continue;
-		if (i >= e.count || need > e.stride || e.off > view->size ||
-		    e.stride > view->size || (uint64_t)(i + 1) > (view->size - e.off) / e.stride)
+		if (i >= e.count || need > e.stride || e.stride == 0 ||
+		    (e.off | e.stride) % sizeof(uint64_t) != 0 || e.off > view->size ||
+		    e.stride > view->size || i + 1ULL > (view->size - e.off) / e.stride)
 			return NULL;
 		return view->base + e.off + i * e.stride;
 	}

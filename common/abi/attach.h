@@ -32,6 +32,8 @@ struct attach_control {
 int attach_control(struct attach_control *ret, const char *socket_path);
 void attach_control_close(struct attach_control *a);
 
+// Does the header say what it is, with counts that can be? Part of attaching.
+bool shm_view_ok(const struct shm_view *view, uint64_t magic);
 void shm_view_unmap(struct shm_view *view);
 // Entry i of a section, of at least need bytes, or NULL when the segment has no such.
 void *shm_view_entry(const struct shm_view *view, uint32_t type, uint32_t i, uint64_t need);

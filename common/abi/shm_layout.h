@@ -15,6 +15,7 @@
 #include <stdint.h>
 
 #include "common/abi/abi.h"
+#include "common/abi/blob.h"
 #include "common/abi/capture.h"
 #include "common/abi/ctl_msg.h"
 #include "common/abi/shm_health.h"
@@ -22,6 +23,10 @@
 #define SHM_STATS_MAGIC 0x5354415453524d31ULL   // statistics segment
 #define SHM_CONTROL_MAGIC 0x4c52544e43524d31ULL // control segment
 #define SHM_DIR_ENTRIES 32
+#define SHM_WORKERS_MAX 64 // larger counts are refused at attach
+#define SHM_BACKEND_SLOTS_MAX (2U * BLOB_MAX_BACKENDS + 64)
+#define SHM_SERVICE_SLOTS_MAX (2U * BLOB_MAX_SERVICES + 64)
+#define SHM_STATS_MAX 4096
 
 enum shm_section {
 	SHM_SEC_STAT_DESC = 1, // shm_stat_desc[]: names of the counters, in order

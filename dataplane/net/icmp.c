@@ -111,7 +111,7 @@ static void echo_reply(struct net *net, const struct ip_in *in, uint8_t proto)
 	net->echo_ns =
 		(net->echo_ns > net->env->now_ns ? net->echo_ns : net->env->now_ns) + ECHO_EVERY_NS;
 	rte_pktmbuf_adj(m, in->l4_off);
-	m->ol_flags = 0;
+	m->ol_flags &= RTE_MBUF_F_INDIRECT | RTE_MBUF_F_EXTERNAL; // whose buffer it is stays true
 	stat_inc(net->env, STAT_NET_ICMP_ECHO);
 	if (proto == 1) {
 		ip4_output_header(&out, m);

@@ -181,13 +181,16 @@ static void solicit_input(
 	const uint8_t *mac
 )
 {
+	const uint8_t *from = frame_of(in->m)->src_addr.addr_bytes;
+
 	if (ip_addr_is_unspecified(&in->src)) {
 		// somebody's DAD: answered to all nodes (7.2.4)
-		if (!own_probed(net, in->port, target, frame_of(in->m)->src_addr.addr_bytes) &&
-		    own_answers(net, in->port, target))
+		if (!own_probed(net, in->port, target, from) && own_answers(net, in->port, target))
 			nd_advertise(net, in->port, target, NULL, NULL);
 		return;
 	}
+	if (own_claimed(net, in->port, &in->src, mac != NULL ? mac : from))
+		return; // who asks from an address of ours says that it is its own
 	if (!own_answers(net, in->port, target))
 		return;
 	if (mac != NULL)

@@ -125,15 +125,15 @@ static uint32_t limits_put(const char *line, uint32_t len, uint32_t max, char *o
 	out[3] = '-';
 	while (at < len) {
 		uint32_t end = at + 1;
+		bool theirs;
 
 		while (end < len && line[end] != ' ')
 			end++;
-		if (end - at > 9 && strncasecmp(line + at, " RCPTMAX=", 9) == 0 &&
-		    number_get(line + at + 9, end - at - 9) > max) {
-			named = true;
+		theirs = end - at >= 9 && strncasecmp(line + at, " RCPTMAX=", 9) == 0;
+		named = named || theirs;
+		if (theirs && number_get(line + at + 9, end - at - 9) > max) {
 			used += (uint32_t)snprintf(out + used, 24, " RCPTMAX=%u", max);
 		} else {
-			named = named || strncasecmp(line + at, " RCPTMAX=", 9) == 0;
 			memcpy(out + used, line + at, end - at);
 			used += end - at;
 		}

@@ -133,6 +133,7 @@ void mini_again(
 	struct tcp_mini *mini,
 	uint32_t delay_ms
 );
+void minis_stall_check(struct tcp_stack *s);
 // Until a mini is due; 0 or below: over.
 int32_t mini_left_ms(const struct tcp_stack *s, const struct tcp_mini *mini);
 // Until the first of a FIFO that is not empty is due.

@@ -83,7 +83,7 @@ static bool seq_check(struct tcp_stack *s, struct tcp_pcb *p, struct tcp_seg *se
 		return false;
 	if (old > 0 && !old_cut(s, seg, (uint32_t)old))
 		return false;
-	if (old < 0 && (uint32_t)-old >= space) {
+	if (old < 0 && 0U - (uint32_t)old >= space) {
 		stat_inc(s->env, STAT_TCP_OUT_OF_WINDOW);
 		return false;
 	}

@@ -18,6 +18,19 @@ uint32_t tcp_ts_offset(const struct tcp_stack *s, const struct flow_key *key)
 	return (uint32_t)(hash_siphash13(&s->config.isn_key, key, sizeof(*key)) >> 32);
 }
 
+// Sees that the worker has stood still (a stopped process, a paused machine) for longer than `due`
+// can tell: each mini of before has had its time.
+void minis_stall_check(struct tcp_stack *s)
+{
+	uint32_t now = env_now_ms(s->env);
+
+	if (now - s->ran_ms > TCP_MINI_STALL_MS) {
+		s->syn.fifo.over = s->syn.fifo.tail;
+		s->tw.fifo.over = s->tw.fifo.tail;
+	}
+	s->ran_ms = now;
+}
+
 static void due_set(struct tcp_stack *s, struct tcp_mini *mini, uint32_t delay_ms)
 {
 	mini->due = (uint16_t)((env_now_ms(s->env) + delay_ms + TCP_MINI_TICK_MS - 1) /
@@ -40,6 +53,8 @@ static void fifo_append(struct tcp_minis *minis, uint32_t idx)
 
 static void fifo_leave(struct tcp_minis *minis, struct tcp_mini *mini)
 {
+	if (minis->fifo.over == (uint32_t)(mini - minis->mini))
+		minis->fifo.over = mini->prev;
 	if (mini->prev != 0)
 		minis->mini[mini->prev].next = mini->next;
 	else
@@ -57,6 +72,7 @@ uint32_t mini_push(struct tcp_stack *s, struct tcp_minis *minis, uint32_t delay_
 
 	if (idx == 0)
 		return 0;
+	minis_stall_check(s);
 	due_set(s, &minis->mini[idx], delay_ms);
 	fifo_append(minis, idx);
 	return idx;
@@ -81,6 +97,7 @@ void mini_again(
 	uint32_t delay_ms
 )
 {
+	minis_stall_check(s);
 	fifo_leave(minis, mini);
 	due_set(s, mini, delay_ms);
 	fifo_append(minis, (uint32_t)(mini - minis->mini));
@@ -96,7 +113,7 @@ int32_t mini_left_ms(const struct tcp_stack *s, const struct tcp_mini *mini)
 
 int32_t tcp_minis_left_ms(const struct tcp_stack *s, const struct tcp_minis *minis)
 {
-	return mini_left_ms(s, &minis->mini[minis->fifo.head]);
+	return minis->fifo.over != 0 ? 0 : mini_left_ms(s, &minis->mini[minis->fifo.head]);
 }
 
 bool mini_due(const struct tcp_stack *s, const struct tcp_minis *minis)

@@ -336,6 +336,9 @@ void tcp_peer_set(struct tcp_stack *s, struct tcp_conn_id a, struct tcp_conn_id 
 	if (pa->peer != 0)
 		pcb_of(s, pa->peer)->peer = 0;
 	pa->peer = b.v;
-	if (b.v != 0)
-		pcb_of(s, b.v)->peer = a.v;
+	if (b.v == 0)
+		return;
+	if (pcb_of(s, b.v)->peer != 0)
+		pcb_of(s, pcb_of(s, b.v)->peer)->peer = 0;
+	pcb_of(s, b.v)->peer = a.v;
 }

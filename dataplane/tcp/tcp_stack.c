@@ -76,6 +76,7 @@ struct tcp_stack *tcp_stack_new(const struct tcp_config *config)
 		return NULL;
 	s->config = *config;
 	s->env = config->env;
+	s->ran_ms = env_now_ms(config->env);
 	s->net = config->net;
 	if (s->config.max_minis == 0)
 		s->config.max_minis = 1;
@@ -192,6 +193,8 @@ void pcb_kill(struct tcp_stack *s, struct tcp_pcb *p, enum tcp_close_reason reas
 	if (p->state != TCP_S_CLOSED)
 		pcb_detach(s, p);
 	queues_drop(s, p);
+	if (reason != TCP_CLOSE_DONE) // what they would tell of is gone
+		p->events &= (uint8_t)~(TCP_EV_DATA | TCP_EV_SENT | TCP_EV_FIN);
 	p->close_reason = (uint8_t)reason;
 	pcb_event(s, p, (p->flags & TCP_F_ORPHAN) != 0 ? TCP_EV_FREE : TCP_EV_CLOSE);
 }

@@ -125,6 +125,7 @@ void tcp_timer_fire(void *stack, uint32_t idx)
 	}
 	if ((p->flags & TCP_F_DELACK) != 0 && due(p->delack_at_ms, now)) {
 		p->flags |= TCP_F_ACK_NOW;
+		p->delack_at_ms = now + TCP_DELACK_MS; // once more when there is no buffer
 		pcb_dirty(s, p);
 	}
 	if ((p->flags & TCP_F_RTX) != 0 && due(p->rtx_at_ms, now)) {
@@ -140,6 +141,7 @@ void tcp_timer_fire(void *stack, uint32_t idx)
 unsigned tcp_timers_run(struct tcp_stack *s)
 {
 	tcp_pressure_run(s);
+	minis_stall_check(s);
 	tcp_half_open_run(s);
 	tcp_time_wait_run(s);
 	return wheel_run(&s->wheel, env_now_ms(s->env), TCP_TIMER_QUOTA);

@@ -137,7 +137,8 @@ static_assert(sizeof(struct tcp_pcb) == 192, "three cache lines");
 static_assert(offsetof(struct tcp_pcb, rcv_adv) == 64, "line 1");
 static_assert(offsetof(struct tcp_pcb, snd_max) == 128, "line 2");
 
-#define TCP_MINI_TICK_MS 4 // of `due`: 16 bits reach 131 s ahead
+#define TCP_MINI_TICK_MS 4                 // of `due`: 16 bits reach 131 s ahead
+#define TCP_MINI_STALL_MS TCP_TIME_WAIT_MS // no delay is longer: all minis are over
 
 struct tcp_mini {
 	struct ip_addr local, remote;
@@ -175,6 +176,7 @@ static_assert(sizeof(struct flow_bucket) == 64, "one cache line");
 
 struct tcp_fifo {
 	uint32_t head, tail, count;
+	uint32_t over; // up to this one all have had their time, whatever `due` says; 0: none
 };
 
 struct tcp_minis {
@@ -224,6 +226,7 @@ struct tcp_stack {
 	struct tcp_pcb *pcb;
 	struct idpool pcbs;
 	struct tcp_minis syn, tw;
+	uint32_t ran_ms; // when minis were last seen to
 	struct tcp_slice *slice;
 	struct idpool slices;
 	struct flow_bucket *bucket;

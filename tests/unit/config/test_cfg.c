@@ -91,6 +91,14 @@ static void errors_name_the_key(void **state)
 		"listen = [ \"198.51.100.25:25\", \"198.51.100.25:25\", ",
 		"virtual_services.inbound.listen",
 		"listened on already");
+	refused("name = \"mx1\"",
+		"name = \"mx/1\"",
+		"pools.mail.backends[0].name",
+		"letters, digits");
+	refused("name = \"mx1\"",
+		"name = \"m\xffx\"",
+		"pools.mail.backends[0].name",
+		"letters, digits");
 	refused("from = \"printers\"",
 		"from = \"plotters\"",
 		"virtual_services.inbound.rules[0]",
@@ -160,6 +168,35 @@ static void a_pool_has_a_backup_and_it_has_none(void **state)
 		"ejection_time = \"1s\"; scheduler =",
 		"pools.mail.ejection_time",
 		"at least 5s");
+}
+
+// Each pool is small enough, all together are not: no generation could hold them.
+static void more_backends_than_a_generation_holds_are_refused(void **state)
+{
+	char path[] = "/tmp/mailrace-test-XXXXXX";
+	FILE *f = fdopen(mkstemp(path), "w");
+
+	fprintf(f,
+		"hostname = \"a\"; ports = { p = { device = \"d\"; addresses = [ "
+		"\"1.2.3.4/8\" ]; "
+		"}; };\npools = {\n");
+	for (unsigned i = 0; i < 65; i++) {
+		fprintf(f, "p%u = { backends = (", i);
+		for (unsigned k = 0; k < 253; k++)
+			fprintf(f,
+				"%s{ name = \"%u\"; address = \"1.1.1.1:1\"; }",
+				k > 0 ? "," : "",
+				k);
+		fprintf(f, "); };\n");
+	}
+	fprintf(f,
+		"};\nvirtual_services = { s = { listen = [ \"1.2.3.4:25\" ]; pool = "
+		"\"p0\"; }; };\n");
+	fclose(f);
+	assert_null(cfg_load(path, &errs));
+	remove(path);
+	assert_int_equal(errs.errors, 1);
+	assert_string_equal(errs.item[0].reason, "16445 backends in all, at most 16384");
 }
 
 static void every_truncation_is_refused_or_loads(void **state)
@@ -242,8 +279,8 @@ static void slots_stay_with_their_names(void **state)
 	cfg_free(b);
 }
 
-// A restarted control process knows only the generation in force, in which mx1 does not stand any
-// more, though sessions still hold its slot.
+// A restarted control process knows only the generation in force, in which mx1 does not
+// stand any more, though sessions still hold its slot.
 static void a_new_table_adopts_slots_and_leaves_those_in_use(void **state)
 {
 	struct cfg *both = cfg_load(sample, &errs);
@@ -280,13 +317,16 @@ static void a_new_table_adopts_slots_and_leaves_those_in_use(void **state)
 	cfg_free(other);
 }
 
-// The table is full: the slot of the name that left is the one to give away, whatever the order.
+// The table is full: the slot of the name that left is the one to give away, whatever the
+// order.
 static void a_new_name_takes_only_the_slot_of_one_that_is_gone(void **state)
 {
 	struct cfg *a = cfg_load(sample, &errs);
 	struct cfg *b = load_with(
-		"backends = ( { name = \"mx1\"; address = \"198.51.100.51:25\"; weight = 100; },",
-		"backends = ( { name = \"new\"; address = \"198.51.100.59:25\"; weight = 100; },"
+		"backends = ( { name = \"mx1\"; address = \"198.51.100.51:25\"; weight = "
+		"100; },",
+		"backends = ( { name = \"new\"; address = \"198.51.100.59:25\"; weight = "
+		"100; },"
 	);
 	struct cfg_slots *slots = cfg_slots_new(3, 3);
 	const struct blob_backend *be;
@@ -398,6 +438,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(errors_name_the_key),
 		cmocka_unit_test(keys_not_built_yet_are_refused_by_name),
 		cmocka_unit_test(a_pool_has_a_backup_and_it_has_none),
+		cmocka_unit_test(more_backends_than_a_generation_holds_are_refused),
 		cmocka_unit_test(every_truncation_is_refused_or_loads),
 		cmocka_unit_test(blobs_pass_their_check_and_no_flipped_bit_does),
 		cmocka_unit_test(slots_stay_with_their_names),

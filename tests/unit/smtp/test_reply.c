@@ -13,6 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -102,6 +103,23 @@ static void limits_are_lowered_to_ours(void **state)
 		filtered(cases[i].in, cases[i].max, cases[i].out, 0);
 }
 
+// A keyword cut off at the end of its block, as a fuzzer found it: nothing behind it is read.
+static void limits_cut_off_are_not_read_beyond(void **state)
+{
+	static const char text[] = "250-mx\r\n250-LIMITS RCPTM";
+	const struct smtp_limits limits = {.recipients = 100};
+	uint32_t len = sizeof(text) - 1, caps, n;
+	char *copy = malloc(len);
+	char out[512];
+
+	assert_non_null(copy);
+	memcpy(copy, text, len);
+	n = smtp_ehlo_filter(copy, len, &limits, out, sizeof(out), &caps);
+	out[n] = '\0';
+	assert_string_equal(out, "250-mx\r\n250 LIMITS RCPTM RCPTMAX=100\r\n");
+	free(copy);
+}
+
 static bool params(const char *args, uint32_t caps, uint64_t *size)
 {
 	return smtp_params_check(args, (uint32_t)strlen(args), caps, size);
@@ -159,6 +177,7 @@ int main(void)
 		cmocka_unit_test(codes_are_three_digits_and_a_mark),
 		cmocka_unit_test(ehlo_replies_lose_what_cannot_be_relayed),
 		cmocka_unit_test(limits_are_lowered_to_ours),
+		cmocka_unit_test(limits_cut_off_are_not_read_beyond),
 		cmocka_unit_test(parameters_need_their_extension),
 		cmocka_unit_test(commands_are_recognised),
 	};

@@ -167,6 +167,36 @@ static void a_reload_in_the_middle_harms_nothing(void **state)
 		assert_non_null(strstr(page_make(places[i]), "# TYPE mailrace_pool_reply_seconds"));
 }
 
+// Descriptions of counters come from the segment: one without an end, or with lines of its own.
+static void descriptions_that_cannot_be_are_left_out(void **state)
+{
+	static struct {
+		struct shm_header head;
+		struct shm_stat_desc desc[3];
+	} small;
+	const struct shm_view view = {
+		.base = (uint8_t *)&small, .size = sizeof(small), .header = &small.head
+	};
+	char *text = NULL;
+	size_t len;
+	FILE *out = open_memstream(&text, &len);
+
+	assert_non_null(out);
+	small.head.stat_count = 3;
+	small.head.dir[0] = (struct shm_dir_entry
+	){SHM_SEC_STAT_DESC, 3, offsetof(typeof(small), desc), sizeof(small.desc[0])};
+	small.desc[0] = (struct shm_stat_desc){.group = "net", .name = "bad", .help = "A\nup 0\n"};
+	small.desc[1] = (struct shm_stat_desc){.group = "net", .help = "B"};
+	memset(small.desc[1].name, 'n', sizeof(small.desc[1].name));
+	small.desc[2] = (struct shm_stat_desc){.group = "net", .name = "good", .help = "C"};
+	metrics_write(&view, out);
+	fclose(out);
+	assert_null(strstr(text, "mailrace_net_bad"));
+	assert_null(strstr(text, "nnn"));
+	assert_non_null(strstr(text, "# HELP mailrace_net_good_total C\n"));
+	free(text);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -174,6 +204,7 @@ int main(void)
 		cmocka_unit_test(buckets_shown_are_edges),
 		cmocka_unit_test(why_a_backend_is_out),
 		cmocka_unit_test(a_reload_in_the_middle_harms_nothing),
+		cmocka_unit_test(descriptions_that_cannot_be_are_left_out),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
