@@ -67,7 +67,7 @@ struct cfg_probe {
 	bool enabled; // type = "smtp"
 	uint32_t interval_ms, timeout_ms;
 	unsigned rise, fall;
-	struct ip_addr source; // unspecified: the routing port's own
+	struct ip_addr source[2]; // towards IPv6, IPv4; unspecified: the routing port's own
 };
 
 struct cfg_backend {

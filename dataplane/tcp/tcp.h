@@ -123,15 +123,16 @@ unsigned tcp_output_run(struct tcp_stack *stack);
 uint32_t tcp_next_timer_ms(const struct tcp_stack *stack, uint32_t limit_ms);
 
 struct tcp_connect_args {
-	struct ip_addr local; // unspecified: the route's source address
+	struct ip_addr local; // unspecified: the route's source address; of the family of remote
 	struct ip_endpoint remote;
 	uint32_t user;
 	uint32_t rcv_window;
 	uint32_t syn_timeout_ms; // gives up with TCP_CLOSE_TIMEOUT
 	uint16_t mss_max;        // 0: of the path only
 };
-// 0, -EHOSTUNREACH (no route), -EADDRNOTAVAIL (no port left whose return tuple is ours), -ENOBUFS
-// (no PCB). The local port is chosen at random such that the return tuple belongs to this worker.
+// 0, -EHOSTUNREACH (no route, or another family), -EADDRNOTAVAIL (no port left whose return tuple
+// is ours), -ENOBUFS (no PCB). The local port is chosen at random such that the return tuple
+// belongs to this worker.
 int tcp_connect(
 	struct tcp_stack *stack,
 	const struct tcp_connect_args *args,

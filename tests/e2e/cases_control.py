@@ -13,7 +13,7 @@ import struct
 import subprocess
 import time
 
-from lab import DIRECTORY, HOST4, NET4, VIP4, Control, Lab, Sink, attach, wait_for
+from lab import DIRECTORY, HOST4, HOST6, NET4, NET6, VIP4, Control, Lab, Sink, attach, wait_for
 from mail import Raw, body_of, quiet, send
 
 MAIL = b"a: b\r\n\r\nc\r\n"
@@ -113,6 +113,18 @@ def case_health_by_probes():
         probes = [t for t in one.transcripts if t and t[0] == "EHLO mx.lab.example"]
         assert probes and all(t == ["EHLO mx.lab.example", "QUIT"] for t in probes), probes
         assert len(probes) <= (time.monotonic() - one.born) / 5 + 2, "more than one probe an interval"
+        quiet(lab)
+
+
+def case_probes_come_from_the_backends_family():
+    own4, own6 = NET4 + "39", NET6 + "39"
+    lab = Lab(backends=((HOST4, 2525), ("[%s]" % HOST6, 2526)), extra=PROBE.replace("fall", 'source = "probes"; fall'))
+    lab.write_config(lab.config.replace("pools = {", 'source_addresses = { probes = [ "%s", "%s" ]; };\npools = {' % (own4, own6)))
+    with lab, Control(lab) as control:
+        sinks = {own4: Sink(2525), own6: Sink(2526, addr=HOST6)}
+        wait_for("the first probes", lambda: all(b["health"] == "up" for b in control.backends().values()), 20)
+        for own, sink in sinks.items():
+            assert set(sink.peers) == {own}, (own, sink.peers)
         quiet(lab)
 
 
