@@ -98,6 +98,7 @@ struct cfg_pool {
 		slow_start_ms, ejection_ms;
 	int backup; // index into pools, -1: none
 	bool soft_bounce, passive_health, bounce_guard;
+	bool strict; // the backends know no end of data but CRLF . CRLF
 	struct cfg_backend *backends;
 	unsigned backend_count;
 };

@@ -21,6 +21,7 @@ void cfg_balance_read(struct cfg_reader *r, const config_setting_t *s, struct cf
 {
 	cfg_duration(r, s, "slow_start", &pool->slow_start_ms);
 	cfg_bool(r, s, "soft_bounce", &pool->soft_bounce);
+	cfg_bool(r, s, "strict", &pool->strict);
 	cfg_bool(r, s, "passive_health", &pool->passive_health);
 	cfg_bool(r, s, "bounce_guard", &pool->bounce_guard);
 	cfg_duration(r, s, "ejection_time", &pool->ejection_ms);

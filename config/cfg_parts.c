@@ -356,6 +356,30 @@ static void policy_read(struct cfg_reader *r, const config_setting_t *s, struct 
 	policy->early_talker = (enum blob_early_talker)talk;
 }
 
+// Bytes that some server takes for the end of a message reach only servers that do not (G3).
+static void pass_check(
+	struct cfg_reader *r,
+	const config_setting_t *s,
+	const struct cfg_policy *policy,
+	unsigned pool
+)
+{
+	const struct cfg_pool *p = pool != CFG_INDEX_NONE ? &r->cfg->pools[pool] : NULL;
+
+	if (p == NULL || policy->bare_lf != BLOB_BARE_LF_PASS)
+		return;
+	if (p->strict && p->backup >= 0)
+		p = &r->cfg->pools[p->backup];
+	if (!p->strict)
+		cfg_fail(
+			r,
+			config_setting_get_member(s, "bare_lf"),
+			"\"pass\" wants strict = true in pool \"%s\": backends that take a bare "
+			"line end for the end of a message would be smuggled mails",
+			p->name
+		);
+}
+
 static void rule_read(
 	struct cfg_reader *r,
 	const config_setting_t *s,
@@ -376,6 +400,8 @@ static void rule_read(
 	if (rule->network == CFG_INDEX_NONE)
 		cfg_fail(r, s, "from = \"%s\" is not among networks", from);
 	policy_read(r, s, &rule->policy);
+	if (config_setting_get_member(s, "bare_lf") != NULL)
+		pass_check(r, s, &rule->policy, service->pool);
 	rule->policy.source = cfg_source_find(r, s);
 }
 
@@ -438,6 +464,7 @@ static void service_read(struct cfg_reader *r, const config_setting_t *s, unsign
 	if (service->pool == CFG_INDEX_NONE)
 		cfg_fail(r, s, "pool = \"%s\" is not among pools", pool);
 	policy_read(r, s, &service->policy);
+	pass_check(r, s, &service->policy, service->pool);
 	cfg_duration(r, s, "idle_timeout", &service->client_idle_ms);
 	cfg_duration(r, s, "data_timeout", &service->data_idle_ms);
 	limits_read(r, s, service);

@@ -4,7 +4,7 @@
 // Unit tests of the configuration: the shipped sample, errors with their places, blobs and their
 // check.
 
-#include "config/cfg.h"
+#include "tests/unit/config/fixture.h"
 
 #include <errno.h>
 #include <setjmp.h>
@@ -16,43 +16,6 @@
 #include <string.h>
 
 #include <cmocka.h>
-
-static const char *sample;
-static struct cfg_errors errs;
-
-// The sample with one piece of text replaced, loaded.
-static struct cfg *load_with(const char *from, const char *to)
-{
-	char path[] = "/tmp/mailrace-test-XXXXXX";
-	static char text[16384], out[20000];
-	FILE *f = fopen(sample, "r");
-	struct cfg *cfg;
-	char *at;
-	int fd;
-
-	assert_non_null(f);
-	text[fread(text, 1, sizeof(text) - 1, f)] = '\0';
-	fclose(f);
-	at = strstr(text, from);
-	assert_non_null(at);
-	snprintf(out, sizeof(out), "%.*s%s%s", (int)(at - text), text, to, at + strlen(from));
-	fd = mkstemp(path);
-	f = fdopen(fd, "w");
-	fputs(out, f);
-	fclose(f);
-	cfg = cfg_load(path, &errs);
-	remove(path);
-	return cfg;
-}
-
-static void refused(const char *from, const char *to, const char *key, const char *reason)
-{
-	assert_null(load_with(from, to));
-	assert_true(errs.errors > 0);
-	assert_string_equal(errs.item[0].key, key);
-	assert_non_null(strstr(errs.item[0].reason, reason));
-	assert_true(errs.item[0].line > 0);
-}
 
 static void the_sample_loads(void **state)
 {
@@ -391,46 +354,6 @@ static void a_refused_file_still_names_the_state_folder(void **state)
 	assert_string_equal(errs.state_dir, "");
 }
 
-#define TWO_FAMILIES \
-	"source_addresses = { probes = [ \"198.51.100.39\", \"198.51.100.40\", " \
-	"\"2001:db8:25::39\" ]; four = [ \"198.51.100.41\" ]; };\npools = { six = { %s backends " \
-	"= ( " \
-	"{ name = \"s\"; address = \"[2001:db8:25::51]:25\"; }, { name = \"f\"; address = " \
-	"\"198.51.100.61:25\"; } ); };"
-
-// Each family has an address of its own among those of a group.
-static void source_addresses_suit_the_family(void **state)
-{
-	char text[600], said[800];
-	struct cfg *cfg;
-	struct ip_addr want;
-
-	snprintf(text, sizeof(text), TWO_FAMILIES, "probe = { source = \"probes\"; };");
-	cfg = load_with("pools = {", text);
-	assert_non_null(cfg);
-	assert_int_equal(errs.count, 0);
-	assert_int_equal(ip_addr_parse("198.51.100.39", &want), 0);
-	assert_true(ip_addr_eq(&cfg->pools[0].probe.source[1], &want));
-	assert_int_equal(ip_addr_parse("2001:db8:25::39", &want), 0);
-	assert_true(ip_addr_eq(&cfg->pools[0].probe.source[0], &want));
-	assert_true(ip_addr_is_unspecified(&cfg->pools[1].probe.source[0]));
-	cfg_free(cfg);
-	// probes come from no other address than the file says
-	snprintf(text, sizeof(text), TWO_FAMILIES, "probe = { source = \"four\"; };");
-	refused("pools = {", text, "pools.six.probe.source", "no IPv6 address for backend \"s\"");
-	// mail does, and that is said
-	snprintf(text, sizeof(text), TWO_FAMILIES, "source = \"four\";");
-	cfg = load_with("pools = {", text);
-	assert_non_null(cfg);
-	assert_int_equal(errs.count, 1);
-	assert_int_equal(errs.errors, 0);
-	assert_true(errs.item[0].warning && errs.item[0].line > 0);
-	assert_string_equal(errs.item[0].key, "pools.six.source");
-	cfg_error_format(&errs.item[0], said, sizeof(said));
-	assert_non_null(strstr(said, ": warning: pools.six.source: \"four\" has no IPv6 address"));
-	cfg_free(cfg);
-}
-
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -438,7 +361,6 @@ int main(int argc, char **argv)
 		cmocka_unit_test(errors_name_the_key),
 		cmocka_unit_test(keys_not_built_yet_are_refused_by_name),
 		cmocka_unit_test(a_pool_has_a_backup_and_it_has_none),
-		cmocka_unit_test(source_addresses_suit_the_family),
 		cmocka_unit_test(every_truncation_is_refused_or_loads),
 		cmocka_unit_test(blobs_pass_their_check_and_no_flipped_bit_does),
 		cmocka_unit_test(slots_stay_with_their_names),
