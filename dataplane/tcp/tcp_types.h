@@ -233,8 +233,8 @@ struct tcp_stack {
 	struct tcp_list events, dirty;
 	struct tcp_gateway gateway[TCP_GATEWAYS_MAX];
 	unsigned gateway_count;
-	uint8_t pressure;                      // enum tcp_pressure
-	uint32_t walk, largest, largest_bytes; // of the walk under pressure
+	uint8_t pressure;                     // enum tcp_pressure
+	uint32_t walk, largest, largest_held; // of the walk under pressure
 	struct tcp_trace_ring *trace;
 	size_t bytes;
 };
