@@ -34,8 +34,9 @@ enum shm_section {
 	SHM_SEC_SERVICE = 8,       // one entry: shm_service[slots] (statistics)
 	SHM_SEC_CONFLICT = 9,      // one entry: shm_conflict[SHM_CONFLICTS] (statistics)
 	SHM_SEC_PORT_LINK = 10,    // shm_port_link, one a port, in the order of SHM_SEC_PORT
-	SHM_SEC_BACKEND_SIGNALS = 11, // shm_backend_signals[slots] a worker (statistics), likewise
 	SHM_SEC_BACKEND_VERDICT = 12, // one entry: shm_backend_verdict[slots], as control wrote it
+	SHM_SEC_BACKEND_SIGNALS = 13, // shm_backend_signals[slots] a worker (statistics), likewise;
+				      // 11 was without slow networks (minor 1)
 	SHM_SEC_BACKEND_CTL =
 		16, // shm_backend_ctl[slots] (control): written by control, read by workers
 	SHM_SEC_CMD_RING = 17,            // struct ctl_ring a worker, control -> worker
