@@ -115,11 +115,12 @@ struct shm_hist {
 	uint64_t count;
 };
 
-struct shm_backend_local {   // dp: rw (its worker), others: ro
-	uint32_t active;     // legs open, whatever their state
-	uint32_t connecting; // of these not greeted yet
-	uint32_t orphans;    // of these without a client, until they can be left politely
-	uint32_t reserved;
+struct shm_backend_local {    // dp: rw (its worker), others: ro
+	uint32_t active;      // legs open, whatever their state
+	uint32_t connecting;  // of these not greeted yet
+	uint32_t orphans;     // of these without a client, until they can be left politely
+	uint32_t probes_left; // probes (not among these) that are over and await a late reply, or
+			      // 221
 	uint64_t connects, connect_refused, connect_timeouts, resets;
 	uint64_t sessions, messages, recipients, bytes;
 	uint64_t replies_4xx, replies_5xx, replies_421;

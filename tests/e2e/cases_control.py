@@ -116,6 +116,35 @@ def case_health_by_probes():
         quiet(lab)
 
 
+def case_probes_never_leave_while_a_reply_is_owed():
+    """A server holds it against an address (Z5): the verdict is told at the time-out, QUIT is said after the late reply."""
+    late = {"BANNER": 0, "EHLO": 0, "QUIT": 0}
+    refusal = []
+
+    def behave(verb, sink):
+        time.sleep(late.get(verb, 0))
+        return refusal[0] if verb == "BANNER" and refusal else None
+    with Lab(extra=PROBE.replace("fall = 2", "fall = 1")) as lab, Control(lab) as control:
+        sink = Sink(2525, behave=behave)
+
+        def health():
+            return control.backends()["b0"]["health"]
+        wait_for("the first probe", lambda: health() == "up", 20)
+        for verb in late:
+            late[verb] = 2.5
+            wait_for("down at " + verb, lambda: health() == "down", 20)
+            late[verb] = 0
+            wait_for("up after " + verb, lambda: health() == "up", 20)
+        refusal.append("554 5.3.2 not today")
+        wait_for("down by a banner", lambda: health() == "down", 20)
+        refusal.clear()
+        wait_for("up again", lambda: health() == "up", 20)
+        wait_for("all of them to end", lambda: all(t and t[-1] == "QUIT" for t in sink.transcripts), 20)
+        assert ["QUIT"] in sink.transcripts and all(t in (["QUIT"], ["EHLO mx.lab.example", "QUIT"]) for t in sink.transcripts)
+        assert lab.stats["probe_stayed"] >= 4 and lab.stats["probe_left_early"] == 0
+        quiet(lab)
+
+
 def case_probes_come_from_the_backends_family():
     own4, own6 = NET4 + "39", NET6 + "39"
     lab = Lab(backends=((HOST4, 2525), ("[%s]" % HOST6, 2526)), extra=PROBE.replace("fall", 'source = "probes"; fall'))
