@@ -110,7 +110,9 @@ struct tcp_config {
 
 struct tcp_stack *tcp_stack_new(const struct tcp_config *config); // NULL + errno
 void tcp_stack_free(struct tcp_stack *stack);                     // frees held mbufs
-size_t tcp_stack_bytes(const struct tcp_stack *stack); // all memory reserved for connections (T7)
+// All memory reserved for connections (T7); queue entries, of which there are as many as buffers,
+// not.
+size_t tcp_stack_bytes(const struct tcp_stack *stack);
 
 // From net_ops.
 void tcp_input_burst(struct tcp_stack *stack, struct net_pkt *pkts, unsigned n);

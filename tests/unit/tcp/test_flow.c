@@ -130,7 +130,7 @@ static void crowded_buckets_overflow_and_recover(void **state)
 	struct tcp_stack *s = stack_new();
 	unsigned overflowed = 0;
 
-	s->bucket_mask = 1; // two buckets for all
+	s->buckets = 2; // for all
 	for (uint32_t n = 0; n < 100; n++) {
 		struct flow_key key = key_of(n);
 
