@@ -13,7 +13,7 @@ import struct
 import subprocess
 import time
 
-from lab import DIRECTORY, HOST4, HOST6, NET4, NET6, VIP4, Control, Lab, Sink, attach, wait_for
+from lab import BUILD, DIRECTORY, HOST4, HOST6, NET4, NET6, VIP4, Control, Lab, Sink, attach, wait_for
 from mail import Raw, body_of, quiet, send
 
 MAIL = b"a: b\r\n\r\nc\r\n"
@@ -346,3 +346,14 @@ def case_a_hostile_control_process_stops_no_mail():
             assert control.run("status")[0] == 0
             send(MAIL)
         quiet(lab)
+
+
+def case_usage_names_each_view_once():
+    r = subprocess.run([BUILD + "/tools/mailracectl"], capture_output=True, text=True, timeout=10, check=False)
+    assert r.returncode == 64, r
+    views = [v for line in r.stderr.splitlines() if line.startswith("  show ") for v in line.split()[1].split("|")]
+    assert len(views) == len(set(views)), views
+    assert set(VIEWS) <= set(views) and {"neighbors", "routes", "memory"} <= set(views), views
+    with open("docs/man/mailracectl.8", encoding="utf-8") as f:
+        page = f.read()
+    assert all(v in page for v in views), [v for v in views if v not in page]
