@@ -67,7 +67,7 @@ struct shm_header {
 	uint64_t generation;   // configuration in force at all workers, dp: rw, others: ro
 	uint32_t workers, backend_slots, service_slots, stat_count;
 	uint64_t max_sessions;
-	uint64_t session_bytes; // reserved for sessions: tables, lists and slabs included (T7)
+	uint64_t session_bytes;        // reserved for sessions, tables and free lists included (T7)
 	uint64_t control_heartbeat_ns; // CLOCK_MONOTONIC of control's last turn, 0: never attached;
 				       // the age of the health view, dp: rw, others: ro
 	uint32_t buffers_total, buffers_in_use; // of all pools; those in receive rings count as in
