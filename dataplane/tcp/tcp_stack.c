@@ -57,9 +57,10 @@ static bool tables_new(struct tcp_stack *s)
 {
 	uint32_t conns = s->config.max_conns + 1; // index 0 is none
 	uint32_t minis = s->config.max_minis + 1;
-	// at most 3/4 full with every PCB and a quarter of the minis in it; overflow buckets take
-	// the rest
-	uint32_t buckets = (conns + minis / 4) / (FLOW_WAYS * 3 / 4) + 2;
+	// at most 5/8 full with every PCB and a quarter of the minis in it, 3/4 with all of them:
+	// 1 % of the keys find no place in either bucket then, and the overflow's are three times
+	// as many
+	uint32_t buckets = (conns + minis / 4) / (FLOW_WAYS * 5 / 8) + 2;
 
 	s->buckets = s->bucket_main = buckets;
 	s->bucket = table_new(s, buckets + minis / 4 + 16, sizeof(struct flow_bucket));
