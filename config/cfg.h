@@ -67,7 +67,7 @@ struct cfg_probe {
 	bool enabled; // type = "smtp"
 	uint32_t interval_ms, timeout_ms;
 	unsigned rise, fall;
-	struct ip_addr source; // unspecified: the routing port's own
+	struct ip_addr source[2]; // towards IPv6, IPv4; unspecified: the routing port's own
 };
 
 struct cfg_backend {
@@ -98,6 +98,7 @@ struct cfg_pool {
 		slow_start_ms, ejection_ms;
 	int backup; // index into pools, -1: none
 	bool soft_bounce, passive_health, bounce_guard;
+	bool strict; // the backends know no end of data but CRLF . CRLF
 	struct cfg_backend *backends;
 	unsigned backend_count;
 };

@@ -21,6 +21,7 @@ void cfg_balance_read(struct cfg_reader *r, const config_setting_t *s, struct cf
 {
 	cfg_duration(r, s, "slow_start", &pool->slow_start_ms);
 	cfg_bool(r, s, "soft_bounce", &pool->soft_bounce);
+	cfg_bool(r, s, "strict", &pool->strict);
 	cfg_bool(r, s, "passive_health", &pool->passive_health);
 	cfg_bool(r, s, "bounce_guard", &pool->bounce_guard);
 	cfg_duration(r, s, "ejection_time", &pool->ejection_ms);
@@ -65,4 +66,27 @@ void cfg_backups_read(struct cfg_reader *r, const config_setting_t *pools)
 				r->cfg->pools[backup].name
 			);
 	}
+}
+
+void cfg_pass_check(
+	struct cfg_reader *r,
+	const config_setting_t *s,
+	const struct cfg_policy *policy,
+	unsigned pool
+)
+{
+	const struct cfg_pool *p = pool != CFG_INDEX_NONE ? &r->cfg->pools[pool] : NULL;
+
+	if (p == NULL || policy->bare_lf != BLOB_BARE_LF_PASS)
+		return;
+	if (p->strict && p->backup >= 0)
+		p = &r->cfg->pools[p->backup];
+	if (!p->strict)
+		cfg_fail(
+			r,
+			config_setting_get_member(s, "bare_lf"),
+			"\"pass\" wants strict = true in pool \"%s\": backends that take a bare "
+			"line end for the end of a message would be smuggled mails",
+			p->name
+		);
 }

@@ -143,6 +143,8 @@ static void root_read(struct cfg_reader *r, const config_setting_t *root)
 	cfg_pools_read(r, root);
 	cfg_services_read(r, root);
 	totals_check(r);
+	if (r->errs->errors == 0)
+		cfg_sources_check(r, root);
 	// room for as much again, so that reloads can add
 	r->cfg->dataplane.backend_slots = 64;
 	r->cfg->dataplane.service_slots = 64;
@@ -269,9 +271,10 @@ const char *cfg_error_format(const struct cfg_error *err, char *buf, size_t len)
 	snprintf(
 		buf,
 		len,
-		"%s%s: %s%s%s",
+		"%s%s: %s%s%s%s",
 		err->file,
 		line,
+		err->warning ? "warning: " : "",
 		err->key,
 		err->key[0] != '\0' ? ": " : "",
 		err->reason

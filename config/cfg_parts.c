@@ -196,33 +196,12 @@ void cfg_sources_read(struct cfg_reader *r, const config_setting_t *root)
 	);
 }
 
-// Index of a named group of source addresses; -1 when the key is absent (or wrong: then an error).
-static int source_find(struct cfg_reader *r, const config_setting_t *group)
-{
-	char name[MR_NAME_LEN] = "";
-	uint32_t found;
-
-	cfg_string(r, group, "source", name, sizeof(name));
-	if (name[0] == '\0')
-		return -1;
-	found = cfg_index_get(&r->sources, name);
-	if (found != CFG_INDEX_NONE)
-		return (int)found;
-	cfg_fail(
-		r,
-		config_setting_get_member(group, "source"),
-		"\"%s\" is not among source_addresses",
-		name
-	);
-	return -1;
-}
-
 static void probe_read(struct cfg_reader *r, const config_setting_t *pool, struct cfg_probe *probe)
 {
 	static const struct cfg_choice types[] = {{"smtp", 1}, {NULL, 0}};
 	const config_setting_t *g = cfg_group(r, pool, "probe");
 	uint64_t rise = 2, fall = 3;
-	int type = 1, source;
+	int type = 1;
 
 	if (g == NULL)
 		return;
@@ -241,9 +220,6 @@ static void probe_read(struct cfg_reader *r, const config_setting_t *pool, struc
 	cfg_uint(r, g, "fall", (uint64_t[2]){1, 100}, &fall);
 	probe->rise = (unsigned)rise;
 	probe->fall = (unsigned)fall;
-	source = source_find(r, g);
-	if (source >= 0 && r->cfg->sources[source].count > 0)
-		probe->source = r->cfg->sources[source].addresses[0];
 }
 
 // Can it stand in a path of the API, in JSON and in a label as it is?
@@ -321,7 +297,7 @@ static void pool_read(struct cfg_reader *r, const config_setting_t *s, struct cf
 	cfg_choose(r, s, "scheduler", schedulers, &scheduler);
 	cfg_choose(r, s, "client_address", client_address, &client);
 	pool->scheduler = (enum blob_scheduler)scheduler;
-	pool->source = source_find(r, s);
+	pool->source = cfg_source_find(r, s);
 	cfg_duration(r, s, "connect_timeout", &pool->connect_timeout_ms);
 	cfg_duration(r, s, "banner_timeout", &pool->banner_timeout_ms);
 	cfg_duration(r, s, "reply_timeout", &pool->reply_timeout_ms);
@@ -343,6 +319,8 @@ static void pool_read(struct cfg_reader *r, const config_setting_t *s, struct cf
 			cfg_fail(r, b, "a backend of this name is there already");
 	}
 	cfg_index_release(&names);
+	if (pool->probe.enabled)
+		cfg_probe_sources_read(r, cfg_group(r, s, "probe"), pool);
 }
 
 void cfg_pools_read(struct cfg_reader *r, const config_setting_t *root)
@@ -412,7 +390,9 @@ static void rule_read(
 	if (rule->network == CFG_INDEX_NONE)
 		cfg_fail(r, s, "from = \"%s\" is not among networks", from);
 	policy_read(r, s, &rule->policy);
-	rule->policy.source = source_find(r, s);
+	if (config_setting_get_member(s, "bare_lf") != NULL)
+		cfg_pass_check(r, s, &rule->policy, service->pool);
+	rule->policy.source = cfg_source_find(r, s);
 }
 
 static void
@@ -474,6 +454,7 @@ static void service_read(struct cfg_reader *r, const config_setting_t *s, unsign
 	if (service->pool == CFG_INDEX_NONE)
 		cfg_fail(r, s, "pool = \"%s\" is not among pools", pool);
 	policy_read(r, s, &service->policy);
+	cfg_pass_check(r, s, &service->policy, service->pool);
 	cfg_duration(r, s, "idle_timeout", &service->client_idle_ms);
 	cfg_duration(r, s, "data_timeout", &service->data_idle_ms);
 	limits_read(r, s, service);

@@ -15,4 +15,21 @@ void cfg_pools_read(struct cfg_reader *r, const config_setting_t *root);
 void cfg_balance_defaults(struct cfg_pool *pool);
 void cfg_balance_read(struct cfg_reader *r, const config_setting_t *s, struct cfg_pool *pool);
 void cfg_backups_read(struct cfg_reader *r, const config_setting_t *pools);
+// cfg_sources.c: index of the named group that a member "source" asks for; -1 when there is none
+// (or a wrong one: then an error). Probes' addresses, once the pool's backends have been read.
+// Warnings, once all has been read without an error.
+int cfg_source_find(struct cfg_reader *r, const config_setting_t *group);
+void cfg_probe_sources_read(
+	struct cfg_reader *r,
+	const config_setting_t *probe,
+	struct cfg_pool *pool
+);
+void cfg_sources_check(struct cfg_reader *r, const config_setting_t *root);
 void cfg_services_read(struct cfg_reader *r, const config_setting_t *root);
+// Bytes that some server takes for the end of a message reach only servers that do not (G3).
+void cfg_pass_check(
+	struct cfg_reader *r,
+	const config_setting_t *s,
+	const struct cfg_policy *policy,
+	unsigned pool
+);

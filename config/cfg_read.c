@@ -40,12 +40,11 @@ static void key_path(const config_setting_t *at, char *buf, size_t len)
 	snprintf(buf, len, "%s", tail);
 }
 
-void cfg_fail(struct cfg_reader *r, const config_setting_t *at, const char *format, ...)
+static void
+message_add(struct cfg_reader *r, const config_setting_t *at, const char *format, va_list ap)
 {
 	struct cfg_error *err;
-	va_list ap;
 
-	r->errs->errors++;
 	if (r->errs->count++ >= CFG_MAX_ERRORS)
 		return;
 	err = &r->errs->item[r->errs->count - 1];
@@ -55,9 +54,29 @@ void cfg_fail(struct cfg_reader *r, const config_setting_t *at, const char *form
 		err->line = config_setting_source_line(at);
 		key_path(at, err->key, sizeof(err->key));
 	}
-	va_start(ap, format);
 	vsnprintf(err->reason, sizeof(err->reason), format, ap);
+}
+
+void cfg_fail(struct cfg_reader *r, const config_setting_t *at, const char *format, ...)
+{
+	va_list ap;
+
+	r->errs->errors++;
+	va_start(ap, format);
+	message_add(r, at, format, ap);
 	va_end(ap);
+}
+
+void cfg_warn(struct cfg_reader *r, const config_setting_t *at, const char *format, ...)
+{
+	unsigned at_item = r->errs->count;
+	va_list ap;
+
+	va_start(ap, format);
+	message_add(r, at, format, ap);
+	va_end(ap);
+	if (at_item < CFG_MAX_ERRORS)
+		r->errs->item[at_item].warning = true;
 }
 
 void cfg_keys_check(struct cfg_reader *r, const config_setting_t *group, enum cfg_section section)

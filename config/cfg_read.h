@@ -36,6 +36,9 @@ enum cfg_section {
 
 void cfg_fail(struct cfg_reader *r, const config_setting_t *at, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
+// Does not refuse the file.
+void cfg_warn(struct cfg_reader *r, const config_setting_t *at, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
 // Refuses unknown keys, and those not built yet, by name.
 void cfg_keys_check(struct cfg_reader *r, const config_setting_t *group, enum cfg_section section);
 

@@ -212,6 +212,7 @@ static void backend_fill(
 	}
 	b->takes_none = from->admin == BLOB_ADMIN_DRAIN || from->weight == 0;
 	b->slot = from->slot;
+	b->v4 = ip_addr_is_v4(&from->addr);
 	if (known == NULL) {
 		b->ejection_ms = pool->ejection_ms;
 		b->slow_start_ms = pool->slow_start_ms;
@@ -283,7 +284,7 @@ probe_send(struct health *h, struct link *link, struct health_backend *b, uint64
 		.generation = link->blob->generation,
 		.timeout_ms = b->probe.timeout_ms,
 		.connect_timeout_ms = b->connect_timeout_ms,
-		.source = b->probe.source,
+		.source = b->probe.source[b->v4],
 	};
 	b->next_ns = now_ns + b->probe.interval_ms * MS;
 	if (!ctl_ring_put(link->commands[h->next_worker++ % link->workers], &msg))

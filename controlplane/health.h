@@ -22,6 +22,7 @@ struct health_backend {
 	uint32_t first, peers; // of the pool: index of its first backend, how many it has
 	uint32_t slow_start_ms, ejection_ms;
 	struct passive_rules rules;
+	bool v4;
 	bool takes_none; // by the file: drained, or weight 0
 	enum shm_health health;
 	enum shm_reason reason; // of health, where it takes no sessions

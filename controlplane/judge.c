@@ -24,6 +24,7 @@ static void networks_add(struct passive *p, const struct shm_backend_signals *s,
 			continue;
 		p->failing_networks |= n.failing;
 		p->bouncing_networks |= n.bouncing;
+		p->slow_networks |= n.slow;
 	}
 }
 
@@ -75,7 +76,7 @@ sums_of(const struct blocks *blocks, struct health_backend *b, uint64_t now_ns)
 {
 	struct passive_sums sums = {0};
 
-	b->passive.failing_networks = b->passive.bouncing_networks = 0;
+	b->passive.failing_networks = b->passive.bouncing_networks = b->passive.slow_networks = 0;
 	b->passive.run_421 = b->passive.mail_ns = 0;
 	b->passive.serving = false;
 	for (uint32_t w = 0; w < blocks->count; w++) {

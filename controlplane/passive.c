@@ -17,7 +17,6 @@
 #define STRIKES_CALLED_OFF 35U // MAINTENANCE_SERVING_NS is over first
 #define DRIFT_REPLIES_MIN 10
 #define SLOW_REPLIES_MIN 20
-#define SLOW_MEAN_US 10000000U // Exchange's back pressure begins here
 #define SLOW_DRIFT_PERMILLE 20000U
 #define SIGMAS_SQUARED 12.25 // 3.5
 
@@ -129,7 +128,7 @@ static bool
 is_slow(const struct passive_sums *own, const struct passive_sums *peers, uint64_t replies_min)
 {
 	return own->replies >= replies_min && peers->replies >= replies_min &&
-	       own->reply_us / own->replies >= SLOW_MEAN_US &&
+	       own->reply_us / own->replies >= SHM_SLOW_US &&
 	       (double)own->reply_us / (double)own->replies * 1000.0 >=
 		       (double)peers->reply_us / (double)peers->replies * SLOW_DRIFT_PERMILLE;
 }
@@ -142,6 +141,7 @@ enum shm_reason passive_judge(
 {
 	bool failing = rules->health && enough(p->failing_networks);
 	bool bouncing = rules->bounces && enough(p->bouncing_networks);
+	bool slow = rules->health && enough(p->slow_networks);
 
 	for (unsigned k = 0; k < p->count; k++) {
 		struct passive_sums w = passive_window(p, k);
@@ -155,7 +155,7 @@ enum shm_reason passive_judge(
 		     ) ||
 		     passive_departs(w.eod_bounces, w.eod_votes, o->eod_bounces, o->eod_votes)))
 			return SHM_REASON_BOUNCES;
-		if (rules->health && is_slow(&w, o, SLOW_REPLIES_MIN))
+		if (slow && is_slow(&w, o, SLOW_REPLIES_MIN))
 			return SHM_REASON_SLOW;
 	}
 	return SHM_REASON_NONE;

@@ -28,7 +28,8 @@ struct passive {
 	struct passive_sums snap[PASSIVE_SNAPS]; // a ring
 	unsigned newest, count;
 	uint64_t snapped_ns;
-	uint64_t failing_networks, bouncing_networks; // bits, of the last minute at most
+	// bits, of the last minute at most
+	uint64_t failing_networks, bouncing_networks, slow_networks;
 	uint64_t run_421, run_before; // told 421 since the last MAIL accepted; at the start
 	uint64_t mail_ns;             // of that one
 	bool serving;                 // sessions are still open there

@@ -12,6 +12,9 @@
 #include "dataplane/dataplane.h"
 #include "dataplane/port/steer.h"
 
+#define MINIS_MORE_MAX 8192U
+#define MINIS_MIN 64U
+
 // Called on the worker's thread.
 static bool event_put(void *up, const struct ctl_msg *msg)
 {
@@ -71,6 +74,15 @@ static uint32_t common_flags(const struct dataplane *dp)
 	return flags;
 }
 
+// Half-open connections, and as many in TIME_WAIT: a quarter of the sessions, of very many somewhat
+// less. Part of the 768 bytes a session (T7).
+static uint32_t minis_for(uint32_t sessions)
+{
+	uint32_t more = sessions / 16;
+
+	return sessions / 5 + (more < MINIS_MORE_MAX ? more : MINIS_MORE_MAX) + MINIS_MIN;
+}
+
 static int worker_make(struct dataplane *dp, unsigned i, const struct hash_key *client_key)
 {
 	unsigned n = dp->cfg->dataplane.workers;
@@ -92,7 +104,7 @@ static int worker_make(struct dataplane *dp, unsigned i, const struct hash_key *
 		.max_sessions = sessions,
 		.max_conns = 2 * sessions + sessions / 8 + 64,
 		.client_key = *client_key,
-		.max_minis = sessions / 5 + 8192, // a second's worth of handshakes at least
+		.max_minis = minis_for(sessions),
 		.max_slices = (dp->cfg->dataplane.buffers - port_buffers_reserved(dp->cfg)) / n,
 		.shm =
 			{

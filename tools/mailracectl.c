@@ -183,9 +183,8 @@ int usage(int status)
 	fprintf(out,
 		"usage: mailracectl [-j] [-s SOCKET] COMMAND\n"
 		"  status                          the processes, sessions, backends' health\n"
-		"  show virtual-services|pools|backends|ports|conflicts|workers|latency\n"
-		"  show "
-		"virtual-services|pools|backends|ports|workers|latency|neighbors|routes|memory\n"
+		"  show virtual-services|pools|backends|workers|latency\n"
+		"  show ports|conflicts|neighbors|routes|memory\n"
 		"  show sessions [-n LIMIT]        sessions open now (1000)\n"
 		"  show session ID                 one, with its connections and what became of "
 		"them\n"

@@ -68,6 +68,10 @@ static void family_of(const struct shm_stat_desc *d, char name[NAME_MAX_LEN])
 			   : d->kind == STAT_KIND_REFUSAL ? "refusals"
 							  : d->name;
 
+	if (d->kind == STAT_KIND_COMMAND) {
+		snprintf(name, NAME_MAX_LEN, "mailrace_backend_%.15s_commands_total", d->group);
+		return;
+	}
 	if (is_nanoseconds(d)) { // Prometheus wants base units
 		snprintf(
 			name,
@@ -93,7 +97,10 @@ static void family_head(const struct shm_stat_desc *d, const char *family, FILE 
 {
 	bool shared = d->kind == STAT_KIND_DROP || d->kind == STAT_KIND_REFUSAL;
 
-	if (shared)
+	if (d->kind == STAT_KIND_COMMAND)
+		fprintf(out, "# HELP %s Commands of ours to backends, by verb and cause.\n", family
+		);
+	else if (shared)
 		fprintf(out,
 			"# HELP %s %s by reason.\n",
 			family,
@@ -101,6 +108,23 @@ static void family_head(const struct shm_stat_desc *d, const char *family, FILE 
 	else
 		fprintf(out, "# HELP %s %.119s\n", family, d->help);
 	fprintf(out, "# TYPE %s %s\n", family, d->kind == STAT_KIND_GAUGE ? "gauge" : "counter");
+}
+
+// Verb and cause stand in the name, divided by its first underscore.
+static void command_write(const char *family, const char name[48], uint64_t count, FILE *out)
+{
+	size_t len = strnlen(name, 47);
+	const char *divide = memchr(name, '_', len);
+	int verb = divide != NULL ? (int)(divide - name) : (int)len;
+
+	fprintf(out,
+		"%s{verb=\"%.*s\",cause=\"%.*s\"} %" PRIu64 "\n",
+		family,
+		verb,
+		name,
+		divide != NULL ? (int)len - verb - 1 : 0,
+		divide != NULL ? divide + 1 : "",
+		count);
 }
 
 // Rows of a shared family must stand together: the first of them writes all.
@@ -134,6 +158,8 @@ static void family_write(const struct shm_view *view, uint32_t first, FILE *out)
 				family,
 				d->name,
 				counter_sum(view, i));
+		else if (d->kind == STAT_KIND_COMMAND)
+			command_write(family, d->name, counter_sum(view, i), out);
 		else if (is_nanoseconds(d))
 			fprintf(out, "%s %.9f\n", family, (double)counter_sum(view, i) / 1e9);
 		else

@@ -22,13 +22,15 @@ enum shm_signal {
 	SHM_SIGNALS = 9,
 };
 
-// Which client networks (/24, /48) a backend failed or bounced: a bit each, by a keyed hash, so
-// that as many bits are at least as many networks. Of two epochs, the current one and the one
-// before.
+// Which client networks (/24, /48) a backend failed, bounced or kept waiting: a bit each, by a
+// keyed hash, so that as many bits are at least as many networks. Of two epochs, the current one
+// and the one before.
 #define SHM_NETWORKS_EPOCH_NS 30000000000ULL
+#define SHM_SLOW_US 10000000U // Exchange's back pressure begins here
 struct shm_networks {
 	uint64_t epoch; // time / SHM_NETWORKS_EPOCH_NS of the bits below
 	uint64_t failing, bouncing;
+	uint64_t slow; // a greeting, or a reply to EHLO or MAIL, took SHM_SLOW_US
 };
 
 struct shm_backend_signals { // dp: rw (its worker), others: ro

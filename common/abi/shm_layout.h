@@ -39,8 +39,9 @@ enum shm_section {
 	SHM_SEC_SERVICE = 8,       // one entry: shm_service[slots] (statistics)
 	SHM_SEC_CONFLICT = 9,      // one entry: shm_conflict[SHM_CONFLICTS] (statistics)
 	SHM_SEC_PORT_LINK = 10,    // shm_port_link, one a port, in the order of SHM_SEC_PORT
-	SHM_SEC_BACKEND_SIGNALS = 11, // shm_backend_signals[slots] a worker (statistics), likewise
 	SHM_SEC_BACKEND_VERDICT = 12, // one entry: shm_backend_verdict[slots], as control wrote it
+	SHM_SEC_BACKEND_SIGNALS = 13, // shm_backend_signals[slots] a worker (statistics), likewise;
+				      // 11 was without slow networks (minor 1)
 	SHM_SEC_BACKEND_CTL =
 		16, // shm_backend_ctl[slots] (control): written by control, read by workers
 	SHM_SEC_CMD_RING = 17,            // struct ctl_ring a worker, control -> worker
@@ -71,7 +72,7 @@ struct shm_header {
 	uint64_t generation;   // configuration in force at all workers, dp: rw, others: ro
 	uint32_t workers, backend_slots, service_slots, stat_count;
 	uint64_t max_sessions;
-	uint64_t session_bytes; // reserved for sessions: tables, lists and slabs included (T7)
+	uint64_t session_bytes;        // reserved for sessions, tables and free lists included (T7)
 	uint64_t control_heartbeat_ns; // CLOCK_MONOTONIC of control's last turn, 0: never attached;
 				       // the age of the health view, dp: rw, others: ro
 	uint32_t buffers_total, buffers_in_use; // of all pools; those in receive rings count as in
@@ -119,11 +120,12 @@ struct shm_hist {
 	uint64_t count;
 };
 
-struct shm_backend_local {   // dp: rw (its worker), others: ro
-	uint32_t active;     // legs open, whatever their state
-	uint32_t connecting; // of these not greeted yet
-	uint32_t orphans;    // of these without a client, until they can be left politely
-	uint32_t reserved;
+struct shm_backend_local {    // dp: rw (its worker), others: ro
+	uint32_t active;      // legs open, whatever their state
+	uint32_t connecting;  // of these not greeted yet
+	uint32_t orphans;     // of these without a client, until they can be left politely
+	uint32_t probes_left; // probes (not among these) that are over and await a late reply, or
+			      // 221
 	uint64_t connects, connect_refused, connect_timeouts, resets;
 	uint64_t sessions, messages, recipients, bytes;
 	uint64_t replies_4xx, replies_5xx, replies_421;

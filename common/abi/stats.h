@@ -15,6 +15,8 @@ enum stat_kind {
 	STAT_KIND_REFUSAL, // mailrace_<group>_refusals_total{reason="<name>"}: a peer, command or
 			   // request we turned away
 	STAT_KIND_GAUGE,   // mailrace_<group>_<name>
+	STAT_KIND_COMMAND, // mailrace_backend_<group>_commands_total{verb,cause}, name
+			   // <verb>_<cause>
 };
 
 enum stat_id {

@@ -3,7 +3,8 @@
 
 // Health probes: a quiet SMTP client (connect, banner, EHLO with our own name, QUIT, wait for 221)
 // through the traffic's own path, ordered and judged by control (Z8). Uses a session slot without a
-// client. Worker thread.
+// client. No probe leaves while a reply is owed to it (Z5): when it timed out the verdict is told,
+// and the connection stays for the late reply, QUIT and 221, ten minutes at most. Worker thread.
 
 #include "dataplane/proxy/relay_inner_types.h"
 
@@ -11,6 +12,7 @@
 #include <string.h>
 
 #define PROBE_TIMEOUT_MAX_MS 600000
+#define PROBES_LEFT_MAX 4 // told already, at one backend by one worker
 #define SESSIONS_A_LIST 256
 #define SLOTS_A_LIST 4096 // looked at for one command
 
@@ -104,21 +106,101 @@ void probe_start(struct relay *r, const struct ctl_msg *msg)
 	session_timer(r, s);
 }
 
-void probe_end(struct relay *r, struct session *s, enum ctl_probe_result_code code)
+// The verdict is told; what is left is to part politely.
+static bool is_told(const struct session *s)
 {
-	struct tcp_conn_id leg = s->leg;
-	struct tcp_info info = {0};
+	return s->leg_state == LEG_S_READY || s->leg_state == LEG_S_QUITTING;
+}
 
-	if (leg.v != 0)
-		tcp_info_get(r->tcp, leg, &info);
+static void verdict_tell(struct relay *r, struct session *s, enum ctl_probe_result_code code)
+{
 	if (s->probe.test)
 		test_mail_end(r, s, code);
 	else
 		result_send(r, s->probe.request_id, s->backend_slot, code, s);
+	s->probe.test = false;
+}
+
+// Stays with a verdict that is told, for the reply that is owed or for 221. False: enough do so at
+// this backend already, or we stop.
+static bool probe_stay(struct relay *r, struct session *s, enum leg_state state)
+{
+	struct shm_backend_local *backend = session_backend(r, s);
+
+	if (r->draining || backend->probes_left >= PROBES_LEFT_MAX) {
+		stat_inc(r->env, STAT_PROBE_LEFT_EARLY);
+		return false;
+	}
+	backend->probes_left++;
+	stat_inc(r->env, STAT_PROBE_STAYED);
+	s->leg_state = (uint8_t)state;
+	s->leg_since_ms = env_now_ms(r->env);
+	s->probe.timeout_ms = SESSION_ORPHAN_MS;
+	session_timer(r, s);
+	return true;
+}
+
+static bool leg_is_open(struct relay *r, const struct session *s)
+{
+	struct tcp_info info = {.state = "closed"};
+
+	if (s->leg.v != 0)
+		tcp_info_get(r->tcp, s->leg, &info);
+	return strcmp(info.state, "closed") != 0;
+}
+
+void probe_end(struct relay *r, struct session *s, enum ctl_probe_result_code code)
+{
+	struct tcp_conn_id leg = s->leg;
+	bool open = leg_is_open(r, s);
+
+	if (is_told(s)) {
+		session_backend(r, s)->probes_left--;
+	} else {
+		bool owed = open && code == CTL_PROBE_TIMEOUT && s->leg_state != LEG_S_CONNECTING;
+
+		verdict_tell(r, s, code);
+		if (owed &&
+		    probe_stay(
+			    r, s, s->probe.stage == CTL_STAGE_QUIT ? LEG_S_QUITTING : LEG_S_READY
+		    ))
+			return;
+	}
 	s->leg.v = 0;
-	if (leg.v != 0 && strcmp(info.state, "closed") != 0)
+	if (open)
 		tcp_release(r->tcp, leg, true);
 	session_free(r, s);
+}
+
+// The answer was a bad one: QUIT, and 221 is waited for. Returns false when the probe is over.
+static bool probe_quit(struct relay *r, struct session *s, enum ctl_probe_result_code code)
+{
+	bool said = tcp_tx_write(r->tcp, s->leg, "QUIT\r\n", 6);
+
+	verdict_tell(r, s, code);
+	if (said && probe_stay(r, s, LEG_S_QUITTING))
+		return true;
+	tcp_release(r->tcp, s->leg, true);
+	s->leg.v = 0;
+	session_free(r, s);
+	return false;
+}
+
+// What was owed came late, or 221.
+static bool told_reply(struct relay *r, struct session *s)
+{
+	struct tcp_conn_id leg = s->leg;
+
+	if (s->leg_state == LEG_S_READY && s->probe.stage == CTL_STAGE_DATA &&
+	    s->reply_code == 354) { // a body is only ever closed, never ended (C16)
+		s->leg.v = 0;
+		tcp_abort(r->tcp, leg);
+	} else if (s->leg_state == LEG_S_READY && tcp_tx_write(r->tcp, leg, "QUIT\r\n", 6)) {
+		s->leg_state = LEG_S_QUITTING;
+		return true;
+	}
+	probe_end(r, s, CTL_PROBE_TIMEOUT);
+	return false;
 }
 
 static void
@@ -138,22 +220,20 @@ static bool stage_reply(struct relay *r, struct session *s)
 	char cmd[300];
 	int n = 0;
 
+	if (is_told(s))
+		return told_reply(r, s);
 	if (s->probe.test)
 		return test_mail_reply(r, s);
 	switch (s->probe.stage) {
 	case CTL_STAGE_BANNER:
-		if (s->reply_code != 220) {
-			probe_end(r, s, CTL_PROBE_BANNER);
-			return false;
-		}
+		if (s->reply_code != 220)
+			return probe_quit(r, s, CTL_PROBE_BANNER);
 		stage_next(r, s, &s->probe.banner_us, CTL_STAGE_EHLO);
 		n = snprintf(cmd, sizeof(cmd), "EHLO %s\r\n", r->blob->hostname);
 		break;
 	case CTL_STAGE_EHLO:
-		if (s->reply_code != 250) {
-			probe_end(r, s, CTL_PROBE_EHLO);
-			return false;
-		}
+		if (s->reply_code != 250)
+			return probe_quit(r, s, CTL_PROBE_EHLO);
 		stage_next(r, s, &s->probe.ehlo_us, CTL_STAGE_QUIT);
 		n = snprintf(cmd, sizeof(cmd), "QUIT\r\n");
 		break;

@@ -119,6 +119,9 @@ void reply_judge(
 	const char *line,
 	uint32_t len
 );
+// A greeting or a reply to EHLO or MAIL took so long: what drift is judged by, from the client's
+// network.
+void reply_time_judge(struct relay *r, struct session *s, uint32_t us);
 // A line without its end, printable.
 void text_keep(char to[64], const char *line, uint32_t len);
 

@@ -110,6 +110,8 @@ static void reply_done(struct relay *r, struct session *s, unsigned code)
 	s->leg_since_ms = env_now_ms(r->env);
 	s->touched_ms = env_now_ms(r->env); // the client's turn begins now
 	hist_add(&session_backend(r, s)->latency[smtp_verb_group(verb)], us);
+	if (verb == SMTP_V_EHLO || verb == SMTP_V_HELO)
+		reply_time_judge(r, s, us); // others when their last line came
 	reply_count(r, s, verb, code);
 	reply_act(r, s, verb, code);
 	if (s->leg.v == 0) {
@@ -199,6 +201,9 @@ static void banner_take(struct relay *r, struct session *s, unsigned code)
 		session_close(r, s, SMTP_OWN_NO_LEG);
 		return;
 	}
+	stat_inc(
+		r->env, s->ehlo.helo ? STAT_SYNTHETIC_HELO_REOPENED : STAT_SYNTHETIC_EHLO_REOPENED
+	);
 	dialogue(r, s, CAPTURE_TO_BACKEND, line, (uint32_t)n);
 }
 

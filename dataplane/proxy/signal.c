@@ -35,7 +35,7 @@ static struct shm_networks *networks_now(struct relay *r, struct shm_backend_sig
 	struct shm_networks *n = &signals->networks[epoch % 2];
 
 	if (n->epoch != epoch) {
-		n->failing = n->bouncing = 0;
+		n->failing = n->bouncing = n->slow = 0;
 		n->epoch = epoch;
 	}
 	return n;
@@ -88,6 +88,14 @@ void leg_signal(
 	signals->said_ns = r->env->now_ns;
 }
 
+void reply_time_judge(struct relay *r, struct session *s, uint32_t us)
+{
+	struct shm_backend_signals *signals = signals_of(r, s);
+
+	if (signals != NULL && us >= SHM_SLOW_US)
+		networks_now(r, signals)->slow |= network_bit(r, s);
+}
+
 // Is the backend due to answer? Not counted where a server may have its reasons to hang up.
 static bool awaits_reply(const struct session *s)
 {
@@ -125,6 +133,7 @@ void banner_judge(struct relay *r, struct session *s, unsigned code, const char 
 {
 	struct shm_backend_signals *signals = signals_of(r, s);
 
+	reply_time_judge(r, s, relay_now_us(r) - s->leg_since_us);
 	leg_signal(r, s, smtp_reply_signal(SMTP_V_UNKNOWN, code, line, len), line, len);
 	if (signals == NULL || code / 100 != 5)
 		return;
@@ -157,6 +166,8 @@ void reply_judge(
 	if (signals == NULL)
 		return;
 	leg_signal(r, s, smtp_reply_signal(verb, code, line, len), line, len);
+	if (verb == SMTP_V_MAIL)
+		reply_time_judge(r, s, relay_now_us(r) - s->pending_us[s->pending_head]);
 	if (verb == SMTP_V_MAIL && code / 100 == 2) {
 		mail_count(r, s, signals);
 		s->leg_flags &= (uint8_t)~SESSION_LEG_F_RCPT_VOTED;

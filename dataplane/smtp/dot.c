@@ -15,8 +15,8 @@ static unsigned mask_of(__m128i v, char c)
 }
 
 // Length of the part at the front, in blocks of sixteen, in which nothing is to be decided: text
-// and CRLFs with no dot behind them. Never ends behind a CR. start: a dot at the front would
-// matter.
+// and CRLFs with no dot or NUL behind them. Never ends behind a CR. start: a dot or NUL at the
+// front would matter.
 static uint32_t plain_len(const uint8_t *data, uint32_t len, bool start)
 {
 	unsigned cr_before = 0, lf_before = start; // is the byte before the block one?
@@ -27,8 +27,8 @@ static uint32_t plain_len(const uint8_t *data, uint32_t len, bool start)
 		unsigned cr = mask_of(v, '\r'), lf = mask_of(v, '\n');
 		unsigned unpaired =
 			lf ^ (cr << 1 | cr_before); // a LF without CR, or no LF behind one
-		unsigned dots = mask_of(v, '.') & (lf << 1 | lf_before);
-		unsigned stop = (unpaired | dots) & 0xffff;
+		unsigned first = (mask_of(v, '.') | mask_of(v, '\0')) & (lf << 1 | lf_before);
+		unsigned stop = (unpaired | first) & 0xffff;
 
 		if (stop != 0) {
 			n += (uint32_t)__builtin_ctz(stop);
@@ -55,7 +55,7 @@ smtp_dot_scan(uint8_t *state, const uint8_t *data, uint32_t len, uint32_t *ret_n
 			*state = data[i - 1] == '\n' ? SMTP_DOT_START : SMTP_DOT_TEXT;
 			continue;
 		}
-		if (data[i] == '\n') {
+		if (data[i] == '\n' || (data[i] == '\0' && *state != SMTP_DOT_TEXT)) {
 			*ret_n = i;
 			return SMTP_DOT_BARE;
 		}

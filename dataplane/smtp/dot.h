@@ -4,6 +4,10 @@
 // End of a DATA body: exactly CRLF . CRLF, the CRLF of the DATA line counting as the first (RFC
 // 5321 4.1.1.4, statements G1 and G2), found in any segmentation. Pure; the state is one byte in
 // the session.
+//
+// A NUL in front of the first byte of a line, or behind a dot there, is as a bare CR or LF: who
+// drops NULs would see CRLF . CRLF where it was not (CRLF NUL . CRLF, CRLF . NUL CRLF). Mail has no
+// NULs (RFC 5322 2.3, RFC 2045 2.8), so no other one needs a rule: it is passed on as it is.
 
 #pragma once
 
@@ -18,10 +22,11 @@ enum smtp_dot_state {
 };
 
 enum smtp_dot_event {
-	SMTP_DOT_MORE,  // all `len` bytes looked at, except a CR at the end whose meaning the next
-			// byte decides
-	SMTP_DOT_END,   // the body ends with byte *ret_n
-	SMTP_DOT_BARE,  // byte *ret_n (not counted) is a CR or LF that does not belong to a CRLF
+	SMTP_DOT_MORE, // all `len` bytes looked at, except a CR at the end whose meaning the next
+		       // byte decides
+	SMTP_DOT_END,  // the body ends with byte *ret_n
+	SMTP_DOT_BARE, // byte *ret_n (not counted) is a CR or LF that does not belong to a CRLF, or
+		       // a NUL around a dot at the start of a line
 	SMTP_DOT_STUFF, // byte *ret_n (not counted) is a dot that must be doubled (only after
 			// SMTP_DOT_BROKEN)
 };

@@ -110,7 +110,9 @@ struct tcp_config {
 
 struct tcp_stack *tcp_stack_new(const struct tcp_config *config); // NULL + errno
 void tcp_stack_free(struct tcp_stack *stack);                     // frees held mbufs
-size_t tcp_stack_bytes(const struct tcp_stack *stack); // all memory reserved for connections (T7)
+// All memory reserved for connections (T7); queue entries, of which there are as many as buffers,
+// not.
+size_t tcp_stack_bytes(const struct tcp_stack *stack);
 
 // From net_ops.
 void tcp_input_burst(struct tcp_stack *stack, struct net_pkt *pkts, unsigned n);
@@ -123,15 +125,16 @@ unsigned tcp_output_run(struct tcp_stack *stack);
 uint32_t tcp_next_timer_ms(const struct tcp_stack *stack, uint32_t limit_ms);
 
 struct tcp_connect_args {
-	struct ip_addr local; // unspecified: the route's source address
+	struct ip_addr local; // unspecified: the route's source address; of the family of remote
 	struct ip_endpoint remote;
 	uint32_t user;
 	uint32_t rcv_window;
 	uint32_t syn_timeout_ms; // gives up with TCP_CLOSE_TIMEOUT
 	uint16_t mss_max;        // 0: of the path only
 };
-// 0, -EHOSTUNREACH (no route), -EADDRNOTAVAIL (no port left whose return tuple is ours), -ENOBUFS
-// (no PCB). The local port is chosen at random such that the return tuple belongs to this worker.
+// 0, -EHOSTUNREACH (no route, or another family), -EADDRNOTAVAIL (no port left whose return tuple
+// is ours), -ENOBUFS (no PCB). The local port is chosen at random such that the return tuple
+// belongs to this worker.
 int tcp_connect(
 	struct tcp_stack *stack,
 	const struct tcp_connect_args *args,

@@ -48,7 +48,9 @@ int tcp_connect(struct tcp_stack *s, const struct tcp_connect_args *args, struct
 	struct tcp_pcb *p;
 	uint16_t own, mtu;
 
-	if (!net_route_lookup(s->net, &key.remote, &route)) {
+	if (!net_route_lookup(s->net, &key.remote, &route) ||
+	    (!ip_addr_is_unspecified(&key.local) &&
+	     ip_addr_is_v4(&key.local) != ip_addr_is_v4(&key.remote))) {
 		stat_inc(s->env, STAT_TCP_NO_ROUTE);
 		return -EHOSTUNREACH;
 	}

@@ -20,6 +20,18 @@ static uint16_t tag_of(uint64_t hash)
 	return (uint16_t)(hash >> 48);
 }
 
+// The two buckets of a key: each by the upper bits of a half of the hash, for any number of
+// buckets.
+static uint32_t bucket_of(const struct tcp_stack *s, uint64_t hash)
+{
+	return (uint32_t)((hash & UINT32_MAX) * s->buckets >> 32);
+}
+
+static uint32_t other_bucket_of(const struct tcp_stack *s, uint64_t hash)
+{
+	return bucket_of(s, hash >> 16); // the uppermost bits are the tag
+}
+
 static bool key_matches(const struct tcp_stack *s, uint32_t idx, const struct flow_key *key)
 {
 	const struct flow_key *have;
@@ -51,10 +63,10 @@ chain_find(const struct tcp_stack *s, uint32_t b, uint16_t tag, const struct flo
 
 static uint32_t *flow_find(const struct tcp_stack *s, const struct flow_key *key, uint64_t hash)
 {
-	uint32_t *place = chain_find(s, (uint32_t)hash & s->bucket_mask, tag_of(hash), key);
+	uint32_t *place = chain_find(s, bucket_of(s, hash), tag_of(hash), key);
 
 	if (place == NULL)
-		place = chain_find(s, (uint32_t)(hash >> 20) & s->bucket_mask, tag_of(hash), key);
+		place = chain_find(s, other_bucket_of(s, hash), tag_of(hash), key);
 	return place;
 }
 
@@ -74,13 +86,13 @@ uint64_t flow_bucket_prefetch(const struct tcp_stack *s, const struct flow_key *
 {
 	uint64_t hash = flow_hash(s, key);
 
-	rte_prefetch0(&s->bucket[(uint32_t)hash & s->bucket_mask]);
+	rte_prefetch0(&s->bucket[bucket_of(s, hash)]);
 	return hash;
 }
 
 void flow_conn_prefetch(const struct tcp_stack *s, uint64_t hash)
 {
-	const struct flow_bucket *bucket = &s->bucket[(uint32_t)hash & s->bucket_mask];
+	const struct flow_bucket *bucket = &s->bucket[bucket_of(s, hash)];
 	uint16_t tag = tag_of(hash);
 
 	for (unsigned i = 0; i < FLOW_WAYS; i++) {
@@ -107,11 +119,11 @@ static bool bucket_put(struct flow_bucket *bucket, uint16_t tag, uint32_t idx)
 bool flow_insert(struct tcp_stack *s, const struct flow_key *key, uint32_t idx)
 {
 	uint64_t hash = flow_hash(s, key);
-	uint32_t b = (uint32_t)hash & s->bucket_mask;
+	uint32_t b = bucket_of(s, hash);
 	uint32_t extra;
 
 	if (bucket_put(&s->bucket[b], tag_of(hash), idx) ||
-	    bucket_put(&s->bucket[(uint32_t)(hash >> 20) & s->bucket_mask], tag_of(hash), idx))
+	    bucket_put(&s->bucket[other_bucket_of(s, hash)], tag_of(hash), idx))
 		return true;
 	while (s->bucket[b].overflow != 0) {
 		b = s->bucket[b].overflow;
@@ -161,7 +173,7 @@ void flow_remove_own(struct tcp_stack *s, const struct flow_key *key, uint32_t i
 	if (place == NULL || *place != idx)
 		return;
 	*place = 0;
-	chain_trim(s, (uint32_t)hash & s->bucket_mask);
+	chain_trim(s, bucket_of(s, hash));
 }
 
 void flow_remove(struct tcp_stack *s, const struct flow_key *key)
@@ -172,5 +184,5 @@ void flow_remove(struct tcp_stack *s, const struct flow_key *key)
 	if (place == NULL)
 		return;
 	*place = 0;
-	chain_trim(s, (uint32_t)hash & s->bucket_mask);
+	chain_trim(s, bucket_of(s, hash));
 }

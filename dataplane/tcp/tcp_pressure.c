@@ -3,12 +3,14 @@
 
 // Memory pressure: what is done as connections come to hold 60, 75, 85 and 95 % of the queue
 // entries (one buffer each at most): windows stop growing, out-of-order data is dropped, SYNs are
-// not answered, the connection that holds most is reset. Each ends when less is held again. Once a
-// turn; the walk over the connections is bounded a turn. Worker thread.
+// not answered, the connection that holds most buffers is reset. Buffers, not bytes: segments of
+// 257 octets pin as much memory each as full ones. Each ends when less is held again. Once a turn;
+// the walk over the connections is bounded a turn. Worker thread.
 
 #include "dataplane/tcp/tcp_inner_types.h"
 
-#define PRESSURE_WALK 2048 // connections a turn
+#define PRESSURE_WALK 2048  // connections and their buffers a turn, beyond the last one's
+#define PRESSURE_COUNT 4096 // in a queue; whoever holds more is counted so
 
 static const uint8_t percent[] = {0, 60, 75, 85, 95}; // by enum tcp_pressure
 
@@ -33,7 +35,7 @@ static void largest_abort(struct tcp_stack *s)
 {
 	struct tcp_pcb *p = pcb_of(s, s->largest);
 
-	if (s->largest == 0 || p->rx_bytes + p->tx_bytes == 0)
+	if (s->largest == 0 || (p->rx_head | p->tx_head) == 0)
 		return;
 	stat_inc(s->env, STAT_TCP_PRESSURE_ABORTED);
 	tcp_reset_send(s, p);
@@ -43,13 +45,23 @@ static void largest_abort(struct tcp_stack *s)
 static void lap_begin(struct tcp_stack *s)
 {
 	s->walk = 1;
-	s->largest = s->largest_bytes = 0;
+	s->largest = s->largest_held = 0;
+}
+
+static uint32_t queue_count(const struct tcp_stack *s, uint32_t head)
+{
+	uint32_t n = 0;
+
+	for (; head != 0 && n < PRESSURE_COUNT; head = s->slice[head].next)
+		n++;
+	return n;
 }
 
 static void walk(struct tcp_stack *s)
 {
 	for (unsigned n = 0; n < PRESSURE_WALK; n++, s->walk++) {
 		struct tcp_pcb *p;
+		uint32_t held;
 
 		if (s->walk >= s->pcbs.count) {
 			if (s->pressure == TCP_PRESSURE_ABORT)
@@ -62,9 +74,11 @@ static void walk(struct tcp_stack *s)
 			stat_add(s->env, STAT_TCP_PRUNED, p->ooo_count);
 			ooo_drop(s, p); // not acknowledged yet: the peer sends it again
 		}
-		if (p->rx_bytes + p->tx_bytes > s->largest_bytes) {
+		held = queue_count(s, p->rx_head) + queue_count(s, p->tx_head);
+		n += held;
+		if (held > s->largest_held) {
 			s->largest = s->walk;
-			s->largest_bytes = p->rx_bytes + p->tx_bytes;
+			s->largest_held = held;
 		}
 	}
 }

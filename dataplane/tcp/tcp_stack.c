@@ -31,13 +31,20 @@ static bool pool_new(struct tcp_stack *s, struct idpool *pool, uint32_t count)
 
 static bool list_new(struct tcp_stack *s, struct tcp_list *list, uint32_t count)
 {
-	uint32_t size = 1;
-
-	while (size < count)
-		size *= 2;
-	list->idx = table_new(s, size, sizeof(uint32_t));
-	list->mask = size - 1;
+	list->idx = table_new(s, count, sizeof(uint32_t));
+	list->size = count;
 	return list->idx != NULL;
+}
+
+// Not of the connections: as many as there are buffers to hold.
+static bool slices_new(struct tcp_stack *s, uint32_t count)
+{
+	uint32_t *mem = array_new(count, sizeof(uint32_t));
+
+	s->slice = array_new(count, sizeof(struct tcp_slice));
+	if (mem != NULL)
+		idpool_init(&s->slices, mem, count);
+	return mem != NULL && s->slice != NULL;
 }
 
 static bool minis_new(struct tcp_stack *s, struct tcp_minis *minis, uint32_t count)
@@ -50,22 +57,18 @@ static bool tables_new(struct tcp_stack *s)
 {
 	uint32_t conns = s->config.max_conns + 1; // index 0 is none
 	uint32_t minis = s->config.max_minis + 1;
-	uint32_t buckets = 2;
+	// at most 5/8 full with every PCB and a quarter of the minis in it, 3/4 with all of them:
+	// 1 % of the keys find no place in either bucket then, and the overflow's are three times
+	// as many
+	uint32_t buckets = (conns + minis / 4) / (FLOW_WAYS * 5 / 8) + 2;
 
-	// at most 3/4 full with every PCB and a quarter of the minis in it; overflow buckets take
-	// the rest
-	while (buckets * FLOW_WAYS * 3 / 4 < conns + minis / 4)
-		buckets *= 2;
-	s->bucket_mask = buckets - 1;
-	s->bucket_main = buckets;
+	s->buckets = s->bucket_main = buckets;
 	s->bucket = table_new(s, buckets + minis / 4 + 16, sizeof(struct flow_bucket));
 	s->pcb = table_new(s, conns, sizeof(struct tcp_pcb));
-	s->slice = table_new(s, s->config.max_slices + 1, sizeof(struct tcp_slice));
-	return s->bucket != NULL && s->pcb != NULL && s->slice != NULL &&
-	       pool_new(s, &s->pcbs, conns) && pool_new(s, &s->slices, s->config.max_slices + 1) &&
-	       pool_new(s, &s->overflow, minis / 4 + 16) && minis_new(s, &s->syn, minis) &&
-	       minis_new(s, &s->tw, minis) && list_new(s, &s->events, conns) &&
-	       list_new(s, &s->dirty, conns);
+	return s->bucket != NULL && s->pcb != NULL && slices_new(s, s->config.max_slices + 1) &&
+	       pool_new(s, &s->pcbs, conns) && pool_new(s, &s->overflow, minis / 4 + 16) &&
+	       minis_new(s, &s->syn, minis) && minis_new(s, &s->tw, minis) &&
+	       list_new(s, &s->events, conns) && list_new(s, &s->dirty, conns);
 }
 
 struct tcp_stack *tcp_stack_new(const struct tcp_config *config)
@@ -157,7 +160,16 @@ struct tcp_pcb *pcb_alloc(struct tcp_stack *s, const struct flow_key *key)
 
 static void list_push(struct tcp_list *list, uint32_t idx)
 {
-	list->idx[list->tail++ & list->mask] = idx;
+	list->idx[list->tail] = idx;
+	list->tail = list->tail + 1 < list->size ? list->tail + 1 : 0;
+}
+
+static uint32_t list_pop(struct tcp_list *list)
+{
+	uint32_t idx = list->idx[list->head];
+
+	list->head = list->head + 1 < list->size ? list->head + 1 : 0;
+	return idx;
 }
 
 void pcb_event(struct tcp_stack *s, struct tcp_pcb *p, unsigned events)
@@ -252,7 +264,7 @@ unsigned tcp_events_run(struct tcp_stack *s)
 	unsigned done = 0;
 
 	for (; s->events.head != end; done++) {
-		uint32_t idx = s->events.idx[s->events.head++ & s->events.mask];
+		uint32_t idx = list_pop(&s->events);
 		struct tcp_pcb *p = pcb_of(s, idx);
 		unsigned events = p->events;
 
@@ -283,7 +295,7 @@ unsigned tcp_output_run(struct tcp_stack *s)
 	unsigned done = 0;
 
 	for (; s->dirty.head != end; done++) {
-		struct tcp_pcb *p = pcb_of(s, s->dirty.idx[s->dirty.head++ & s->dirty.mask]);
+		struct tcp_pcb *p = pcb_of(s, list_pop(&s->dirty));
 
 		p->flags &= (uint16_t)~TCP_F_DIRTY;
 		if (p->state != TCP_S_CLOSED)

@@ -185,9 +185,9 @@ struct tcp_minis {
 	struct tcp_fifo fifo;
 };
 
-struct tcp_list { // ring of PCB indices, each at most once
+struct tcp_list { // ring of PCB indices, each at most once: never full, as there is no PCB 0
 	uint32_t *idx;
-	uint32_t mask, head, tail;
+	uint32_t size, head, tail;
 };
 
 enum tcp_pressure { // of memory, see tcp_pressure.c
@@ -230,14 +230,14 @@ struct tcp_stack {
 	struct tcp_slice *slice;
 	struct idpool slices;
 	struct flow_bucket *bucket;
-	uint32_t bucket_mask, bucket_main;
-	struct idpool overflow; // of bucket indices - bucket_main
+	uint32_t buckets, bucket_main; // of two choices; where those of the overflow begin
+	struct idpool overflow;        // of bucket indices - bucket_main
 	struct wheel wheel;
 	struct tcp_list events, dirty;
 	struct tcp_gateway gateway[TCP_GATEWAYS_MAX];
 	unsigned gateway_count;
-	uint8_t pressure;                      // enum tcp_pressure
-	uint32_t walk, largest, largest_bytes; // of the walk under pressure
+	uint8_t pressure;                     // enum tcp_pressure
+	uint32_t walk, largest, largest_held; // of the walk under pressure
 	struct tcp_trace_ring *trace;
 	size_t bytes;
 };

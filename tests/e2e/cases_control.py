@@ -13,7 +13,7 @@ import struct
 import subprocess
 import time
 
-from lab import DIRECTORY, HOST4, NET4, VIP4, Control, Lab, Sink, attach, wait_for
+from lab import BUILD, DIRECTORY, HOST4, HOST6, NET4, NET6, VIP4, Control, Lab, Sink, attach, wait_for
 from mail import Raw, body_of, quiet, send
 
 MAIL = b"a: b\r\n\r\nc\r\n"
@@ -113,6 +113,47 @@ def case_health_by_probes():
         probes = [t for t in one.transcripts if t and t[0] == "EHLO mx.lab.example"]
         assert probes and all(t == ["EHLO mx.lab.example", "QUIT"] for t in probes), probes
         assert len(probes) <= (time.monotonic() - one.born) / 5 + 2, "more than one probe an interval"
+        quiet(lab)
+
+
+def case_probes_never_leave_while_a_reply_is_owed():
+    """A server holds it against an address (Z5): the verdict is told at the time-out, QUIT is said after the late reply."""
+    late = {"BANNER": 0, "EHLO": 0, "QUIT": 0}
+    refusal = []
+
+    def behave(verb, sink):
+        time.sleep(late.get(verb, 0))
+        return refusal[0] if verb == "BANNER" and refusal else None
+    with Lab(extra=PROBE.replace("fall = 2", "fall = 1")) as lab, Control(lab) as control:
+        sink = Sink(2525, behave=behave)
+
+        def health():
+            return control.backends()["b0"]["health"]
+        wait_for("the first probe", lambda: health() == "up", 20)
+        for verb in late:
+            late[verb] = 2.5
+            wait_for("down at " + verb, lambda: health() == "down", 20)
+            late[verb] = 0
+            wait_for("up after " + verb, lambda: health() == "up", 20)
+        refusal.append("554 5.3.2 not today")
+        wait_for("down by a banner", lambda: health() == "down", 20)
+        refusal.clear()
+        wait_for("up again", lambda: health() == "up", 20)
+        wait_for("all of them to end", lambda: all(t and t[-1] == "QUIT" for t in sink.transcripts), 20)
+        assert ["QUIT"] in sink.transcripts and all(t in (["QUIT"], ["EHLO mx.lab.example", "QUIT"]) for t in sink.transcripts)
+        assert lab.stats["probe_stayed"] >= 4 and lab.stats["probe_left_early"] == 0
+        quiet(lab)
+
+
+def case_probes_come_from_the_backends_family():
+    own4, own6 = NET4 + "39", NET6 + "39"
+    lab = Lab(backends=((HOST4, 2525), ("[%s]" % HOST6, 2526)), extra=PROBE.replace("fall", 'source = "probes"; fall'))
+    lab.write_config(lab.config.replace("pools = {", 'source_addresses = { probes = [ "%s", "%s" ]; };\npools = {' % (own4, own6)))
+    with lab, Control(lab) as control:
+        sinks = {own4: Sink(2525), own6: Sink(2526, addr=HOST6)}
+        wait_for("the first probes", lambda: all(b["health"] == "up" for b in control.backends().values()), 20)
+        for own, sink in sinks.items():
+            assert set(sink.peers) == {own}, (own, sink.peers)
         quiet(lab)
 
 
@@ -305,3 +346,14 @@ def case_a_hostile_control_process_stops_no_mail():
             assert control.run("status")[0] == 0
             send(MAIL)
         quiet(lab)
+
+
+def case_usage_names_each_view_once():
+    r = subprocess.run([BUILD + "/tools/mailracectl"], capture_output=True, text=True, timeout=10, check=False)
+    assert r.returncode == 64, r
+    views = [v for line in r.stderr.splitlines() if line.startswith("  show ") for v in line.split()[1].split("|")]
+    assert len(views) == len(set(views)), views
+    assert set(VIEWS) <= set(views) and {"neighbors", "routes", "memory"} <= set(views), views
+    with open("docs/man/mailracectl.8", encoding="utf-8") as f:
+        page = f.read()
+    assert all(v in page for v in views), [v for v in views if v not in page]

@@ -4,6 +4,7 @@
 
 import concurrent.futures
 import smtplib
+import struct
 import subprocess
 import threading
 import time
@@ -417,3 +418,22 @@ def case_every_signal_is_counted_and_nothing_else():
         mood.clear()
         wait_for("no avoidance", lambda: talk(None)[-1].startswith("221"), 40)
         quiet(lab)
+
+
+def case_slow_replies_are_told_by_network():
+    """What drift is judged by: which client networks waited 10 s and more."""
+    with Lab() as lab:
+        def slow():
+            _, off, stride = lab.stats.dir[13]
+            entry = stride // lab.stats.backend_slots  # one block a worker
+            at = (off + slot * entry + 144 + 32 * i + 24 for slot in range(lab.stats.backend_slots) for i in range(2))
+            return sum(struct.unpack_from("<Q", lab.stats.map, a)[0].bit_count() for a in at)
+        delay = {"MAIL": 0}
+        sink = Sink(2525, behave=lambda verb, sink: time.sleep(delay.get(verb, 0)))
+        send(b"a: b\r\n\r\nc\r\n")
+        assert slow() == 0
+        delay["MAIL"] = 10.1
+        send(b"a: b\r\n\r\nc\r\n")
+        assert slow() in (1, 2), slow()  # of one network, by an epoch
+        quiet(lab)
+        sink.close()

@@ -81,7 +81,7 @@ def case_ten_thousand_idle_sessions_hold_no_buffers():
         each = lab.stats.session_bytes / lab.stats.max_sessions
         print("%d idle sessions: %d buffers more than with none, %d bytes reserved a session" % (
             SESSIONS, lab.stats.buffers_in_use() - before, each))
-        assert each < 1024, "a KiB a session"
+        assert each <= 768, "T7"
         ask_all(clients, b"NOOP\r\n", b"250")  # and all are alive
         ask_all(clients, b"QUIT\r\n", b"221")
         for c in clients:

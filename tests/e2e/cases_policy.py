@@ -168,7 +168,7 @@ def case_a_late_greeting_is_learned():
 def case_bare_line_ends_by_policy():
     body = b"a: b\r\n\r\none\ntwo\rthree\r\n..dots\r\n"
     for policy, stored in (("restuff", b"a: b\r\n\r\none\r\ntwo\r\nthree\r\n.dots\r\n"), ("pass", b"a: b\r\n\r\none\ntwo\rthree\r\n.dots\r\n")):
-        with Lab(service='bare_lf = "%s";' % policy) as lab:
+        with Lab(extra="strict = true;", service='bare_lf = "%s";' % policy) as lab:
             sink = Sink(2525)
             c = Raw()
             for line in ("EHLO me",) + MAIL[:3] + (body + b".\r\n", "QUIT"):

@@ -464,7 +464,7 @@ def case_send_test_step_by_step():
             return "554 5.3.2 not today"
         if mood == "rcpt" and verb == "RCPT":
             return "550 5.1.1 no such user"
-        if mood == "silent" and verb == "EOD":
+        if (mood, verb) in (("silent", "EOD"), ("late", "DATA")):
             time.sleep(4)
         if mood == "close" and verb == "DATA":
             raise ConnectionError
@@ -485,12 +485,17 @@ def case_send_test_step_by_step():
         assert all(0 < sum(s["time_seconds"] for s in b["steps"]) < 10 for b in got["backends"]), got
         for mood, result, step, last in (("banner", "refused_by_reply", "banner", "554 5.3.2 not today"),
                                          ("rcpt", "refused_by_reply", "rcpt", "550 5.1.1 no such user"),
-                                         ("close", "closed", "data", ""), ("silent", "timeout", "end_of_data", "")):
+                                         ("close", "closed", "data", ""), ("late", "timeout", "data", ""),
+                                         ("silent", "timeout", "end_of_data", "")):
             moods[two] = mood
             status, out, err = control.run("-j", *test, "--time", "2")
             good, bad = json.loads(out)["backends"]
             assert status == 1 and good["result"] == "ok" and (bad["result"], bad["step"]) == (result, step), (mood, out)
             assert next(s["reply"] for s in bad["steps"] if s["step"] == step) == last, bad
+        # a late reply is read, and QUIT said; but inside DATA, when 354 comes late, there is only a reset, and nothing is stored
+        wait_for("the late replies", lambda: two.transcripts[-1][-1] == "QUIT", 20)
+        assert two.transcripts[-2][-1] == "DATA", two.transcripts[-2]
+        assert len(two.bodies) == 3 and lab.stats["probe_stayed"] == 2, (len(two.bodies), lab.stats["probe_stayed"])
         moods.clear()
         two.close()
         bad = json.loads(control.run("-j", *test)[1])["backends"][1]

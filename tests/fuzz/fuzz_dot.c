@@ -27,7 +27,7 @@ static void put(struct result *r, const void *data, size_t n)
 	r->len += n;
 }
 
-// The byte at the front is a CR or LF alone. False: the body is refused.
+// The byte at the front is a CR, LF or NUL alone. False: the body is refused.
 static bool bare(struct result *r, uint8_t *state, unsigned policy, uint8_t byte)
 {
 	bool dot = *state == SMTP_DOT_DOT;
@@ -62,7 +62,9 @@ piece(struct result *r, uint8_t *state, unsigned policy, const uint8_t *body, si
 		if (event == SMTP_DOT_END) {
 			r->outcome = BODY_ENDED;
 		} else if (event == SMTP_DOT_BARE) {
-			FUZZ_CHECK(n < len && (copy[n] == '\r' || copy[n] == '\n'));
+			FUZZ_CHECK(
+				n < len && (copy[n] == '\r' || copy[n] == '\n' || copy[n] == '\0')
+			);
 			bare(r, state, policy, copy[n]);
 		} else if (event == SMTP_DOT_STUFF) {
 			FUZZ_CHECK(n < len && copy[n] == '.' && policy == BLOB_BARE_LF_RESTUFF);
@@ -79,11 +81,13 @@ piece(struct result *r, uint8_t *state, unsigned policy, const uint8_t *body, si
 
 // The rules in words: a line ends with CRLF. The body ends with a line that is a dot. What else is
 // a CR or LF is refused, passed on, or made a CRLF; a dot that begins a line made so, and a dot
-// that is all of a line ended so, are doubled.
+// that is all of a line ended so, are doubled. A NUL around a dot that begins a line counts as one
+// that stands alone.
 static void reference(struct result *r, unsigned policy, const uint8_t *body, size_t len)
 {
 	size_t line = 0;       // where the line begins
 	bool repaired = false; // by a CRLF of ours
+	bool nul;
 
 	while (r->used < len) {
 		uint8_t c = body[r->used];
@@ -101,7 +105,9 @@ static void reference(struct result *r, unsigned policy, const uint8_t *body, si
 			repaired = false;
 			continue;
 		}
-		if (c != '\r' && c != '\n') {
+		nul = c == '\0' &&
+		      (r->used == line || (!repaired && r->used - line == 1 && body[line] == '.'));
+		if (c != '\r' && c != '\n' && !nul) {
 			if (c == '.' && repaired && r->used == line)
 				put(r, ".", 1);
 			put(r, &c, 1);

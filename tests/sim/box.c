@@ -308,7 +308,8 @@ uint64_t box_load(const struct box *box)
 	for (unsigned i = 0; i < box->workers; i++)
 		for (unsigned slot = 0; slot < BOX_SLOTS; slot++)
 			sum += box->service[i][slot].active + box->backend[i][slot].active +
-			       box->backend[i][slot].connecting + box->backend[i][slot].orphans;
+			       box->backend[i][slot].connecting + box->backend[i][slot].orphans +
+			       box->backend[i][slot].probes_left;
 	return sum;
 }
 

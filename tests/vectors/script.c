@@ -183,6 +183,10 @@ static void statement(struct vec *v, char **word, unsigned n)
 		stat_is(v, word[1], vec_number(v, word[2]));
 		return;
 	}
+	if (strcmp(word[0], "flow") == 0 && n == 2) {
+		flow_set(v, vec_number(v, word[1]));
+		return;
+	}
 	quiet(v); // all that was sent has been named before anything else happens
 	if (strcmp(word[0], "in") == 0)
 		vec_in(v, word, n);
@@ -192,8 +196,6 @@ static void statement(struct vec *v, char **word, unsigned n)
 		vec_icmp(v, word, n);
 	else if (strcmp(word[0], "hold") == 0 && n == 2)
 		vec_hold(v, vec_number(v, word[1]));
-	else if (strcmp(word[0], "flow") == 0 && n == 2)
-		flow_set(v, vec_number(v, word[1]));
 	else if (strcmp(word[0], "listen") == 0)
 		listen_set(v, word, n);
 	else if (!statement_of_time(v, word, n) && !macro(v, word[0]) &&

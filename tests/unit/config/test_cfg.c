@@ -4,7 +4,7 @@
 // Unit tests of the configuration: the shipped sample, errors with their places, blobs and their
 // check.
 
-#include "config/cfg.h"
+#include "tests/unit/config/fixture.h"
 
 #include <errno.h>
 #include <setjmp.h>
@@ -16,43 +16,6 @@
 #include <string.h>
 
 #include <cmocka.h>
-
-static const char *sample;
-static struct cfg_errors errs;
-
-// The sample with one piece of text replaced, loaded.
-static struct cfg *load_with(const char *from, const char *to)
-{
-	char path[] = "/tmp/mailrace-test-XXXXXX";
-	static char text[16384], out[20000];
-	FILE *f = fopen(sample, "r");
-	struct cfg *cfg;
-	char *at;
-	int fd;
-
-	assert_non_null(f);
-	text[fread(text, 1, sizeof(text) - 1, f)] = '\0';
-	fclose(f);
-	at = strstr(text, from);
-	assert_non_null(at);
-	snprintf(out, sizeof(out), "%.*s%s%s", (int)(at - text), text, to, at + strlen(from));
-	fd = mkstemp(path);
-	f = fdopen(fd, "w");
-	fputs(out, f);
-	fclose(f);
-	cfg = cfg_load(path, &errs);
-	remove(path);
-	return cfg;
-}
-
-static void refused(const char *from, const char *to, const char *key, const char *reason)
-{
-	assert_null(load_with(from, to));
-	assert_true(errs.errors > 0);
-	assert_string_equal(errs.item[0].key, key);
-	assert_non_null(strstr(errs.item[0].reason, reason));
-	assert_true(errs.item[0].line > 0);
-}
 
 static void the_sample_loads(void **state)
 {

@@ -284,6 +284,28 @@ static void slow_start(void **state)
 	health_free(next);
 }
 
+// Each from an address of the backend's family.
+static void probes_come_from_the_backends_family(void **state)
+{
+	struct health *h = health_new();
+	struct ip_addr source[2];
+	struct ctl_msg order;
+
+	assert_int_equal(ip_addr_parse("fd00::9", &source[0]), 0);
+	assert_int_equal(ip_addr_parse("10.0.0.9", &source[1]), 0);
+	memcpy(pool.probe.source, source, sizeof(source));
+	assert_int_equal(ip_addr_parse("fd00::1", &blob.backend[0].addr), 0);
+	assert_int_equal(ip_addr_parse("10.0.0.1", &blob.backend[1].addr), 0);
+	assert_int_equal(health_configure(h, &cfg, &dataplane, SECOND), 0);
+	health_run(h, &dataplane, 10 * SECOND);
+	for (unsigned i = 0; i < 2; i++) {
+		assert_int_equal(ctl_ring_get(ring, &order), CTL_RING_MSG);
+		assert_true(ip_addr_eq(&order.probe.source, &source[order.probe.backend_index]));
+	}
+	memset(pool.probe.source, 0, sizeof(source));
+	health_free(h);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -292,6 +314,9 @@ int main(void)
 			what_is_late_or_foreign_counts_for_nothing, setup, teardown
 		),
 		cmocka_unit_test_setup_teardown(what_is_known_goes_by_name, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			probes_come_from_the_backends_family, setup, teardown
+		),
 		cmocka_unit_test_setup_teardown(probes_told_421, setup, teardown),
 		cmocka_unit_test_setup_teardown(slow_start, setup, teardown),
 		cmocka_unit_test_setup_teardown(restarts_keep_what_is_known, setup, teardown),

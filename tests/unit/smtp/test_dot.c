@@ -19,8 +19,13 @@
 
 #include <cmocka.h>
 
+static bool line_starts_at(const uint8_t *data, uint32_t i)
+{
+	return i == 0 || (i >= 2 && data[i - 2] == '\r' && data[i - 1] == '\n');
+}
+
 // Index behind the end of data, or 0: CRLF . CRLF, the body beginning as if after CRLF. *bare:
-// first CR or LF alone before it.
+// first CR or LF alone before it, or NUL where one who drops NULs could see such an end.
 static uint32_t reference_end(const uint8_t *data, uint32_t len, uint32_t *bare)
 {
 	*bare = UINT32_MAX;
@@ -34,7 +39,12 @@ static uint32_t reference_end(const uint8_t *data, uint32_t len, uint32_t *bare)
 			*bare = i;
 			return 0;
 		}
-		start = i == 0 || (i >= 2 && data[i - 2] == '\r' && data[i - 1] == '\n');
+		start = line_starts_at(data, i);
+		if (data[i] == '\0' &&
+		    (start || (data[i - 1] == '.' && line_starts_at(data, i - 1)))) {
+			*bare = i;
+			return 0;
+		}
 		if (start && i + 2 < len && data[i] == '.' && data[i + 1] == '\r' &&
 		    data[i + 2] == '\n')
 			return i + 3;
@@ -93,7 +103,7 @@ static void check(struct rng *rng, const uint8_t *data, uint32_t len, uint32_t p
 
 static void agrees_with_the_reference(void **state)
 {
-	static const char alphabet[] = "\r\n\r\n\r\n..ab";
+	static const char alphabet[] = "\r\n\r\n\r\n..ab\0"; // and the NUL
 	struct rng rng;
 
 	rng_seed(&rng, 11);
@@ -112,13 +122,24 @@ static void agrees_with_the_reference(void **state)
 static void agrees_over_blocks(void **state)
 {
 	static const char *const tokens[] = {
-		"\r\n", "\r\n", "\r\n", "\r\n.", "\r\n..", ".", "\r\n.\r\n", "\r", "\n"
-	};
+		"\r\n",
+		"\r\n",
+		"\r\n",
+		"\r\n.",
+		"\r\n..",
+		".",
+		"a~a",
+		"\r\n.\r\n",
+		"\r",
+		"\n",
+		"\r\n~.a",
+		"\r\n.~\r\n"
+	}; // "~": NUL
 	struct rng rng;
 
 	rng_seed(&rng, 12);
 	for (unsigned round = 0; round < 100000; round++) {
-		unsigned kinds = rng_below(&rng, 3) == 0 ? 9 : 6; // the last ones end it
+		unsigned kinds = rng_below(&rng, 3) == 0 ? 12 : 7; // the last ones end it
 		uint32_t want = 16 + rng_below(&rng, 200), len = 0;
 		uint8_t text[512], *data;
 
@@ -127,8 +148,8 @@ static void agrees_over_blocks(void **state)
 
 			for (uint32_t n = rng_below(&rng, 40); n > 0; n--)
 				text[len++] = 'a';
-			memcpy(text + len, token, strlen(token));
-			len += (uint32_t)strlen(token);
+			for (; *token != '\0'; token++)
+				text[len++] = *token == '~' ? '\0' : (uint8_t)*token;
 		}
 		data = malloc(len);
 		assert_non_null(data);

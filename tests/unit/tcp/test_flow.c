@@ -29,13 +29,13 @@ on_syn(void *app,
 
 static const struct tcp_ops ops = {.on_syn = on_syn};
 
-static struct tcp_stack *stack_new(void)
+static struct tcp_stack *stack_sized(uint32_t conns, uint32_t minis)
 {
 	const struct tcp_config config = {
 		.env = &env,
 		.ops = &ops,
-		.max_conns = CONNS,
-		.max_minis = 64,
+		.max_conns = conns,
+		.max_minis = minis,
 		.max_slices = 16,
 		.flow_key = {17, 4},
 		.isn_key = {1, 2},
@@ -44,6 +44,11 @@ static struct tcp_stack *stack_new(void)
 
 	assert_non_null(s);
 	return s;
+}
+
+static struct tcp_stack *stack_new(void)
+{
+	return stack_sized(CONNS, 64);
 }
 
 // Tuple number n: both families, neighboring ports.
@@ -130,7 +135,7 @@ static void crowded_buckets_overflow_and_recover(void **state)
 	struct tcp_stack *s = stack_new();
 	unsigned overflowed = 0;
 
-	s->bucket_mask = 1; // two buckets for all
+	s->buckets = 2; // for all
 	for (uint32_t n = 0; n < 100; n++) {
 		struct flow_key key = key_of(n);
 
@@ -167,11 +172,43 @@ static void minis_are_told_apart(void **state)
 	tcp_stack_free(s);
 }
 
+// As ten thousand sessions have it: with every connection, half-open and closed one in it, there is
+// still a place for the last.
+static void everything_at_once_has_a_place(void **state)
+{
+	const uint32_t conns = 21315, minis = 2689;
+	struct tcp_stack *s = stack_sized(conns, minis);
+
+	for (uint32_t n = 0; n < conns + 2 * minis; n++) {
+		struct flow_key key = key_of(n);
+		uint32_t i = n < conns ? n + 1 : (n - conns) / 2 + 1;
+		void *at = n < conns              ? (void *)&s->pcb[i]
+			   : (n - conns) % 2 == 0 ? (void *)&s->syn.mini[i]
+						  : (void *)&s->tw.mini[i];
+		uint32_t kind = n < conns              ? 0
+				: (n - conns) % 2 == 0 ? TCP_INDEX_MINI
+						       : TCP_INDEX_MINI | TCP_INDEX_TIME_WAIT;
+
+		memcpy(at, &key, sizeof(key));
+		assert_true(flow_insert(s, &key, kind | i));
+		assert_int_equal(flow_lookup(s, &key), kind | i);
+	}
+	for (uint32_t n = 0; n < conns + 2 * minis; n++) {
+		struct flow_key key = key_of(n);
+
+		assert_int_not_equal(flow_lookup(s, &key), 0);
+		flow_remove(s, &key);
+	}
+	assert_int_equal(s->overflow.used, 0);
+	tcp_stack_free(s);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_full_table_finds_all),
 		cmocka_unit_test(any_order_of_changes),
+		cmocka_unit_test(everything_at_once_has_a_place),
 		cmocka_unit_test(crowded_buckets_overflow_and_recover),
 		cmocka_unit_test(minis_are_told_apart),
 	};

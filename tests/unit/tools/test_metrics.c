@@ -16,6 +16,7 @@
 #include <cmocka.h>
 
 #include "common/abi/hist.h"
+#include "common/abi/stats.h"
 
 #define SLOTS 4
 
@@ -26,6 +27,8 @@ static struct {
 	struct shm_backend names[SLOTS];
 	struct shm_backend_signals signals[SLOTS];
 	struct shm_backend_verdict verdict[SLOTS];
+	struct shm_stat_desc desc[4];
+	uint64_t counters[2][4]; // of the worker, and of the main thread
 } segment;
 static const char *reload_at; // when this is written, the first backend leaves the configuration
 static char page[1 << 16];
@@ -60,6 +63,10 @@ static void segment_make(void)
 	){SHM_SEC_BACKEND_SIGNALS, 1, offsetof(typeof(segment), signals), sizeof(segment.signals)};
 	segment.head.dir[4] = (struct shm_dir_entry
 	){SHM_SEC_BACKEND_VERDICT, 1, offsetof(typeof(segment), verdict), sizeof(segment.verdict)};
+	segment.head.dir[5] = (struct shm_dir_entry
+	){SHM_SEC_STAT_DESC, 4, offsetof(typeof(segment), desc), sizeof(segment.desc[0])};
+	segment.head.dir[6] = (struct shm_dir_entry
+	){SHM_SEC_COUNTERS, 2, offsetof(typeof(segment), counters), sizeof(segment.counters[0])};
 	segment.names[2].health = SHM_HEALTH_EJECTED;
 	segment.verdict[2] = (struct shm_backend_verdict
 	){.reason = SHM_REASON_BOUNCES, .drift_permille = 1500, .ejections = 3};
@@ -75,7 +82,7 @@ static void segment_make(void)
 	}
 }
 
-static const char *page_make(const char *reload)
+static const char *page_write(const char *reload)
 {
 	static const cookie_io_functions_t io = {.write = on_write};
 	const struct shm_view view = {
@@ -85,13 +92,21 @@ static const char *page_make(const char *reload)
 
 	assert_non_null(out);
 	setvbuf(out, NULL, _IONBF, 0);
-	segment_make();
 	page_len = 0;
 	reload_at = reload;
-	metrics_backends_write(&view, out);
+	if (segment.head.stat_count > 0)
+		metrics_write(&view, out);
+	else
+		metrics_backends_write(&view, out);
 	fclose(out);
 	page[page_len] = '\0';
 	return page;
+}
+
+static const char *page_make(const char *reload)
+{
+	segment_make();
+	return page_write(reload);
 }
 
 static void pools_are_the_sums_of_their_backends(void **state)
@@ -197,12 +212,40 @@ static void descriptions_that_cannot_be_are_left_out(void **state)
 	free(text);
 }
 
+// Commands of ours to backends are one family, by verb and cause, whatever the names are.
+static void commands_have_a_verb_and_a_cause(void **state)
+{
+	static const char *const names[4] = {
+		"ehlo_leg_reopened", "helo_leg_reopened", "rset", "quit_"
+	};
+
+	segment_make();
+	segment.head.stat_count = 4;
+	for (unsigned i = 0; i < 4; i++) {
+		memcpy(segment.desc[i].group, "synthetic", 10);
+		memcpy(segment.desc[i].name, names[i], strlen(names[i]));
+		segment.desc[i].kind = STAT_KIND_COMMAND;
+		segment.counters[0][i] = i + 1;
+	}
+	assert_non_null(
+		strstr(page_write(NULL),
+		       "# TYPE mailrace_backend_synthetic_commands_total counter\n"
+		       "mailrace_backend_synthetic_commands_total{verb=\"ehlo\",cause=\"leg_"
+		       "reopened\"} 1\n"
+		       "mailrace_backend_synthetic_commands_total{verb=\"helo\",cause=\"leg_"
+		       "reopened\"} 2\n"
+		       "mailrace_backend_synthetic_commands_total{verb=\"rset\",cause=\"\"} 3\n"
+		       "mailrace_backend_synthetic_commands_total{verb=\"quit\",cause=\"\"} 4\n")
+	);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(pools_are_the_sums_of_their_backends),
 		cmocka_unit_test(buckets_shown_are_edges),
 		cmocka_unit_test(why_a_backend_is_out),
+		cmocka_unit_test(commands_have_a_verb_and_a_cause),
 		cmocka_unit_test(a_reload_in_the_middle_harms_nothing),
 		cmocka_unit_test(descriptions_that_cannot_be_are_left_out),
 	};
