@@ -46,7 +46,7 @@ static void addresses_announce(struct net *net, const struct blob_header *blob)
 
 static void generation_take(struct lcore *l, const struct blob_header *blob)
 {
-	relay_generation(l->worker.relay, blob);
+	relay_generation(l->worker.relay, blob, NULL);
 	__atomic_store_n(&l->worker.shm->seen_generation, blob->generation, __ATOMIC_RELEASE);
 	if (l->worker.env.id == 0)
 		addresses_announce(l->worker.net, blob);

@@ -49,6 +49,13 @@ struct tls_creds *tls_creds_new(
 void tls_creds_put(struct tls_creds *creds);
 unsigned tls_creds_handshakes(const struct tls_creds *creds); // under way
 
+// The credentials of one worker in one generation of the configuration, at the indices the blob
+// names. Made by the main thread; the worker that takes the generation gives the old set back.
+struct tls_set {
+	unsigned server_count, client_count;
+	struct tls_creds **server, **client;
+};
+
 // Why a handshake failed, for counters.
 enum tls_failure {
 	TLS_FAIL_NONE,

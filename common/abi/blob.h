@@ -50,7 +50,15 @@ struct blob_header {
 };
 static_assert(sizeof(struct blob_header) == 24 + 256 + 7 * 8, "ABI");
 
-enum blob_tls_mode { BLOB_TLS_OFF = 0, BLOB_TLS_PASSTHROUGH = 1 };
+enum blob_tls_mode {
+	BLOB_TLS_OFF = 0,
+	BLOB_TLS_PASSTHROUGH = 1,
+	BLOB_TLS_STARTTLS_OPTIONAL = 2,
+	BLOB_TLS_STARTTLS_REQUIRED = 3,
+	BLOB_TLS_IMPLICIT = 4,
+};
+// Towards the backends.
+enum blob_leg_tls { BLOB_LEG_PLAIN = 0, BLOB_LEG_STARTTLS = 1, BLOB_LEG_IMPLICIT = 2 };
 enum blob_bare_lf { BLOB_BARE_LF_REJECT = 0, BLOB_BARE_LF_RESTUFF = 1, BLOB_BARE_LF_PASS = 2 };
 enum blob_early_talker { BLOB_EARLY_REJECT = 0, BLOB_EARLY_COUNT = 1 };
 enum blob_scheduler { BLOB_SCHED_WRR = 0, BLOB_SCHED_WLC = 1 };
@@ -72,8 +80,9 @@ struct blob_policy {
 	uint8_t reserved;
 	uint32_t sources; // first index into blob sources, UINT32_MAX: the pool's
 	uint32_t source_count;
+	uint32_t tls_server; // 1 + index of the server credentials; 0: none
 };
-static_assert(sizeof(struct blob_policy) == 12, "ABI");
+static_assert(sizeof(struct blob_policy) == 16, "ABI");
 
 struct blob_service {
 	char name[MR_NAME_LEN];
@@ -88,12 +97,11 @@ struct blob_service {
 	uint32_t data_idle_ms;        // between segments of a body, default 180 000
 	uint32_t reserved;
 };
-static_assert(sizeof(struct blob_service) == 64 + 8 + 12 + 8 + 24, "ABI");
+static_assert(sizeof(struct blob_service) == 64 + 8 + 16 + 8 + 24, "ABI");
 
 struct blob_rule {
 	uint32_t prefixes, prefix_count; // the network, index into prefixes
 	struct blob_policy policy;
-	uint32_t reserved;
 };
 static_assert(sizeof(struct blob_rule) == 24, "ABI");
 
@@ -125,8 +133,11 @@ struct blob_pool {
 	uint32_t reply_timeout_ms;   // default 660 000
 	uint32_t end_of_data_timeout_ms; // default 720 000
 	uint32_t slow_start_ms;          // 0: off
+	uint32_t tls_client;             // 1 + index of the client credentials; 0: plain legs
+	uint8_t tls_mode;                // enum blob_leg_tls
+	uint8_t reserved[3];
 };
-static_assert(sizeof(struct blob_pool) == 64 + 16 + 24, "ABI");
+static_assert(sizeof(struct blob_pool) == 64 + 16 + 32, "ABI");
 
 struct blob_backend {
 	char name[MR_NAME_LEN];

@@ -98,8 +98,9 @@ blob_at(const struct blob_header *blob, const struct blob_array *array, uint32_t
 	return (const uint8_t *)blob + array->off + index * size;
 }
 
-void relay_generation(struct relay *r, const struct blob_header *blob)
+void relay_generation(struct relay *r, const struct blob_header *blob, const struct tls_set *tls)
 {
+	r->tls = tls;
 	const struct blob_service *service = blob_at(blob, &blob->services, 0, sizeof(*service));
 
 	r->blob = blob;

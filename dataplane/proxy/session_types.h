@@ -137,6 +137,7 @@ struct relay {
 	struct tcp_stack *tcp;
 	struct relay_config config;
 	const struct blob_header *blob;
+	const struct tls_set *tls; // of the same generation
 	struct lb *lb;
 	struct {
 		uint32_t addr[LOCALS_SIZE], listener[LOCALS_SIZE];

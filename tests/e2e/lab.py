@@ -22,6 +22,14 @@ BUILD = "build/gcc"
 DIRECTORY = 136  # of a segment, after the header's fields
 
 
+def abi_major():
+    with open(os.path.dirname(os.path.abspath(__file__)) + "/../../common/abi/abi.h", encoding="ascii") as f:
+        return int(f.read().split("#define MR_ABI_MAJOR ")[1].split()[0])
+
+
+ABI_MAJOR = abi_major()
+
+
 def sh(*cmd):
     subprocess.run(cmd, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, timeout=20)
 
@@ -40,7 +48,7 @@ def alone(case):
     return case
 
 
-def attach(path, role, major=1):
+def attach(path, role, major=ABI_MAJOR):
     """Asks the dataplane's socket as a reader (1) or as control (2): (connection, answer code, descriptors)."""
     s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     s.settimeout(5)

@@ -251,14 +251,14 @@ bool box_generation_take(struct box *box, unsigned worker, const struct blob_hea
 {
 	if (worker >= box->workers)
 		return false;
-	relay_generation(box->worker[worker].relay, blob);
+	relay_generation(box->worker[worker].relay, blob, NULL);
 	return true;
 }
 
 void box_generation(struct box *box, const struct blob_header *blob)
 {
 	for (unsigned i = 0; i < box->workers; i++)
-		relay_generation(box->worker[i].relay, blob);
+		relay_generation(box->worker[i].relay, blob, NULL);
 }
 
 bool box_idle(const struct box *box)
