@@ -136,6 +136,16 @@ void tls_hs_free(struct tls_hs *hs)
 		tls_creds_free(c);
 }
 
+void tls_hs_user_set(struct tls_hs *hs, uint32_t user)
+{
+	hs->user = user;
+}
+
+uint32_t tls_hs_user(const struct tls_hs *hs)
+{
+	return hs->user;
+}
+
 static uint64_t counter_get(const unsigned char *p)
 {
 	uint64_t v = 0;

@@ -78,6 +78,10 @@ struct tls_hs *tls_hs_new(struct tls_creds *creds, const char *name);
 // Gives the context back, whatever its state; one that waits goes when its batch is done, unheard.
 void tls_hs_free(struct tls_hs *hs);
 
+// A word of the caller's, for `finished`.
+void tls_hs_user_set(struct tls_hs *hs, uint32_t user);
+uint32_t tls_hs_user(const struct tls_hs *hs);
+
 struct tls_step {
 	const uint8_t *in; // from the peer, not looked at yet
 	uint32_t in_len;

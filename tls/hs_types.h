@@ -48,6 +48,7 @@ struct tls_hs {
 	struct tls_step step; // under way, or its result
 	struct fiber *fiber;
 	int err;
+	uint32_t user;
 	bool running;  // waits on a fiber
 	bool stepping; // inside its own tls_hs_step: which tells
 	bool given_up;

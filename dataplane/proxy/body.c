@@ -25,7 +25,7 @@ static void body_over(struct relay *r, struct session *s)
 	);
 	s->state = RELAY_S_COMMAND;
 	s->flags |= SESSION_F_WAIT;
-	tcp_rx_window_set(r->tcp, s->client, SESSION_WINDOW_COMMAND);
+	tcp_rx_window_set(r->tcp, s->client, session_window(s));
 }
 
 // Moves n bytes on. False: a limit was reached and the body is refused; what could not be moved is
@@ -37,16 +37,16 @@ static bool body_move(struct relay *r, struct session *s, uint32_t n)
 	s->body_bytes += n;
 	if (s->max_message_bytes != 0 && s->body_bytes > s->max_message_bytes) {
 		body_refuse(r, s, SMTP_OWN_SIZE);
-		tcp_rx_drop(r->tcp, s->client, n);
+		wire_rx_drop(r, wire_client(s), n);
 		return false;
 	}
-	moved = tcp_tx_move(r->tcp, s->leg, s->client, n);
+	moved = wire_tx_move(r, wire_leg(s), wire_client(s), n);
 	stat_add(r->env, STAT_SESSION_BYTES, moved);
 	session_backend(r, s)->bytes += moved;
 	if (moved == n)
 		return true;
 	body_refuse(r, s, SMTP_OWN_BODY_LOST); // out of queue entries
-	tcp_rx_drop(r->tcp, s->client, n - moved);
+	wire_rx_drop(r, wire_client(s), n - moved);
 	return false;
 }
 
@@ -61,14 +61,14 @@ static void body_bare(struct relay *r, struct session *s)
 		body_move(r, s, 1);
 		break;
 	case BLOB_BARE_LF_RESTUFF:
-		tcp_rx_drop(r->tcp, s->client, 1);
+		wire_rx_drop(r, wire_client(s), 1);
 		s->dot = SMTP_DOT_BROKEN;
 		s->body_bytes += 2;
-		if (!tcp_tx_write(r->tcp, s->leg, dot ? ".\r\n" : "\r\n", dot ? 3 : 2))
+		if (!wire_tx_write(r, wire_leg(s), dot ? ".\r\n" : "\r\n", dot ? 3 : 2))
 			body_refuse(r, s, SMTP_OWN_BODY_LOST);
 		break;
 	default:
-		tcp_rx_drop(r->tcp, s->client, 1);
+		wire_rx_drop(r, wire_client(s), 1);
 		s->dot = SMTP_DOT_TEXT;
 		body_refuse(r, s, SMTP_OWN_BARE_IN_BODY);
 		break;
@@ -84,12 +84,12 @@ front_scan(struct relay *r, struct session *s, enum smtp_dot_event *ret_event, u
 	uint32_t len, next_len;
 	uint8_t pair[2];
 
-	if (!tcp_rx_peek(r->tcp, s->client, 0, &p, &len))
+	if (!wire_rx_peek(r, wire_client(s), 0, &p, &len))
 		return false;
 	*ret_event = smtp_dot_scan(&s->dot, p, len, ret_n);
 	if (*ret_event != SMTP_DOT_MORE || *ret_n > 0)
 		return true;
-	if (!tcp_rx_peek(r->tcp, s->client, 1, &next, &next_len))
+	if (!wire_rx_peek(r, wire_client(s), 1, &next, &next_len))
 		return false; // only a CR so far
 	pair[0] = p[0];
 	pair[1] = next[0];
@@ -121,7 +121,7 @@ static bool data_step(struct relay *r, struct session *s)
 		body_bare(r, s);
 		break;
 	case SMTP_DOT_STUFF:
-		if (!tcp_tx_write(r->tcp, s->leg, ".", 1))
+		if (!wire_tx_write(r, wire_leg(s), ".", 1))
 			body_refuse(r, s, SMTP_OWN_BODY_LOST);
 		break;
 	default:
@@ -132,7 +132,7 @@ static bool data_step(struct relay *r, struct session *s)
 
 static bool bdat_step(struct relay *r, struct session *s)
 {
-	uint32_t have = tcp_rx_bytes(r->tcp, s->client);
+	uint32_t have = wire_rx_bytes(r, wire_client(s));
 	uint32_t n = have < s->swallow_left ? have : (uint32_t)s->swallow_left;
 
 	if (n > 0) {
@@ -153,12 +153,9 @@ static bool bdat_step(struct relay *r, struct session *s)
 
 static bool client_left(struct relay *r, struct session *s)
 {
-	struct tcp_conn_id client = s->client;
-
-	if ((s->flags & SESSION_F_CLIENT_FIN) == 0 || client.v == 0)
+	if ((s->flags & SESSION_F_CLIENT_FIN) == 0 || s->client.v == 0)
 		return false;
-	client_forget(r, s);
-	tcp_release(r->tcp, client, true);
+	client_release(r, s);
 	client_gone(r, s); // the body can never be complete
 	return true;
 }
@@ -175,9 +172,9 @@ bool body_step(struct relay *r, struct session *s)
 static void swallow_over(struct relay *r, struct session *s)
 {
 	dialogue_note(r, s, "a body that was discarded", 0);
-	s->state = RELAY_S_COMMAND;
+	s->state = offers_tls_only(s) ? RELAY_S_OFFER : RELAY_S_COMMAND;
 	s->flags &= (uint16_t)~SESSION_F_MAIL;
-	tcp_rx_window_set(r->tcp, s->client, SESSION_WINDOW_COMMAND);
+	tcp_rx_window_set(r->tcp, s->client, session_window(s));
 	session_say_in_turn(r, s, (enum smtp_own)s->own_after);
 }
 
@@ -187,16 +184,16 @@ bool swallow_step(struct relay *r, struct session *s)
 	uint32_t n, have;
 
 	if (s->state == RELAY_S_SWALLOW_BDAT) {
-		have = tcp_rx_bytes(r->tcp, s->client);
+		have = wire_rx_bytes(r, wire_client(s));
 		n = have < s->swallow_left ? have : (uint32_t)s->swallow_left;
 		s->swallow_left -= n;
-		tcp_rx_drop(r->tcp, s->client, n);
+		wire_rx_drop(r, wire_client(s), n);
 		if (s->swallow_left == 0) {
 			swallow_over(r, s);
 			return true;
 		}
 	} else if (front_scan(r, s, &event, &n)) {
-		tcp_rx_drop(r->tcp, s->client, n + (event == SMTP_DOT_BARE ? 1 : 0));
+		wire_rx_drop(r, wire_client(s), n + (event == SMTP_DOT_BARE ? 1 : 0));
 		if (event == SMTP_DOT_BARE)
 			s->dot = SMTP_DOT_TEXT;
 		if (event == SMTP_DOT_END)

@@ -12,28 +12,25 @@
 #define EHLO_FRAME 7 // "EHLO ", CRLF
 
 // No more to read: has the client gone?
-static bool input_over(struct relay *r, struct session *s)
+bool input_over(struct relay *r, struct session *s)
 {
-	struct tcp_conn_id client = s->client;
-
 	if ((s->flags & SESSION_F_CLIENT_FIN) == 0 || s->pending_count > 0)
 		return false;
-	client_forget(r, s);
-	tcp_release(r->tcp, client, true);
+	client_release(r, s);
 	client_gone(r, s);
 	return false;
 }
 
 // Rest of a line that was too long.
-static bool line_swallow(struct relay *r, struct session *s)
+bool line_swallow(struct relay *r, struct session *s)
 {
 	const uint8_t *p;
 	uint32_t len;
 
-	while (tcp_rx_peek(r->tcp, s->client, 0, &p, &len)) {
+	while (wire_rx_peek(r, wire_client(s), 0, &p, &len)) {
 		const uint8_t *lf = memchr(p, '\n', len);
 
-		tcp_rx_drop(r->tcp, s->client, lf != NULL ? (uint32_t)(lf - p) + 1 : len);
+		wire_rx_drop(r, wire_client(s), lf != NULL ? (uint32_t)(lf - p) + 1 : len);
 		if (lf != NULL) {
 			s->flags &= (uint16_t)~SESSION_F_SWALLOW_LINE;
 			dialogue_note(r, s, "a line that is too long", 0);
@@ -44,7 +41,7 @@ static bool line_swallow(struct relay *r, struct session *s)
 	return input_over(r, s);
 }
 
-static bool line_is_clean(const char *line, uint32_t len)
+bool line_is_clean(const char *line, uint32_t len)
 {
 	if (len < 2 || line[len - 2] != '\r')
 		return false;
@@ -60,7 +57,7 @@ static bool command_forward(
 	enum smtp_verb verb
 )
 {
-	if (!tcp_tx_write(r->tcp, s->leg, line, len)) {
+	if (!wire_tx_write(r, wire_leg(s), line, len)) {
 		s->flags |= SESSION_F_RETRY;
 		return false;
 	}
@@ -73,7 +70,7 @@ static bool command_forward(
 }
 
 // Refuses a line ourselves.
-static bool command_refuse(
+bool command_refuse(
 	struct relay *r,
 	struct session *s,
 	const char *line,
@@ -82,7 +79,7 @@ static bool command_refuse(
 )
 {
 	dialogue(r, s, CAPTURE_FROM_CLIENT, line, len);
-	tcp_rx_drop(r->tcp, s->client, len);
+	wire_rx_drop(r, wire_client(s), len);
 	session_say_in_turn(r, s, own);
 	return true;
 }
@@ -110,7 +107,11 @@ static enum smtp_own command_check(struct session *s, const struct smtp_command 
 	case SMTP_V_FORBIDDEN:
 		return SMTP_OWN_FORBIDDEN_VERB;
 	case SMTP_V_STARTTLS:
-		return SMTP_OWN_NO_STARTTLS;
+		return s->client_tls != 0 ? SMTP_OWN_TLS_TWICE
+		       : offers_tls(s)    ? SMTP_OWN_TLS_LATE
+					  : SMTP_OWN_NO_STARTTLS;
+	case SMTP_V_AUTH:
+		return offers_tls(s) ? SMTP_OWN_TLS_NEEDED : SMTP_OWN_COUNT;
 	case SMTP_V_ETRN:
 		return (s->caps & SMTP_CAP_ETRN) != 0 ? SMTP_OWN_COUNT : SMTP_OWN_UNKNOWN_VERB;
 	case SMTP_V_MAIL:
@@ -137,7 +138,7 @@ static bool bdat_command(
 		return command_refuse(r, s, line, len, SMTP_OWN_BDAT_SYNTAX);
 	if ((s->caps & SMTP_CAP_CHUNKING) == 0) {
 		dialogue(r, s, CAPTURE_FROM_CLIENT, line, len);
-		tcp_rx_drop(r->tcp, s->client, len);
+		wire_rx_drop(r, wire_client(s), len);
 		s->swallow_left = octets;
 		s->own_after = SMTP_OWN_BDAT_NO_CHUNKING;
 		s->state = RELAY_S_SWALLOW_BDAT;
@@ -145,7 +146,7 @@ static bool bdat_command(
 	}
 	if (!command_forward(r, s, line, len, last ? SMTP_V_BODY : SMTP_V_BDAT))
 		return false;
-	tcp_rx_drop(r->tcp, s->client, len);
+	wire_rx_drop(r, wire_client(s), len);
 	s->swallow_left = octets;
 	s->flags &= (uint16_t)~SESSION_F_BDAT_LAST;
 	if (last)
@@ -155,7 +156,7 @@ static bool bdat_command(
 	return true;
 }
 
-static void ehlo_keep(struct session *s, const char *line, uint32_t len)
+void ehlo_keep(struct session *s, const char *line, uint32_t len)
 {
 	s->flags &= (uint16_t)~SESSION_F_EHLO_KEPT;
 	if (len < EHLO_FRAME || line[4] != ' ' || len - EHLO_FRAME > SESSION_EHLO_MAX)
@@ -185,7 +186,7 @@ static bool command_handle(struct relay *r, struct session *s, const char *line,
 		s->flags |= SESSION_F_SAID_QUIT;
 	if (!command_forward(r, s, line, len, cmd.verb))
 		return false;
-	tcp_rx_drop(r->tcp, s->client, len);
+	wire_rx_drop(r, wire_client(s), len);
 	return true;
 }
 
@@ -197,7 +198,7 @@ static bool without_leg(struct relay *r, struct session *s)
 	const char *line;
 	uint32_t len;
 
-	if (relay_line(r, s->client, SMTP_LINE_MAX, &line, &len) != LINE_OK)
+	if (relay_line(r, wire_client(s), SMTP_LINE_MAX, &line, &len) != LINE_OK)
 		return input_over(r, s);
 	smtp_command_parse(line, len, &cmd);
 	if (len >= 6 && line_is_clean(line, len)) {
@@ -205,7 +206,7 @@ static bool without_leg(struct relay *r, struct session *s)
 		if (cmd.verb == SMTP_V_QUIT) {
 			s->flags |= SESSION_F_SAID_QUIT;
 			dialogue(r, s, CAPTURE_FROM_CLIENT, line, len);
-			tcp_rx_drop(r->tcp, s->client, len);
+			wire_rx_drop(r, wire_client(s), len);
 			session_close(r, s, SMTP_OWN_QUIT);
 			return false;
 		}
@@ -241,7 +242,7 @@ bool command_step(struct relay *r, struct session *s)
 		s->flags &= (uint16_t)~SESSION_F_WAIT;
 	if ((s->flags & SESSION_F_SWALLOW_LINE) != 0)
 		return line_swallow(r, s);
-	result = relay_line(r, s->client, SMTP_AUTH_LINE_MAX, &line, &len);
+	result = relay_line(r, wire_client(s), SMTP_AUTH_LINE_MAX, &line, &len);
 	if (result == LINE_MORE)
 		return input_over(r, s);
 	if (result == LINE_LONG ||
@@ -257,7 +258,7 @@ bool command_step(struct relay *r, struct session *s)
 		return command_handle(r, s, line, len);
 	if (!command_forward(r, s, line, len, SMTP_V_AUTH))
 		return false;
-	tcp_rx_drop(r->tcp, s->client, len);
+	wire_rx_drop(r, wire_client(s), len);
 	s->state = RELAY_S_COMMAND;
 	return true;
 }

@@ -152,10 +152,20 @@ void leg_forget(struct relay *r, struct session *s)
 	if (s->leg_state == LEG_S_CONNECTING || s->leg_state == LEG_S_BANNER)
 		backend->connecting--;
 	s->leg.v = 0;
+	wire_tls_put(r, &s->leg_tls);
 	s->leg_state = LEG_S_NONE;
 	s->pending_count = 0;
 	s->reply_bytes = 0;
 	s->flags &= (uint16_t)~(SESSION_F_LEG_FIN | SESSION_F_WAIT | SESSION_F_ORPHAN);
+}
+
+void leg_release(struct relay *r, struct session *s)
+{
+	struct tcp_conn_id leg = s->leg;
+
+	wire_end(r, wire_leg(s));
+	leg_forget(r, s);
+	tcp_release(r->tcp, leg, true);
 }
 
 void leg_drop(struct relay *r, struct session *s)
@@ -241,7 +251,7 @@ void leg_lost(struct relay *r, struct session *s)
 			splice_step(r, s);
 		break;
 	default:
-		if (was == LEG_S_CONNECTING || was == LEG_S_BANNER)
+		if (was == LEG_S_CONNECTING || was == LEG_S_BANNER || s->state == RELAY_S_TLS)
 			leg_failed(r, s, false);
 		else if (go_on)
 			session_run(r, s);
@@ -255,7 +265,7 @@ void leg_lost(struct relay *r, struct session *s)
 static void leg_quit(struct relay *r, struct session *s)
 {
 	stat_inc(r->env, STAT_LEG_QUITS);
-	if (!tcp_tx_write(r->tcp, s->leg, "QUIT\r\n", 6)) {
+	if (!wire_tx_write(r, wire_leg(s), "QUIT\r\n", 6)) {
 		leg_drop(r, s);
 		return;
 	}
@@ -309,11 +319,8 @@ void leg_reopen(struct relay *r, struct session *s)
 
 void leg_finish(struct relay *r, struct session *s)
 {
-	struct tcp_conn_id leg = s->leg;
-
 	if ((s->flags & SESSION_F_LEG_FIN) != 0 || s->leg_state == LEG_S_CLOSING) {
-		leg_forget(r, s);
-		tcp_release(r->tcp, leg, true);
+		leg_release(r, s);
 		session_free(r, s);
 		return;
 	}

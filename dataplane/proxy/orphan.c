@@ -11,6 +11,17 @@ void client_forget(struct relay *r, struct session *s)
 {
 	client_leave(r, s);
 	s->client.v = 0;
+	wire_tls_put(r, &s->client_tls);
+}
+
+void client_release(struct relay *r, struct session *s)
+{
+	struct tcp_conn_id client = s->client;
+
+	wire_end(r, wire_client(s));
+	client_forget(r, s);
+	if (client.v != 0)
+		tcp_release(r->tcp, client, true);
 }
 
 void client_gone(struct relay *r, struct session *s)
@@ -61,6 +72,7 @@ bool leg_abandon(struct relay *r, struct session *s)
 		.state = RELAY_S_GONE,
 		.flags = SESSION_F_LEG_ONLY | (s->flags & SESSION_F_LEG_FIN),
 		.leg = s->leg,
+		.leg_tls = s->leg_tls,
 		.leg_state = s->leg_state,
 		.leg_flags = s->leg_flags,
 		.leg_since_ms = env_now_ms(r->env),
@@ -74,7 +86,9 @@ bool leg_abandon(struct relay *r, struct session *s)
 	tcp_user_set(r->tcp, o->leg, idx | TCP_USER_LEG);
 	orphan_count(r, o);
 	session_timer(r, o);
+	wire_tls_owner(r, o->leg_tls, idx | TCP_USER_LEG);
 	s->leg.v = 0;
+	s->leg_tls = 0;
 	s->leg_state = LEG_S_NONE;
 	s->pending_count = 0;
 	s->reply_bytes = 0;

@@ -161,7 +161,7 @@ static bool stage_reply(struct relay *r, struct session *s)
 		probe_end(r, s, CTL_PROBE_OK);
 		return false;
 	}
-	if (!tcp_tx_write(r->tcp, s->leg, cmd, (uint32_t)n)) {
+	if (!wire_tx_write(r, wire_leg(s), cmd, (uint32_t)n)) {
 		probe_end(r, s, CTL_PROBE_NO_RESOURCE);
 		return false;
 	}
@@ -181,7 +181,7 @@ bool probe_step(struct relay *r, struct session *s)
 		test_mail_connected(r, s);
 	else if (s->probe.stage == CTL_STAGE_CONNECT)
 		stage_next(r, s, &s->probe.connect_us, CTL_STAGE_BANNER);
-	result = relay_line(r, s->leg, SMTP_REPLY_LINE_MAX, &line, &len);
+	result = relay_line(r, wire_leg(s), SMTP_REPLY_LINE_MAX, &line, &len);
 	if (result == LINE_MORE) {
 		if ((s->flags & SESSION_F_LEG_FIN) != 0)
 			probe_end(r, s, CTL_PROBE_CLOSED);
@@ -196,7 +196,7 @@ bool probe_step(struct relay *r, struct session *s)
 		probe_end(r, s, CTL_PROBE_MALFORMED);
 		more = false;
 	} else {
-		tcp_rx_drop(r->tcp, s->leg, len);
+		wire_rx_drop(r, wire_leg(s), len);
 		more = more || stage_reply(r, s);
 	}
 	r->probe_text[0] = '\0'; // of this session only

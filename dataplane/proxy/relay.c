@@ -9,18 +9,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "common/abi/hist.h"
 #include "common/array.h"
-
-#define BANNERS_LEARNED 20
-#define BANNER_PATIENCE_MS 270000 // a client waits five minutes (RFC 5321 4.5.3.2.2)
 
 static struct wheel_entry *timer_entry(void *owner, uint32_t idx)
 {
 	return &((struct relay *)owner)->session[idx].timer;
 }
-
-static void timer_fire(void *owner, uint32_t idx);
 
 struct relay *relay_new(const struct relay_config *config)
 {
@@ -36,10 +30,12 @@ struct relay *relay_new(const struct relay_config *config)
 	r->lb = lb_new(config->shm.backend_slots, config->shm.leases, &config->env->rng);
 	r->clients = client_table_new(config->max_sessions);
 	r->clients_of = calloc(config->env->count, sizeof(*r->clients_of));
+	r->profile = profiles_new(config->shm.backend_slots);
 	r->service_index = calloc(config->shm.service_slots, sizeof(uint32_t));
 	r->waiting_of = calloc(config->shm.service_slots, sizeof(uint32_t));
 	if (r->session == NULL || ids == NULL || r->lb == NULL || r->service_index == NULL ||
-	    r->waiting_of == NULL || r->clients == NULL || r->clients_of == NULL) {
+	    r->waiting_of == NULL || r->clients == NULL || r->clients_of == NULL ||
+	    r->profile == NULL || !wire_tls_init(r)) {
 		free(ids);
 		relay_free(r);
 		errno = ENOMEM;
@@ -47,7 +43,9 @@ struct relay *relay_new(const struct relay_config *config)
 	}
 	r->clients_of[config->env->id] = r->clients;
 	idpool_init(&r->ids, ids, config->max_sessions + 1);
-	wheel_init(&r->wheel, env_now_ms(r->env), r, timer_entry, timer_fire);
+	wheel_init(&r->wheel, env_now_ms(r->env), r, timer_entry, session_timer_fire);
+	if (config->tls != NULL)
+		tls_engine_finished_set(config->tls, shake_finished, r);
 	return r;
 }
 
@@ -55,6 +53,8 @@ void relay_free(struct relay *r)
 {
 	if (r == NULL)
 		return;
+	wire_tls_free(r);
+	free(r->profile);
 	free(r->session);
 	free(r->service_index);
 	free(r->waiting_of);
@@ -78,6 +78,7 @@ void relay_attach(struct relay *r, struct tcp_stack *tcp)
 size_t relay_bytes(const struct relay *r)
 {
 	return ((size_t)r->config.max_sessions + 1) * (sizeof(struct session) + sizeof(uint32_t)) +
+	       (size_t)r->wire_ids.count * (sizeof(struct wire_tls) + 2 * sizeof(uint32_t)) +
 	       client_table_bytes(r->config.max_sessions);
 }
 
@@ -100,9 +101,9 @@ blob_at(const struct blob_header *blob, const struct blob_array *array, uint32_t
 
 void relay_generation(struct relay *r, const struct blob_header *blob, const struct tls_set *tls)
 {
-	r->tls = tls;
 	const struct blob_service *service = blob_at(blob, &blob->services, 0, sizeof(*service));
 
+	r->tls = tls;
 	r->blob = blob;
 	lb_generation(r->lb, blob);
 	memset(r->service_index, 0xff, r->config.shm.service_slots * sizeof(uint32_t));
@@ -120,18 +121,13 @@ const struct blob_service *service_at(const struct relay *r, uint32_t slot)
 		       : NULL;
 }
 
-enum line_result relay_line(
-	struct relay *r,
-	struct tcp_conn_id conn,
-	uint32_t max,
-	const char **ret,
-	uint32_t *ret_len
-)
+enum line_result
+relay_line(struct relay *r, struct wire wire, uint32_t max, const char **ret, uint32_t *ret_len)
 {
 	const uint8_t *p;
 	uint32_t len, off = 0;
 
-	while (off < max && tcp_rx_peek(r->tcp, conn, off, &p, &len)) {
+	while (off < max && wire_rx_peek(r, wire, off, &p, &len)) {
 		const uint8_t *lf = memchr(p, '\n', len < max - off ? len : max - off);
 		uint32_t n = lf != NULL ? (uint32_t)(lf - p) + 1 : len;
 
@@ -174,140 +170,6 @@ void session_touch(struct relay *r, struct session *s)
 	s->touched_ms = env_now_ms(r->env);
 }
 
-// A backend that is known to greet late is waited for: leaving early is what servers hold against
-// an address ("Waiting").
-static uint32_t banner_timeout(const struct relay *r, const struct session *s, uint32_t configured)
-{
-	const struct shm_hist *h =
-		&r->config.shm.backends[s->backend_slot].latency[SHM_VERB_BANNER];
-	uint64_t learned = 0;
-
-	if (h->count >= BANNERS_LEARNED)
-		learned = hist_quantile_us(h, 0.99) / 1000;
-	if (learned > BANNER_PATIENCE_MS)
-		learned = BANNER_PATIENCE_MS;
-	return learned > configured ? (uint32_t)learned : configured;
-}
-
-static uint32_t pool_timeout(const struct relay *r, const struct session *s)
-{
-	const struct blob_service *service = service_at(r, s->service_slot);
-	const struct blob_pool *pool;
-	bool body;
-
-	if (service == NULL)
-		return 660000; // the service is gone, its session stays
-	pool = blob_at(r->blob, &r->blob->pools, service->pool, sizeof(*pool));
-	if (s->leg_state == LEG_S_CONNECTING)
-		return pool->connect_timeout_ms + 1000; // TCP's own limit comes first
-	if (s->leg_state == LEG_S_BANNER)
-		return banner_timeout(r, s, pool->banner_timeout_ms);
-	body = s->pending_count > 0 && s->pending_verb[s->pending_head] == SMTP_V_BODY;
-	return body ? pool->end_of_data_timeout_ms : pool->reply_timeout_ms;
-}
-
-static uint32_t client_timeout(const struct relay *r, const struct session *s)
-{
-	const struct blob_service *service = service_at(r, s->service_slot);
-
-	if (service == NULL)
-		return 300000;
-	if (s->state == RELAY_S_DATA || s->state == RELAY_S_BDAT)
-		return service->data_idle_ms;
-	return service->client_idle_ms;
-}
-
-// Does the session wait for its backend (the client's idle timer stands still then, C10)?
-static bool waits_for_leg(const struct session *s)
-{
-	return s->pending_count > 0 || s->leg_state == LEG_S_CONNECTING ||
-	       s->leg_state == LEG_S_BANNER || s->leg_state == LEG_S_REEHLO ||
-	       s->leg_state == LEG_S_QUITTING;
-}
-
-void session_timer(struct relay *r, struct session *s)
-{
-	uint32_t at;
-
-	if ((s->flags & SESSION_F_RETRY) != 0)
-		at = env_now_ms(r->env) + SESSION_RETRY_MS;
-	else if ((s->flags & SESSION_F_LEG_WAIT) != 0)
-		at = leg_wait_timer_ms(s);
-	else if (s->state == RELAY_S_PROBE)
-		at = s->leg_since_ms + s->probe.timeout_ms;
-	else if (s->leg_state == LEG_S_QUITTING)
-		at = s->leg_since_ms + SESSION_QUIT_MS;
-	else if (s->leg_state == LEG_S_CLOSING)
-		at = s->leg_since_ms + SESSION_FIN_MS;
-	else if (s->state == RELAY_S_GONE)
-		at = s->leg_since_ms + SESSION_ORPHAN_MS;
-	else if (waits_for_leg(s))
-		at = s->leg_since_ms + pool_timeout(r, s);
-	else
-		at = s->touched_ms + client_timeout(r, s);
-	if (!wheel_put_off(&s->timer, at))
-		wheel_arm(&r->wheel, session_index(r, s), at);
-}
-
-// Nobody answered in time.
-static void leg_timed_out(struct relay *r, struct session *s)
-{
-	if (s->leg_state == LEG_S_CLOSING) {
-		leg_finish(r, s);
-		return;
-	}
-	if (s->state == RELAY_S_GONE || s->leg_state == LEG_S_QUITTING) {
-		leg_drop(r, s);
-		if (s->client.v == 0)
-			session_free(r, s);
-		return;
-	}
-	if (s->leg_state == LEG_S_CONNECTING || s->leg_state == LEG_S_BANNER) {
-		session_backend(r, s)->connect_timeouts++;
-		leg_signal(r, s, SHM_SIGNAL_TIMEOUT, NULL, 0);
-		if (s->leg_state != LEG_S_BANNER || !leg_abandon(r, s))
-			leg_leave(r, s);
-		leg_failed(r, s, false);
-		return;
-	}
-	stat_inc(r->env, STAT_LEG_REPLY_TIMEOUT);
-	leg_drop(r, s);
-	session_close(r, s, SMTP_OWN_BACKEND_TIMEOUT);
-}
-
-static void timer_fire(void *owner, uint32_t idx)
-{
-	struct relay *r = owner;
-	struct session *s = session_of(r, idx);
-	uint32_t limit;
-
-	if ((s->flags & SESSION_F_RETRY) != 0) {
-		s->flags &= (uint16_t)~SESSION_F_RETRY;
-		session_run(r, s);
-		return;
-	}
-	if (s->state == RELAY_S_PROBE) {
-		probe_end(r, s, CTL_PROBE_TIMEOUT);
-		return;
-	}
-	if ((s->flags & SESSION_F_LEG_WAIT) != 0) {
-		leg_open(r, s);
-		return;
-	}
-	if (waits_for_leg(s) || s->state == RELAY_S_GONE) {
-		leg_timed_out(r, s);
-		return;
-	}
-	limit = client_timeout(r, s);
-	if ((int32_t)(env_now_ms(r->env) - s->touched_ms - limit) < 0) {
-		session_timer(r, s);
-		return;
-	}
-	if (s->state == RELAY_S_DATA || s->state == RELAY_S_BDAT)
-		leg_drop(r, s); // C16
-	session_close(r, s, SMTP_OWN_IDLE);
-}
-
 unsigned relay_timers_run(struct relay *r)
 {
 	lb_leases_settle(r->lb, r->config.shm.backends, r->env->now_ns);
@@ -316,9 +178,23 @@ unsigned relay_timers_run(struct relay *r)
 
 uint32_t relay_next_timer_ms(const struct relay *r, uint32_t limit_ms)
 {
-	int32_t left = (int32_t)(wheel_next_ms(&r->wheel, limit_ms) - env_now_ms(r->env));
+	int32_t left;
+
+	if (r->tls_waiting > 0)
+		return 0;
+	left = (int32_t)(wheel_next_ms(&r->wheel, limit_ms) - env_now_ms(r->env));
 
 	return left < 0 ? 0 : (uint32_t)left < limit_ms ? (uint32_t)left : limit_ms;
+}
+
+// Opens the records that came. False: the session has ended.
+static bool session_fill(struct relay *r, struct session *s)
+{
+	uint64_t id = s->id;
+
+	if (s->client_tls != 0)
+		client_fill(r, s);
+	return s->id == id;
 }
 
 void session_run(struct relay *r, struct session *s)
@@ -326,6 +202,8 @@ void session_run(struct relay *r, struct session *s)
 	uint64_t id = s->id;
 	bool more = true;
 
+	if ((s->client_tls | s->leg_tls) != 0 && !session_fill(r, s))
+		return;
 	for (unsigned i = 0; more && i < SESSION_TURN_LOOPS * SESSION_PENDING_MAX; i++) {
 		more = s->state == RELAY_S_PROBE ? probe_step(r, s) : reply_step(r, s);
 		if (s->id != id)
@@ -345,6 +223,12 @@ void session_run(struct relay *r, struct session *s)
 			break;
 		case RELAY_S_SPLICE:
 			more = splice_step(r, s);
+			break;
+		case RELAY_S_OFFER:
+			more = offer_step(r, s) || more;
+			break;
+		case RELAY_S_TLS:
+			more = shake_step(r, s) || more;
 			break;
 		default:
 			break;
@@ -447,9 +331,10 @@ void relay_drain(struct relay *r)
 
 static bool is_between_mails(const struct relay *r, const struct session *s)
 {
-	return s->state == RELAY_S_COMMAND && s->client.v != 0 && s->pending_count == 0 &&
+	return (s->state == RELAY_S_COMMAND || s->state == RELAY_S_OFFER) && s->client.v != 0 &&
+	       s->pending_count == 0 &&
 	       (s->flags & (SESSION_F_MAIL | SESSION_F_CLOSING | SESSION_F_CLIENT_FIN)) == 0 &&
-	       tcp_rx_bytes(r->tcp, s->client) == 0;
+	       wire_rx_bytes(r, wire_client(s)) == 0;
 }
 
 void relay_stop(struct relay *r)
@@ -485,6 +370,7 @@ void relay_check(const struct relay *r)
 		BUG_ON(!wheel_is_armed(&s->timer)); // no state without a timer
 		BUG_ON(s->pending_count > SESSION_PENDING_MAX);
 	}
+	wire_tls_check(r);
 	BUG_ON(used != r->ids.used || armed != r->wheel.armed);
 	BUG_ON(counted != client_table_sum(r->clients));
 	BUG_ON(probes != r->probes);

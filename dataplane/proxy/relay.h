@@ -102,6 +102,8 @@ void relay_command(
 	const struct ctl_msg *msg
 ); // from control: unknown ones counted
 unsigned relay_timers_run(struct relay *relay);
+// Public-key work of handshakes, and what waited for it: at the end of a turn, before TCP's output.
+unsigned relay_tls_run(struct relay *relay);
 uint32_t relay_next_timer_ms(const struct relay *relay, uint32_t limit_ms);
 // Box-wide drain: no new session (421 4.3.2), sessions between mails end with 421 at their next
 // command.

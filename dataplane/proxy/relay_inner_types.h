@@ -6,7 +6,7 @@
 
 #pragma once
 
-#include "dataplane/proxy/session_types.h"
+#include "dataplane/proxy/wire.h"
 
 // What a line read gave.
 enum line_result { LINE_MORE, LINE_OK, LINE_LONG };
@@ -22,6 +22,8 @@ void client_leave(struct relay *r, struct session *s);
 
 // orphan.c: the client's connection is no longer the session's.
 void client_forget(struct relay *r, struct session *s);
+// The same after a FIN, what it still sends is discarded; close_notify before it.
+void client_release(struct relay *r, struct session *s);
 // The session is a leg without a client from here on, until its leg ends.
 void orphan_count(struct relay *r, struct session *s);
 // Leaves a leg that is in its greet pause to itself, so that it can end politely. False: no slot.
@@ -42,14 +44,8 @@ blob_at(const struct blob_header *blob, const struct blob_array *array, uint32_t
 );
 // The service in this slot now, NULL when the configuration has it no more.
 const struct blob_service *service_at(const struct relay *r, uint32_t slot);
-enum line_result relay_line(
-	struct relay *r,
-	struct tcp_conn_id conn,
-	uint32_t max,
-	const char **ret,
-	uint32_t *ret_len
-);
-void session_timer(struct relay *r, struct session *s);
+enum line_result
+relay_line(struct relay *r, struct wire wire, uint32_t max, const char **ret, uint32_t *ret_len);
 void session_touch(struct relay *r, struct session *s);
 // Everything that can go on now: commands, body, replies. After each event.
 void session_run(struct relay *r, struct session *s);
@@ -80,9 +76,10 @@ void pending_flush_own(struct relay *r, struct session *s);
 void leg_open(struct relay *r, struct session *s);
 void leg_failed(struct relay *r, struct session *s, bool refused_by_reply);
 void leg_lost(struct relay *r, struct session *s);
-void leg_drop(struct relay *r, struct session *s);   // RST, counts
-void leg_forget(struct relay *r, struct session *s); // gone already
-void leg_leave(struct relay *r, struct session *s);  // politely, as far as the state lets
+void leg_drop(struct relay *r, struct session *s);    // RST, counts
+void leg_forget(struct relay *r, struct session *s);  // gone already
+void leg_release(struct relay *r, struct session *s); // FIN, what still comes is discarded
+void leg_leave(struct relay *r, struct session *s);   // politely, as far as the state lets
 void leg_reopen(struct relay *r, struct session *s);
 
 // signal.c
@@ -126,6 +123,46 @@ uint32_t leg_wait_timer_ms(const struct session *s);
 
 // The dialogue is over: waits for the backend's FIN, then the session ends.
 void leg_finish(struct relay *r, struct session *s);
+
+// timer.c
+void session_timer(struct relay *r, struct session *s); // sets it anew
+void session_timer_fire(void *relay, uint32_t idx);
+
+// offer.c: before TLS
+bool offer_step(struct relay *r, struct session *s);
+
+// shake.c: TLS with the client
+// The credentials that a policy names; NULL: none are loaded.
+struct tls_creds *policy_creds(const struct relay *r, const struct blob_policy *policy);
+void shake_begin(struct relay *r, struct session *s);
+bool shake_step(struct relay *r, struct session *s);
+void shake_finished(void *relay, struct tls_hs *hs); // of the engine
+void shake_fail(struct relay *r, struct session *s, enum stat_id why);
+bool shake_is_late(const struct relay *r, const struct session *s);
+// The earlier of `at` and the handshake's own limit.
+uint32_t shake_timer_ms(const struct relay *r, const struct session *s, uint32_t at);
+// Waits for room for another TLS connection. False: waited long enough.
+bool shake_wait(struct relay *r, struct session *s);
+void shake_look(struct relay *r, struct session *s); // is there any?
+void client_fill(struct relay *r, struct session *s);
+
+// profile.c: what backends were seen to advertise
+struct profile *profiles_new(uint32_t backends);
+void profile_learn(struct relay *r, const struct session *s);
+uint32_t profile_ehlo(const struct relay *r, const struct session *s, char *out, uint32_t room);
+
+// command.c, for offer.c too
+bool input_over(struct relay *r, struct session *s);
+bool line_swallow(struct relay *r, struct session *s);
+bool line_is_clean(const char *line, uint32_t len);
+bool command_refuse(
+	struct relay *r,
+	struct session *s,
+	const char *line,
+	uint32_t len,
+	enum smtp_own own
+);
+void ehlo_keep(struct session *s, const char *line, uint32_t len);
 
 // command.c, body.c, reply.c: each returns true when it made progress
 bool command_step(struct relay *r, struct session *s);

@@ -11,14 +11,6 @@
 #include <stdio.h>
 #include <string.h>
 
-static void leg_release(struct relay *r, struct session *s)
-{
-	struct tcp_conn_id leg = s->leg;
-
-	leg_forget(r, s);
-	tcp_release(r->tcp, leg, true);
-}
-
 static void reply_count(struct relay *r, struct session *s, enum smtp_verb verb, unsigned code)
 {
 	struct shm_backend_local *backend = session_backend(r, s);
@@ -91,15 +83,6 @@ static void reply_act(struct relay *r, struct session *s, enum smtp_verb verb, u
 	}
 }
 
-static void clients_release(struct relay *r, struct session *s)
-{
-	struct tcp_conn_id client = s->client;
-
-	client_forget(r, s);
-	if (client.v != 0)
-		tcp_release(r->tcp, client, true);
-}
-
 // The last line was relayed.
 static void reply_done(struct relay *r, struct session *s, unsigned code)
 {
@@ -121,7 +104,7 @@ static void reply_done(struct relay *r, struct session *s, unsigned code)
 	}
 	pending_flush_own(r, s);
 	if (code == 421 || verb == SMTP_V_QUIT) {
-		clients_release(r, s);
+		client_release(r, s);
 		if (s->state == RELAY_S_DATA || s->state == RELAY_S_BDAT) {
 			leg_drop(r, s);
 			session_free(r, s);
@@ -139,7 +122,7 @@ static void reply_done(struct relay *r, struct session *s, unsigned code)
 static void line_take(struct relay *r, struct session *s, const char *line, uint32_t len)
 {
 	dialogue(r, s, CAPTURE_FROM_BACKEND, line, len);
-	tcp_rx_drop(r->tcp, s->leg, len);
+	wire_rx_drop(r, wire_leg(s), len);
 }
 
 static void protocol_error(struct relay *r, struct session *s)
@@ -196,7 +179,7 @@ static void banner_take(struct relay *r, struct session *s, unsigned code)
 		(int)s->ehlo.len,
 		s->ehlo.name
 	);
-	if (!tcp_tx_write(r->tcp, s->leg, line, (uint32_t)n)) {
+	if (!wire_tx_write(r, wire_leg(s), line, (uint32_t)n)) {
 		leg_drop(r, s);
 		session_close(r, s, SMTP_OWN_NO_LEG);
 		return;
@@ -212,7 +195,7 @@ static uint32_t ehlo_collect(struct relay *r, struct session *s, bool *ret_ok)
 	uint32_t n;
 
 	*ret_ok = true;
-	while (tcp_rx_peek(r->tcp, s->leg, len, &p, &n)) {
+	while (wire_rx_peek(r, wire_leg(s), len, &p, &n)) {
 		uint32_t take = n < RELAY_SCRATCH - len ? n : RELAY_SCRATCH - len;
 
 		memcpy(r->scratch + len, p, take);
@@ -241,7 +224,7 @@ static bool ehlo_reply(struct relay *r, struct session *s)
 {
 	bool ok;
 	uint32_t len = ehlo_collect(r, s, &ok);
-	const struct smtp_limits limits = {s->max_message_bytes, s->max_recipients};
+	const struct smtp_limits limits = {s->max_message_bytes, s->max_recipients, offers_tls(s)};
 	uint32_t out;
 
 	if (len == 0)
@@ -252,11 +235,12 @@ static bool ehlo_reply(struct relay *r, struct session *s)
 		return false;
 	}
 	if (s->leg_state != LEG_S_REEHLO && s->client.v != 0 &&
-	    !tcp_tx_write(r->tcp, s->client, r->out, out)) {
+	    !wire_tx_write(r, wire_client(s), r->out, out)) {
 		s->flags |= SESSION_F_RETRY;
 		return false;
 	}
 	line_take(r, s, r->scratch, len);
+	profile_learn(r, s);
 	if (s->leg_state != LEG_S_REEHLO && s->client.v != 0)
 		dialogue(r, s, CAPTURE_TO_CLIENT, r->out, out);
 	if (s->leg_state == LEG_S_REEHLO)
@@ -272,8 +256,13 @@ static bool
 reply_unasked(struct relay *r, struct session *s, unsigned code, const char *line, uint32_t len)
 {
 	dialogue(r, s, CAPTURE_FROM_BACKEND, line, len);
+	if (code == 421 && s->state == RELAY_S_TLS) { // nothing of the client has reached it
+		leg_release(r, s);
+		leg_failed(r, s, true);
+		return false;
+	}
 	if (code == 421) {
-		if (s->client.v != 0 && tcp_tx_write(r->tcp, s->client, line, len))
+		if (s->client.v != 0 && wire_tx_write(r, wire_client(s), line, len))
 			dialogue(r, s, CAPTURE_TO_CLIENT, line, len);
 		leg_release(r, s);
 	} else {
@@ -281,7 +270,7 @@ reply_unasked(struct relay *r, struct session *s, unsigned code, const char *lin
 		session_backend(r, s)->desync++;
 		leg_drop(r, s);
 	}
-	clients_release(r, s);
+	client_release(r, s);
 	session_free(r, s);
 	return false;
 }
@@ -305,10 +294,10 @@ line_relay(struct relay *r, struct session *s, const char *line, uint32_t len, u
 
 	if ((s->leg_flags & SESSION_LEG_F_SOFT_BOUNCE) == 0 || code / 100 != 5 ||
 	    !smtp_verb_softens(verb))
-		return tcp_tx_write(r->tcp, s->client, line, len);
+		return wire_tx_write(r, wire_client(s), line, len);
 	memcpy(r->out, line, len);
 	smtp_reply_soften(r->out, len);
-	if (!tcp_tx_write(r->tcp, s->client, r->out, len))
+	if (!wire_tx_write(r, wire_client(s), r->out, len))
 		return false;
 	stat_inc(r->env, STAT_LEG_SOFT_BOUNCED);
 	return true;
@@ -364,7 +353,7 @@ static bool reply_line(
 	dialogue(r, s, CAPTURE_FROM_BACKEND, line, len);
 	if (s->client.v != 0)
 		dialogue(r, s, CAPTURE_TO_CLIENT, line, len);
-	tcp_rx_drop(r->tcp, s->leg, len);
+	wire_rx_drop(r, wire_leg(s), len);
 	s->reply_bytes += len;
 	s->reply_code = (uint16_t)code;
 	if (!more)
@@ -383,12 +372,11 @@ bool reply_step(struct relay *r, struct session *s)
 	if (s->leg.v == 0 || s->leg_state <= LEG_S_CONNECTING || s->state == RELAY_S_SPLICE ||
 	    (s->flags & SESSION_F_RETRY) != 0)
 		return false;
-	result = relay_line(r, s->leg, SMTP_REPLY_LINE_MAX, &line, &len);
+	result = relay_line(r, wire_leg(s), SMTP_REPLY_LINE_MAX, &line, &len);
 	if (result == LINE_MORE) {
 		if ((s->flags & SESSION_F_LEG_FIN) != 0) {
-			struct tcp_conn_id leg = s->leg;
-
-			tcp_release(r->tcp, leg, true);
+			wire_end(r, wire_leg(s));
+			tcp_release(r->tcp, s->leg, true);
 			leg_close_judge(r, s, TCP_CLOSE_DONE);
 			leg_lost(r, s);
 		}

@@ -13,7 +13,7 @@ bool session_say(struct relay *r, struct session *s, enum smtp_own own)
 	stat_inc(r->env, smtp_own_stat(own));
 	if (s->client.v == 0)
 		return true;
-	if (tcp_tx_write(r->tcp, s->client, r->out, len)) {
+	if (wire_tx_write(r, wire_client(s), r->out, len)) {
 		dialogue(r, s, CAPTURE_TO_CLIENT, r->out, len);
 		return true;
 	}
@@ -57,12 +57,14 @@ void session_say_in_turn(struct relay *r, struct session *s, enum smtp_own own)
 
 void session_close(struct relay *r, struct session *s, enum smtp_own own)
 {
+	if (s->state == RELAY_S_TLS && s->client.v != 0) {
+		s->own_after = (uint8_t)own; // nothing can be said in the middle of a handshake
+		session_timer(r, s);
+		return;
+	}
 	if (s->client.v != 0) {
-		struct tcp_conn_id client = s->client;
-
 		session_say(r, s, own);
-		client_forget(r, s);
-		tcp_release(r->tcp, client, true);
+		client_release(r, s);
 	}
 	s->flags |= SESSION_F_CLOSING;
 	leg_leave(r, s);

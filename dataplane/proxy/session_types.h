@@ -17,10 +17,12 @@
 #include "dataplane/smtp/reply.h"
 #include "dataplane/smtp/show.h"
 #include "dataplane/smtp/verb.h"
+#include "tls/tls.h"
 
 #define SESSION_PENDING_MAX 14       // commands awaiting replies; more wait unread (back-pressure)
 #define SESSION_EHLO_MAX 50          // octets of EHLO's argument kept for a fresh leg
 #define SESSION_WINDOW_COMMAND 16384 // receive window in the command phase
+#define SESSION_WINDOW_TLS 40960     // a whole record beside the longest line
 #define SESSION_WINDOW_BODY (256U << 10)
 #define SESSION_RETRY_MS 10           // no buffer: once more
 #define SESSION_LEG_PATIENCE_MS 60000 // over all backends tried
@@ -31,6 +33,8 @@
 #define SESSION_TURN_LOOPS 64 // commands or replies a call handles before it yields
 #define RELAY_TIMER_QUOTA 256
 #define RELAY_SCRATCH 16384
+#define RELAY_RECORD (TLS_RECORD_MAX + TLS_SEAL_OVERHEAD)
+#define RELAY_HELLO 20480        // a ClientHello with its records' headers
 #define TCP_USER_LEG 0x40000000U // in a connection's user word: the session's backend leg
 
 // Meanings: common/abi/session_states.def.
@@ -64,6 +68,9 @@ enum {
 	SESSION_F_LEG_ONLY = 1 << 10, // an abandoned leg: never was a session of a client
 	SESSION_F_ORPHAN = 1 << 11,   // counted as such at its backend
 	SESSION_F_LEG_WAIT = 1 << 12, // no leg yet: all backends are at their limit
+	SESSION_F_OFFERED = 1 << 13,  // STARTTLS: by its policy when it was accepted
+	SESSION_F_TLS_ONLY = 1 << 14, // no mail before it
+	SESSION_F_TLS_WAIT = 1 << 15, // the handshake is to begin when there is room for it
 };
 
 enum {                                      // of the leg: begin anew with each
@@ -93,6 +100,7 @@ struct probe {
 struct session {
 	struct wheel_entry timer;
 	struct tcp_conn_id client, leg;
+	uint32_t client_tls, leg_tls; // see wire.h; 0: plain
 	uint64_t id;
 	uint64_t swallow_left; // octets of a chunk
 	uint16_t flags;
@@ -132,6 +140,9 @@ static_assert(sizeof(struct session) <= 256, "part of the 768 bytes an idle sess
 
 #define LOCALS_SIZE 16384
 
+struct wire_tls;
+struct profile;
+
 struct relay {
 	struct worker_env *env;
 	struct tcp_stack *tcp;
@@ -149,9 +160,14 @@ struct relay {
 	struct client_table *clients;
 	const struct client_table **clients_of; // [workers]
 	uint64_t id_count;
-	uint32_t probes;      // sessions that are one
-	uint32_t *waiting_of; // [service_slots]: of these
-	uint32_t waiting;     // sessions that wait for a connection to become free
+	uint32_t probes;           // sessions that are one
+	uint32_t *waiting_of;      // [service_slots]: of these
+	uint32_t waiting;          // sessions that wait for a connection to become free
+	struct wire_tls *wire_tls; // [max_tls + 1]
+	struct idpool wire_ids;
+	uint32_t *tls_ready; // [max_tls + 1]: indices of sides that are WIRE_READY
+	uint32_t tls_ready_count, tls_waiting;
+	struct profile *profile; // [backend_slots]
 	bool draining;
 	struct relay_listener listener; // dialogue.c
 	struct ctl_test_mail test_mail; // our checked copy
@@ -160,6 +176,8 @@ struct relay {
 	char probe_text[96];            // reply under judgement, else empty
 	char scratch[RELAY_SCRATCH];
 	char out[RELAY_SCRATCH];
+	uint8_t record[RELAY_RECORD]; // wire.c
+	uint8_t hello[RELAY_HELLO];   // shake.c
 };
 
 // Unique over all workers of this run; never 0.
@@ -167,6 +185,18 @@ static inline uint64_t session_id_new(struct relay *r)
 {
 	r->id_count++;
 	return (r->id_count - 1) * r->env->count + r->env->id + 1;
+}
+
+// Must its client begin TLS before anything else?
+static inline bool offers_tls_only(const struct session *s)
+{
+	return (s->flags & SESSION_F_TLS_ONLY) != 0 && s->client_tls == 0;
+}
+
+// Is its client in plain text where it could be in TLS (P11)?
+static inline bool offers_tls(const struct session *s)
+{
+	return (s->flags & SESSION_F_OFFERED) != 0 && s->client_tls == 0;
 }
 
 static inline struct session *session_of(struct relay *r, uint32_t idx)

@@ -238,7 +238,7 @@ bool test_mail_reply(struct relay *r, struct session *s)
 		n = (uint32_t)snprintf(r->out, RELAY_SCRATCH, "QUIT\r\n");
 	}
 	step_next(r, s, good, next);
-	if (tcp_tx_write(r->tcp, s->leg, r->out, n))
+	if (wire_tx_write(r, wire_leg(s), r->out, n))
 		return true;
 	probe_end(r, s, CTL_PROBE_NO_RESOURCE);
 	return false;
