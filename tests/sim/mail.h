@@ -6,6 +6,7 @@
 
 #pragma once
 
+#include "tests/sim/secure.h"
 #include "tests/sim/sim.h"
 
 #define MAIL_RCPT_MAX 8
@@ -26,7 +27,9 @@ struct client_plan {
 	uint64_t start_ns;
 	unsigned messages, rcpts;
 	bool pipelining, bdat, ipv6;
-	bool early;          // says EHLO before the banner
+	bool early; // says EHLO before the banner
+	enum secure_plan secure;
+	uint32_t piece;      // octets of a body written at once, 0: 1,400
 	bool careless;       // bare line ends in bodies of DATA
 	uint32_t pause_ms;   // silence ...
 	unsigned pause_step; // ... after so many replies

@@ -25,7 +25,7 @@ struct plot {
 	struct control_blob blob;
 	struct control *control;
 	unsigned mails;
-	bool benign;
+	bool benign, tls;
 };
 
 static bool plot_done(void *arg)
@@ -51,8 +51,10 @@ static bool plot_done(void *arg)
 static struct blob_policy policy_draw(const struct plot *d, struct rng *rng)
 {
 	return (struct blob_policy){
-		.tls_mode =
-			d->benign && rng_below(rng, 8) == 0 ? BLOB_TLS_PASSTHROUGH : BLOB_TLS_OFF,
+		.tls_mode = d->tls ? (uint8_t)(BLOB_TLS_STARTTLS_OPTIONAL + rng_below(rng, 3))
+			    : d->benign && rng_below(rng, 8) == 0 ? BLOB_TLS_PASSTHROUGH
+								  : BLOB_TLS_OFF,
+		.tls_server = d->tls ? 1 : 0,
 		.bare_lf = (uint8_t)rng_below(rng, 3),
 		.early_talker = d->benign ? BLOB_EARLY_COUNT : (uint8_t)rng_below(rng, 2),
 		.sources = UINT32_MAX,
@@ -150,6 +152,26 @@ static void backends_make(struct sim *sim, struct plot *d)
 	}
 }
 
+// How a client begins where the service offers STARTTLS, or wants TLS at once.
+static enum secure_plan secure_draw(const struct plot *d, struct rng *rng)
+{
+	static const enum secure_plan bad[] = {
+		SECURE_INJECT,
+		SECURE_INJECT_LATER,
+		SECURE_HALF_HELLO,
+		SECURE_NO_FINISHED,
+		SECURE_GARBAGE,
+	};
+	uint8_t mode = d->blob.service[0].policy.tls_mode;
+
+	if (mode == BLOB_TLS_IMPLICIT)
+		return SECURE_IMPLICIT;
+	if (!d->benign && rng_below(rng, 4) == 0)
+		return bad[rng_below(rng, sizeof(bad) / sizeof(bad[0]))];
+	return mode == BLOB_TLS_STARTTLS_OPTIONAL && rng_below(rng, 4) == 0 ? SECURE_NONE
+									    : SECURE_STARTTLS;
+}
+
 static void clients_make(struct sim *sim, struct plot *d, const struct sim_host *box)
 {
 	struct rng *rng = &sim->rng;
@@ -178,6 +200,11 @@ static void clients_make(struct sim *sim, struct plot *d, const struct sim_host 
 			.vanish_step = rng_below(rng, 10),
 		};
 
+		if (d->tls) {
+			c.secure = secure_draw(d, rng);
+			c.early = false;
+			c.piece = 1 + rng_below(rng, 16384);
+		}
 		d->mails += c.messages;
 		clients_add(d->clients, &c);
 	}
@@ -242,7 +269,7 @@ static void plot_judge(struct sim *sim, struct plot *d)
 		);
 }
 
-void scenario_relay(struct sim *sim)
+void scenario_relay(struct sim *sim, bool tls)
 {
 	struct plot *d = calloc(1, sizeof(*d));
 	struct rng *rng = &sim->rng;
@@ -252,6 +279,9 @@ void scenario_relay(struct sim *sim)
 	if (d == NULL)
 		abort();
 	d->benign = rng_below(rng, 3) == 0;
+	d->tls = tls;
+	if (tls)
+		limits.max_tls = d->benign ? 64 : 1 + rng_below(rng, 40);
 	d->backends = 1 + rng_below(rng, BACKENDS_MAX);
 	if (!d->benign && rng_below(rng, 6) == 0)
 		limits.max_sessions = 1 + rng_below(rng, 6);
