@@ -96,6 +96,7 @@ static void leg_opened(
 	s->leg_since_us = relay_now_us(r);
 	s->flags &= (uint16_t)~SESSION_F_LEG_FIN;
 	s->leg_flags = (pool->flags & BLOB_POOL_F_SOFT_BOUNCE) != 0 ? SESSION_LEG_F_SOFT_BOUNCE : 0;
+	s->leg_flags |= leg_tls_flags(s, pool);
 	s->rcpt_votes = s->eod_votes = 0;
 	session_backend(r, s)->active++;
 	session_backend(r, s)->connecting++;
@@ -149,7 +150,8 @@ void leg_forget(struct relay *r, struct session *s)
 	);
 	backend->active--;
 	backend->orphans -= (s->flags & SESSION_F_ORPHAN) != 0;
-	if (s->leg_state == LEG_S_CONNECTING || s->leg_state == LEG_S_BANNER)
+	if (s->leg_state == LEG_S_CONNECTING || s->leg_state == LEG_S_BANNER ||
+	    (s->leg_state == LEG_S_TLS && (s->leg_flags & SESSION_LEG_F_IMPLICIT) != 0))
 		backend->connecting--;
 	s->leg.v = 0;
 	wire_tls_put(r, &s->leg_tls);
@@ -218,6 +220,7 @@ static bool can_go_on(const struct session *s)
 void leg_lost(struct relay *r, struct session *s)
 {
 	enum leg_state was = s->leg_state;
+	bool greeting = leg_is_greeting(s);
 	bool quit = s->pending_count > 0 && s->pending_verb[s->pending_head] == SMTP_V_QUIT;
 	bool go_on = can_go_on(s);
 
@@ -251,7 +254,7 @@ void leg_lost(struct relay *r, struct session *s)
 			splice_step(r, s);
 		break;
 	default:
-		if (was == LEG_S_CONNECTING || was == LEG_S_BANNER || s->state == RELAY_S_TLS)
+		if (greeting || s->state == RELAY_S_TLS)
 			leg_failed(r, s, false);
 		else if (go_on)
 			session_run(r, s);
@@ -282,6 +285,7 @@ void leg_leave(struct relay *r, struct session *s)
 	case LEG_S_NONE:
 		return;
 	case LEG_S_CONNECTING:
+	case LEG_S_TLS: // nothing can be said in the middle of a handshake
 		leg_drop(r, s);
 		return;
 	case LEG_S_QUITTING:

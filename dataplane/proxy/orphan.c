@@ -45,14 +45,10 @@ void orphan_count(struct relay *r, struct session *s)
 // Never more of a backend's connections than a quarter of its limit.
 static bool may_abandon(const struct relay *r, uint32_t slot)
 {
-	const struct blob_backend *b = blob_at(r->blob, &r->blob->backends, 0, sizeof(*b));
-	uint32_t share, n = r->blob->backends.count;
+	const struct blob_backend *b = backend_at(r, slot);
+	uint32_t share;
 
-	while (n > 0 && b->slot != slot) {
-		b++;
-		n--;
-	}
-	if (n == 0 || b->max_connections == 0)
+	if (b == NULL || b->max_connections == 0)
 		return true;
 	share = (b->max_connections / 4 + r->env->count - 1) / r->env->count;
 	return r->config.shm.backends[slot].orphans < share;

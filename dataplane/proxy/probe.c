@@ -84,6 +84,9 @@ void probe_start(struct relay *r, const struct ctl_msg *msg)
 		.backend_slot = b->slot,
 		.probe = {.request_id = msg->request_id},
 		.leg_state = LEG_S_CONNECTING,
+		.leg_flags = probe_tls_flags(
+			blob_at(r->blob, &r->blob->pools, b->pool, sizeof(struct blob_pool))
+		),
 		.leg_since_ms = env_now_ms(r->env),
 	};
 	r->probes++;
@@ -115,6 +118,9 @@ void probe_end(struct relay *r, struct session *s, enum ctl_probe_result_code co
 		test_mail_end(r, s, code);
 	else
 		result_send(r, s->probe.request_id, s->backend_slot, code, s);
+	if (leg.v != 0 && strcmp(info.state, "closed") != 0)
+		wire_end(r, wire_leg(s));
+	wire_tls_put(r, &s->leg_tls);
 	s->leg.v = 0;
 	if (leg.v != 0 && strcmp(info.state, "closed") != 0)
 		tcp_release(r->tcp, leg, true);
@@ -168,6 +174,17 @@ static bool stage_reply(struct relay *r, struct session *s)
 	return true;
 }
 
+static bool probe_tls_step(struct relay *r, struct session *s)
+{
+	uint64_t id = s->id;
+
+	if (leg_tls_step(r, s))
+		return true;
+	if (s->id == id && (s->flags & SESSION_F_LEG_FIN) != 0 && tcp_rx_bytes(r->tcp, s->leg) == 0)
+		probe_end(r, s, CTL_PROBE_CLOSED);
+	return false;
+}
+
 bool probe_step(struct relay *r, struct session *s)
 {
 	enum line_result result;
@@ -177,6 +194,8 @@ bool probe_step(struct relay *r, struct session *s)
 
 	if (s->leg_state == LEG_S_CONNECTING)
 		return false;
+	if (s->leg_state == LEG_S_TLS)
+		return probe_tls_step(r, s);
 	if (s->probe.stage == CTL_STAGE_CONNECT && s->probe.test)
 		test_mail_connected(r, s);
 	else if (s->probe.stage == CTL_STAGE_CONNECT)

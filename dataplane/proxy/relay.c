@@ -32,10 +32,11 @@ struct relay *relay_new(const struct relay_config *config)
 	r->clients_of = calloc(config->env->count, sizeof(*r->clients_of));
 	r->profile = profiles_new(config->shm.backend_slots);
 	r->service_index = calloc(config->shm.service_slots, sizeof(uint32_t));
+	r->backend_index = calloc(config->shm.backend_slots, sizeof(uint32_t));
 	r->waiting_of = calloc(config->shm.service_slots, sizeof(uint32_t));
 	if (r->session == NULL || ids == NULL || r->lb == NULL || r->service_index == NULL ||
 	    r->waiting_of == NULL || r->clients == NULL || r->clients_of == NULL ||
-	    r->profile == NULL || !wire_tls_init(r)) {
+	    r->profile == NULL || r->backend_index == NULL || !wire_tls_init(r)) {
 		free(ids);
 		relay_free(r);
 		errno = ENOMEM;
@@ -57,6 +58,7 @@ void relay_free(struct relay *r)
 	free(r->profile);
 	free(r->session);
 	free(r->service_index);
+	free(r->backend_index);
 	free(r->waiting_of);
 	client_table_free(r->clients);
 	free(r->clients_of);
@@ -102,6 +104,7 @@ blob_at(const struct blob_header *blob, const struct blob_array *array, uint32_t
 void relay_generation(struct relay *r, const struct blob_header *blob, const struct tls_set *tls)
 {
 	const struct blob_service *service = blob_at(blob, &blob->services, 0, sizeof(*service));
+	const struct blob_backend *backend = blob_at(blob, &blob->backends, 0, sizeof(*backend));
 
 	r->tls = tls;
 	r->blob = blob;
@@ -109,6 +112,9 @@ void relay_generation(struct relay *r, const struct blob_header *blob, const str
 	memset(r->service_index, 0xff, r->config.shm.service_slots * sizeof(uint32_t));
 	for (uint32_t i = 0; i < blob->services.count; i++)
 		r->service_index[service[i].slot] = i;
+	memset(r->backend_index, 0xff, r->config.shm.backend_slots * sizeof(uint32_t));
+	for (uint32_t i = 0; i < blob->backends.count; i++)
+		r->backend_index[backend[i].slot] = i;
 	locals_build(r);
 }
 
@@ -118,6 +124,15 @@ const struct blob_service *service_at(const struct relay *r, uint32_t slot)
 
 	return i != UINT32_MAX
 		       ? blob_at(r->blob, &r->blob->services, i, sizeof(struct blob_service))
+		       : NULL;
+}
+
+const struct blob_backend *backend_at(const struct relay *r, uint32_t slot)
+{
+	uint32_t i = slot < r->config.shm.backend_slots ? r->backend_index[slot] : UINT32_MAX;
+
+	return i != UINT32_MAX
+		       ? blob_at(r->blob, &r->blob->backends, i, sizeof(struct blob_backend))
 		       : NULL;
 }
 
@@ -194,6 +209,8 @@ static bool session_fill(struct relay *r, struct session *s)
 
 	if (s->client_tls != 0)
 		client_fill(r, s);
+	if (s->id == id && s->leg_tls != 0)
+		leg_fill(r, s);
 	return s->id == id;
 }
 
@@ -271,6 +288,8 @@ static void on_connect(void *app, struct tcp_conn_id conn, uint32_t user)
 
 	s->leg_state = LEG_S_BANNER;
 	s->leg_since_ms = env_now_ms(r->env);
+	if ((s->leg_flags & SESSION_LEG_F_IMPLICIT) != 0 && !leg_tls_begin(r, s))
+		return;
 	session_run(r, s);
 }
 

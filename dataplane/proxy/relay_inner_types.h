@@ -6,7 +6,7 @@
 
 #pragma once
 
-#include "dataplane/proxy/wire.h"
+#include "dataplane/proxy/shake_types.h"
 
 // What a line read gave.
 enum line_result { LINE_MORE, LINE_OK, LINE_LONG };
@@ -44,6 +44,8 @@ blob_at(const struct blob_header *blob, const struct blob_array *array, uint32_t
 );
 // The service in this slot now, NULL when the configuration has it no more.
 const struct blob_service *service_at(const struct relay *r, uint32_t slot);
+// Likewise a backend.
+const struct blob_backend *backend_at(const struct relay *r, uint32_t slot);
 enum line_result
 relay_line(struct relay *r, struct wire wire, uint32_t max, const char **ret, uint32_t *ret_len);
 void session_touch(struct relay *r, struct session *s);
@@ -128,29 +130,6 @@ void leg_finish(struct relay *r, struct session *s);
 void session_timer(struct relay *r, struct session *s); // sets it anew
 void session_timer_fire(void *relay, uint32_t idx);
 
-// offer.c: before TLS
-bool offer_step(struct relay *r, struct session *s);
-
-// shake.c: TLS with the client
-// The credentials that a policy names; NULL: none are loaded.
-struct tls_creds *policy_creds(const struct relay *r, const struct blob_policy *policy);
-void shake_begin(struct relay *r, struct session *s);
-bool shake_step(struct relay *r, struct session *s);
-void shake_finished(void *relay, struct tls_hs *hs); // of the engine
-void shake_fail(struct relay *r, struct session *s, enum stat_id why);
-bool shake_is_late(const struct relay *r, const struct session *s);
-// The earlier of `at` and the handshake's own limit.
-uint32_t shake_timer_ms(const struct relay *r, const struct session *s, uint32_t at);
-// Waits for room for another TLS connection. False: waited long enough.
-bool shake_wait(struct relay *r, struct session *s);
-void shake_look(struct relay *r, struct session *s); // is there any?
-void client_fill(struct relay *r, struct session *s);
-
-// profile.c: what backends were seen to advertise
-struct profile *profiles_new(uint32_t backends);
-void profile_learn(struct relay *r, const struct session *s);
-uint32_t profile_ehlo(const struct relay *r, const struct session *s, char *out, uint32_t room);
-
 // command.c, for offer.c too
 bool input_over(struct relay *r, struct session *s);
 bool line_swallow(struct relay *r, struct session *s);
@@ -170,6 +149,9 @@ bool body_step(struct relay *r, struct session *s);
 bool swallow_step(struct relay *r, struct session *s);
 void body_refuse(struct relay *r, struct session *s, enum smtp_own own);
 bool reply_step(struct relay *r, struct session *s);
+void reply_line_take(struct relay *r, struct session *s, const char *line, uint32_t len);
+// Greeted, and in TLS if it is to be. False: the session has ended.
+bool leg_ready(struct relay *r, struct session *s);
 bool splice_step(struct relay *r, struct session *s);
 
 // dialogue.c: tells the listener, if there is one. Lines as they came, their line end included; on

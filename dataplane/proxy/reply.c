@@ -36,7 +36,7 @@ static void reply_count(struct relay *r, struct session *s, enum smtp_verb verb,
 		service->messages++;
 		stat_inc(r->env, STAT_SESSION_MESSAGES);
 	} else {
-		s->leg_flags &= (uint8_t)~SESSION_LEG_F_FRUIT;
+		s->leg_flags &= (uint16_t)~SESSION_LEG_F_FRUIT;
 		stat_inc(r->env, STAT_SESSION_MESSAGES_REFUSED);
 	}
 }
@@ -119,7 +119,7 @@ static void reply_done(struct relay *r, struct session *s, unsigned code)
 }
 
 // Reads a line off the leg.
-static void line_take(struct relay *r, struct session *s, const char *line, uint32_t len)
+void reply_line_take(struct relay *r, struct session *s, const char *line, uint32_t len)
 {
 	dialogue(r, s, CAPTURE_FROM_BACKEND, line, len);
 	wire_rx_drop(r, wire_leg(s), len);
@@ -130,7 +130,7 @@ static void protocol_error(struct relay *r, struct session *s)
 	dialogue_note(r, s, "the backend's reply is none", 0);
 	stat_inc(r->env, STAT_LEG_MALFORMED);
 	leg_signal(r, s, SHM_SIGNAL_MALFORMED, NULL, 0);
-	if (s->leg_state == LEG_S_BANNER) {
+	if (leg_is_greeting(s)) {
 		leg_failed(r, s, true);
 		return;
 	}
@@ -138,12 +138,44 @@ static void protocol_error(struct relay *r, struct session *s)
 	session_close(r, s, SMTP_OWN_BACKEND_PROTOCOL);
 }
 
+bool leg_ready(struct relay *r, struct session *s)
+{
+	char line[SESSION_EHLO_MAX + 8];
+	uint64_t id = s->id;
+	int n;
+
+	s->leg_state = LEG_S_READY;
+	if (s->state == RELAY_S_GONE) {
+		leg_leave(r, s);
+		if (s->leg.v == 0)
+			session_free(r, s);
+		return s->id == id;
+	}
+	if ((s->flags & SESSION_F_EHLO_KEPT) == 0)
+		return true;
+	s->leg_state = LEG_S_REEHLO; // a fresh leg for a later mail
+	s->leg_since_ms = env_now_ms(r->env);
+	n = snprintf(
+		line,
+		sizeof(line),
+		"%s %.*s\r\n",
+		s->ehlo.helo ? "HELO" : "EHLO",
+		(int)s->ehlo.len,
+		s->ehlo.name
+	);
+	if (!wire_tx_write(r, wire_leg(s), line, (uint32_t)n)) {
+		leg_drop(r, s);
+		session_close(r, s, SMTP_OWN_NO_LEG);
+		return s->id == id;
+	}
+	dialogue(r, s, CAPTURE_TO_BACKEND, line, (uint32_t)n);
+	return true;
+}
+
 // The banner: 220 opens the leg, anything else sends the session to the next backend.
 static void banner_take(struct relay *r, struct session *s, unsigned code)
 {
 	struct shm_backend_local *backend = session_backend(r, s);
-	char line[SESSION_EHLO_MAX + 8];
-	int n;
 
 	hist_add(&backend->latency[SHM_VERB_BANNER], relay_now_us(r) - s->leg_since_us);
 	if (code != 220) {
@@ -160,31 +192,10 @@ static void banner_take(struct relay *r, struct session *s, unsigned code)
 	backend->connecting--;
 	backend->sessions++;
 	lb_report_success(r->lb, s->backend_slot);
-	s->leg_state = LEG_S_READY;
-	if (s->state == RELAY_S_GONE) {
-		leg_leave(r, s);
-		if (s->leg.v == 0)
-			session_free(r, s);
-		return;
-	}
-	if ((s->flags & SESSION_F_EHLO_KEPT) == 0)
-		return;
-	s->leg_state = LEG_S_REEHLO; // a fresh leg for a later mail
-	s->leg_since_ms = env_now_ms(r->env);
-	n = snprintf(
-		line,
-		sizeof(line),
-		"%s %.*s\r\n",
-		s->ehlo.helo ? "HELO" : "EHLO",
-		(int)s->ehlo.len,
-		s->ehlo.name
-	);
-	if (!wire_tx_write(r, wire_leg(s), line, (uint32_t)n)) {
-		leg_drop(r, s);
-		session_close(r, s, SMTP_OWN_NO_LEG);
-		return;
-	}
-	dialogue(r, s, CAPTURE_TO_BACKEND, line, (uint32_t)n);
+	if ((s->leg_flags & SESSION_LEG_F_STARTTLS) != 0 && s->state != RELAY_S_GONE)
+		leg_starttls_begin(r, s);
+	else
+		leg_ready(r, s);
 }
 
 // A whole EHLO reply, rewritten. 0: not complete yet; false in *ret_ok: malformed.
@@ -239,7 +250,7 @@ static bool ehlo_reply(struct relay *r, struct session *s)
 		s->flags |= SESSION_F_RETRY;
 		return false;
 	}
-	line_take(r, s, r->scratch, len);
+	reply_line_take(r, s, r->scratch, len);
 	profile_learn(r, s);
 	if (s->leg_state != LEG_S_REEHLO && s->client.v != 0)
 		dialogue(r, s, CAPTURE_TO_CLIENT, r->out, out);
@@ -314,11 +325,11 @@ static bool reply_line(
 )
 {
 	if (s->leg_state == LEG_S_CLOSING || (s->leg_state == LEG_S_BANNER && more)) {
-		line_take(r, s, line, len);
+		reply_line_take(r, s, line, len);
 		return true;
 	}
 	if (s->leg_state == LEG_S_QUITTING || s->leg_state == LEG_S_REEHLO) {
-		line_take(r, s, line, len);
+		reply_line_take(r, s, line, len);
 		if (more)
 			return true;
 		if (s->leg_state == LEG_S_QUITTING) {
@@ -331,10 +342,12 @@ static bool reply_line(
 	}
 	if (s->leg_state == LEG_S_BANNER) {
 		banner_judge(r, s, code, line, len);
-		line_take(r, s, line, len);
+		reply_line_take(r, s, line, len);
 		banner_take(r, s, code);
 		return s->id != 0;
 	}
+	if (s->leg_state == LEG_S_TLS_EHLO || s->leg_state == LEG_S_TLS_ASKED)
+		return leg_tls_reply(r, s, line, len, code, more);
 	if (s->pending_count == 0)
 		return reply_unasked(r, s, code, line, len);
 	if ((s->reply_bytes > 0 && s->reply_code != code) ||
@@ -371,6 +384,10 @@ bool reply_step(struct relay *r, struct session *s)
 
 	if (s->leg.v == 0 || s->leg_state <= LEG_S_CONNECTING || s->state == RELAY_S_SPLICE ||
 	    (s->flags & SESSION_F_RETRY) != 0)
+		return false;
+	if (s->leg_state == LEG_S_TLS && leg_tls_step(r, s))
+		return true;
+	if (s->leg.v == 0)
 		return false;
 	result = relay_line(r, wire_leg(s), SMTP_REPLY_LINE_MAX, &line, &len);
 	if (result == LINE_MORE) {

@@ -80,6 +80,9 @@ enum {                                      // of the leg: begin anew with each
 	SESSION_LEG_F_FAILING = 1 << 3,     // counted among those with a signal
 	SESSION_LEG_F_RCPT_VOTED = 1 << 4,  // of this transaction
 	SESSION_LEG_F_MAILED = 1 << 5,      // a MAIL was accepted
+	SESSION_LEG_F_STARTTLS = 1 << 6,    // the pool's, when it was opened
+	SESSION_LEG_F_IMPLICIT = 1 << 7,    // likewise: TLS from the start
+	SESSION_LEG_F_OFFERED = 1 << 8,     // STARTTLS, by the backend
 };
 
 struct pending {
@@ -112,7 +115,7 @@ struct session {
 	uint8_t pending_verb[SESSION_PENDING_MAX];
 	uint8_t tried_count;
 	uint8_t bare_lf;
-	uint8_t leg_flags;
+	uint16_t leg_flags;
 	uint8_t leg_looks;             // for a connection to become free
 	uint8_t rcpt_votes, eod_votes; // of this leg
 	uint32_t tried[LB_MAX_TRIED];
@@ -154,6 +157,7 @@ struct relay {
 		uint32_t addr[LOCALS_SIZE], listener[LOCALS_SIZE];
 	} locals;
 	uint32_t *service_index; // [service_slots]: of the generation in force, UINT32_MAX: gone
+	uint32_t *backend_index; // [backend_slots]: likewise
 	struct session *session;
 	struct idpool ids;
 	struct wheel wheel;
@@ -185,6 +189,14 @@ static inline uint64_t session_id_new(struct relay *r)
 {
 	r->id_count++;
 	return (r->id_count - 1) * r->env->count + r->env->id + 1;
+}
+
+// Is its leg not yet where a command of the client may go?
+static inline bool leg_is_greeting(const struct session *s)
+{
+	return s->leg_state == LEG_S_CONNECTING || s->leg_state == LEG_S_BANNER ||
+	       s->leg_state == LEG_S_TLS_EHLO || s->leg_state == LEG_S_TLS_ASKED ||
+	       s->leg_state == LEG_S_TLS;
 }
 
 // Must its client begin TLS before anything else?

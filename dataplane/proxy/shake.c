@@ -135,7 +135,7 @@ static void shake_over(struct relay *r, struct session *s)
 	client_fill(r, s); // records may have come with the client's last flight
 }
 
-static enum stat_id failure_stat(enum tls_failure failure)
+enum stat_id shake_failure(const struct wire_tls *t)
 {
 	static const enum stat_id stats[] = {
 		[TLS_FAIL_NONE] = STAT_TLS_FAIL_INTERNAL,
@@ -146,7 +146,7 @@ static enum stat_id failure_stat(enum tls_failure failure)
 		[TLS_FAIL_INTERNAL] = STAT_TLS_FAIL_INTERNAL,
 	};
 
-	return stats[failure];
+	return stats[t->failure];
 }
 
 // Bytes of ours; without them the peer cannot go on.
@@ -164,40 +164,29 @@ static void flight_send(
 }
 
 // True: there may be more to do.
-static bool
-shake_act(struct relay *r, struct session *s, enum tls_result result, enum tls_failure failure)
+static bool shake_act(struct relay *r, struct session *s, enum tls_result result)
 {
-	struct wire_tls *t = client_tls(r, s);
-
-	if (t->broken) {
-		shake_fail(r, s, STAT_TLS_FAIL_INTERNAL);
-		return false;
-	}
 	switch (result) {
 	case TLS_OK:
 		shake_over(r, s);
 		return true;
 	case TLS_WANT_IN:
-		t->phase = WIRE_SHAKE;
 		return true;
 	case TLS_WAIT:
-		t->phase = WIRE_WAIT;
-		r->tls_waiting++;
-		stat_inc(r->env, STAT_TLS_WAITED);
 		return false;
 	default:
-		shake_fail(r, s, failure_stat(failure));
+		shake_fail(r, s, shake_failure(client_tls(r, s)));
 		return false;
 	}
 }
 
 // What came, in one piece.
-static uint32_t input_gather(struct relay *r, const struct session *s)
+static uint32_t input_gather(struct relay *r, struct tcp_conn_id conn)
 {
 	const uint8_t *p;
 	uint32_t n = 0, len;
 
-	while (n < RELAY_HELLO && tcp_rx_peek(r->tcp, s->client, n, &p, &len)) {
+	while (n < RELAY_HELLO && tcp_rx_peek(r->tcp, conn, n, &p, &len)) {
 		len = len < RELAY_HELLO - n ? len : RELAY_HELLO - n;
 		memcpy(r->hello + n, p, len);
 		n += len;
@@ -212,7 +201,7 @@ static bool context_take(struct relay *r, struct session *s)
 		TLS_T_ALERT, 3, 1, 0, 2, 2, TLS_ALERT_UNEXPECTED_MESSAGE
 	};
 	struct wire_tls *t = client_tls(r, s);
-	uint32_t n = input_gather(r, s);
+	uint32_t n = input_gather(r, s->client);
 	enum tls_result result = n > 0 ? tls_hello_check(r->hello, n) : TLS_WANT_IN;
 	struct tls_creds *creds;
 
@@ -244,25 +233,32 @@ static bool context_take(struct relay *r, struct session *s)
 	return true;
 }
 
-// What came, to mbedTLS.
+enum tls_result shake_input(struct relay *r, uint32_t index, struct tcp_conn_id conn)
+{
+	struct wire_tls *t = &r->wire_tls[index];
+	struct tls_step step = {.in = r->hello, .in_len = input_gather(r, conn)};
+	struct tls_info info;
+	enum tls_result result = tls_hs_step(t->hs, &step, &t->st, &info);
+
+	tcp_rx_drop(r->tcp, conn, step.taken);
+	if (result == TLS_WAIT) {
+		t->phase = WIRE_WAIT;
+		r->tls_waiting++;
+		stat_inc(r->env, STAT_TLS_WAITED);
+		return TLS_WAIT;
+	}
+	t->failure = (uint8_t)step.failure;
+	flight_send(r, t, conn, &step);
+	return t->broken ? TLS_FATAL : result;
+}
+
 static bool input_step(struct relay *r, struct session *s)
 {
-	struct wire_tls *t = client_tls(r, s);
-	struct tls_step step = {.in = r->hello, .in_len = input_gather(r, s)};
-	struct tcp_conn_id client = s->client;
-	struct tls_info info;
-	enum tls_result result;
-
-	if (step.in_len == 0) {
-		if ((s->flags & SESSION_F_CLIENT_FIN) != 0)
-			shake_fail(r, s, STAT_TLS_FAIL_GONE);
-		return false;
-	}
-	result = tls_hs_step(t->hs, &step, &t->st, &info);
-	tcp_rx_drop(r->tcp, client, step.taken);
-	if (result != TLS_WAIT)
-		flight_send(r, t, client, &step);
-	return shake_act(r, s, result, step.failure);
+	if (tcp_rx_bytes(r->tcp, s->client) > 0)
+		return shake_act(r, s, shake_input(r, s->client_tls, s->client));
+	if ((s->flags & SESSION_F_CLIENT_FIN) != 0)
+		shake_fail(r, s, STAT_TLS_FAIL_GONE);
+	return false;
 }
 
 bool shake_step(struct relay *r, struct session *s)
@@ -294,7 +290,9 @@ void shake_finished(void *relay, struct tls_hs *hs)
 
 	t->result = (uint8_t)tls_hs_result(hs, &step, &t->st, &info);
 	t->failure = (uint8_t)step.failure;
-	flight_send(r, t, s->client, &step);
+	flight_send(r, t, (t->owner & TCP_USER_LEG) != 0 ? s->leg : s->client, &step);
+	if (t->broken)
+		t->result = TLS_FATAL;
 	r->tls_waiting--;
 	t->phase = WIRE_READY;
 	r->tls_ready[r->tls_ready_count++] = index;
@@ -311,7 +309,10 @@ static void ready_take(struct relay *r, uint32_t index)
 		return;
 	}
 	t->phase = WIRE_SHAKE;
-	shake_act(r, s, (enum tls_result)t->result, (enum tls_failure)t->failure);
+	if ((t->owner & TCP_USER_LEG) != 0)
+		leg_tls_ready(r, s);
+	else
+		shake_act(r, s, (enum tls_result)t->result);
 	if (s->id == id)
 		session_run(r, s);
 }

@@ -37,7 +37,7 @@ static uint32_t pool_timeout(const struct relay *r, const struct session *s)
 	pool = blob_at(r->blob, &r->blob->pools, service->pool, sizeof(*pool));
 	if (s->leg_state == LEG_S_CONNECTING)
 		return pool->connect_timeout_ms + 1000; // TCP's own limit comes first
-	if (s->leg_state == LEG_S_BANNER)
+	if (leg_is_greeting(s))
 		return banner_timeout(r, s, pool->banner_timeout_ms);
 	body = s->pending_count > 0 && s->pending_verb[s->pending_head] == SMTP_V_BODY;
 	return body ? pool->end_of_data_timeout_ms : pool->reply_timeout_ms;
@@ -57,8 +57,7 @@ static uint32_t client_timeout(const struct relay *r, const struct session *s)
 // Does the session wait for its backend (the client's idle timer stands still then, C10)?
 static bool waits_for_leg(const struct session *s)
 {
-	return s->pending_count > 0 || s->leg_state == LEG_S_CONNECTING ||
-	       s->leg_state == LEG_S_BANNER || s->leg_state == LEG_S_REEHLO ||
+	return s->pending_count > 0 || leg_is_greeting(s) || s->leg_state == LEG_S_REEHLO ||
 	       s->leg_state == LEG_S_QUITTING;
 }
 
@@ -104,10 +103,11 @@ static void leg_timed_out(struct relay *r, struct session *s)
 			session_free(r, s);
 		return;
 	}
-	if (s->leg_state == LEG_S_CONNECTING || s->leg_state == LEG_S_BANNER) {
+	if (leg_is_greeting(s)) {
 		session_backend(r, s)->connect_timeouts++;
 		leg_signal(r, s, SHM_SIGNAL_TIMEOUT, NULL, 0);
-		if (s->leg_state != LEG_S_BANNER || !leg_abandon(r, s))
+		if (s->leg_state == LEG_S_CONNECTING || s->leg_state == LEG_S_TLS ||
+		    !leg_abandon(r, s))
 			leg_leave(r, s);
 		leg_failed(r, s, false);
 		return;

@@ -16,6 +16,7 @@ enum leg_state { L_FREE, L_COMMAND, L_DATA, L_BDAT, L_ENDED };
 struct leg {
 	enum leg_state state;
 	struct tcp_conn_id conn;
+	struct speaker speaker;
 	bool fin;
 	uint64_t heard_ns;
 	unsigned ehlos;
@@ -52,6 +53,7 @@ static void leg_reply(struct backend_app *app, struct leg *leg, const char *text
 
 static void leg_end(struct backend_app *app, struct leg *leg)
 {
+	speaker_close(&leg->speaker, leg->close_after);
 	free(leg->body);
 	leg->body = NULL;
 	if (leg->state != L_FREE)
@@ -259,8 +261,7 @@ static void leg_read(struct backend_app *app, struct leg *leg)
 	uint32_t len;
 
 	while (leg->state != L_FREE && leg->reply_at_ns == 0 &&
-	       app->sim->now_ns >= leg->read_at_ns &&
-	       tcp_rx_peek(app->host->tcp, leg->conn, 0, &p, &len)) {
+	       app->sim->now_ns >= leg->read_at_ns && speaker_peek(&leg->speaker, &p, &len)) {
 		uint8_t copy[2048];
 		uint32_t n = len < sizeof(copy) ? len : sizeof(copy);
 		uint32_t i = 0;
@@ -283,7 +284,7 @@ static void leg_read(struct backend_app *app, struct leg *leg)
 			}
 		}
 		if (leg->state != L_FREE)
-			tcp_rx_drop(app->host->tcp, leg->conn, i);
+			speaker_drop(&leg->speaker, i);
 		if (leg->state == L_DATA || leg->state == L_BDAT)
 			leg->read_at_ns = app->sim->now_ns + app->plan.read_pause_ms * SIM_MS;
 	}
@@ -300,12 +301,17 @@ static void leg_finish(struct backend_app *app, struct leg *leg)
 
 static void leg_turn(struct backend_app *app, struct leg *leg)
 {
-	if (leg->reply_at_ns != 0 && app->sim->now_ns >= leg->reply_at_ns) {
+	const uint8_t *p;
+	uint32_t len;
+	struct tcp_conn_id conn = leg->conn;
+	bool ready = speaker_ready(&leg->speaker);
+
+	if (leg->reply_at_ns != 0 && app->sim->now_ns >= leg->reply_at_ns && ready) {
 		leg->reply_at_ns = 0;
-		tcp_tx_write(app->host->tcp, leg->conn, leg->reply, (uint32_t)strlen(leg->reply));
+		speaker_write(&leg->speaker, leg->reply, (uint32_t)strlen(leg->reply));
 		if (leg->close_after) {
-			tcp_release(app->host->tcp, leg->conn, true);
 			leg_end(app, leg);
+			tcp_release(app->host->tcp, conn, true);
 			return;
 		}
 	}
@@ -316,8 +322,8 @@ static void leg_turn(struct backend_app *app, struct leg *leg)
 		return;
 	}
 	leg_read(app, leg);
-	if (leg->state != L_FREE && leg->fin && leg->reply_at_ns == 0 &&
-	    tcp_rx_bytes(app->host->tcp, leg->conn) == 0)
+	if (leg->state != L_FREE && leg->fin && (leg->reply_at_ns == 0 || !ready) &&
+	    !speaker_peek(&leg->speaker, &p, &len))
 		leg_finish(app, leg);
 }
 
@@ -375,7 +381,9 @@ static uint32_t on_accept(void *a, struct tcp_conn_id conn, uint32_t cookie)
 			.conn = conn,
 			.client = -1,
 			.heard_ns = app->sim->now_ns,
+			.speaker = {app->sim, app->host->tcp, conn, app->plan.secure, NULL},
 		};
+		speaker_open(&leg->speaker);
 		app->open++;
 		app->legs_total++;
 		if (!app->plan.silent) {

@@ -49,6 +49,7 @@ bool clients_done(const struct client_app *app);
 void clients_free(struct client_app *app);
 
 struct backend_plan {
+	enum secure_plan secure;
 	bool refuse, silent, banner_421;
 	uint32_t reply_delay_ms, banner_delay_ms;
 	uint32_t read_pause_ms;                      // after 2 KiB of a body: a slow reader

@@ -26,6 +26,7 @@ struct plot {
 	struct control *control;
 	unsigned mails;
 	bool benign, tls;
+	enum blob_leg_tls leg_tls;
 };
 
 static bool plot_done(void *arg)
@@ -51,9 +52,10 @@ static bool plot_done(void *arg)
 static struct blob_policy policy_draw(const struct plot *d, struct rng *rng)
 {
 	return (struct blob_policy){
-		.tls_mode = d->tls ? (uint8_t)(BLOB_TLS_STARTTLS_OPTIONAL + rng_below(rng, 3))
-			    : d->benign && rng_below(rng, 8) == 0 ? BLOB_TLS_PASSTHROUGH
-								  : BLOB_TLS_OFF,
+		.tls_mode = d->tls && rng_below(rng, 6) != 0
+				    ? (uint8_t)(BLOB_TLS_STARTTLS_OPTIONAL + rng_below(rng, 3))
+			    : d->benign && !d->tls && rng_below(rng, 8) == 0 ? BLOB_TLS_PASSTHROUGH
+									     : BLOB_TLS_OFF,
 		.tls_server = d->tls ? 1 : 0,
 		.bare_lf = (uint8_t)rng_below(rng, 3),
 		.early_talker = d->benign ? BLOB_EARLY_COUNT : (uint8_t)rng_below(rng, 2),
@@ -73,9 +75,11 @@ static void blob_make(struct plot *d, const struct sim_host *box, struct rng *rn
 	};
 	const struct blob_pool pool = {
 		.backend_count = d->backends,
+		.tls_mode = (uint8_t)d->leg_tls,
+		.tls_client = d->leg_tls != BLOB_LEG_PLAIN ? 1 : 0,
 		.scheduler = (uint8_t)rng_below(rng, 2),
 		.flags = rng_below(rng, 4) == 0 ? BLOB_POOL_F_SOFT_BOUNCE : 0,
-		.connect_timeout_ms = 3000,
+		.connect_timeout_ms = d->tls && d->benign ? 20000 : 3000,
 		.banner_timeout_ms = d->benign || rng_below(rng, 2) ? 30000 : 2000,
 		.reply_timeout_ms = 660000,
 		.end_of_data_timeout_ms = 720000,
@@ -105,8 +109,13 @@ static struct backend_plan backend_draw(const struct plot *d, struct rng *rng)
 		.read_pause_ms = rng_below(rng, 4) == 0 ? 1 + rng_below(rng, 200) : 0,
 	};
 
+	plan.secure = d->leg_tls == BLOB_LEG_IMPLICIT   ? SECURE_SERVER
+		      : d->leg_tls == BLOB_LEG_STARTTLS ? SECURE_SERVER_STARTTLS
+							: SECURE_NONE;
 	if (d->benign)
 		return plan;
+	if (d->leg_tls == BLOB_LEG_STARTTLS && rng_below(rng, 3) == 0)
+		plan.secure = (enum secure_plan)(SECURE_SERVER_NONE + rng_below(rng, 3));
 	switch (rng_below(rng, 8)) {
 	case 0:
 		plan.refuse = true;
@@ -164,6 +173,8 @@ static enum secure_plan secure_draw(const struct plot *d, struct rng *rng)
 	};
 	uint8_t mode = d->blob.service[0].policy.tls_mode;
 
+	if (mode <= BLOB_TLS_PASSTHROUGH)
+		return SECURE_NONE;
 	if (mode == BLOB_TLS_IMPLICIT)
 		return SECURE_IMPLICIT;
 	if (!d->benign && rng_below(rng, 4) == 0)
@@ -280,6 +291,8 @@ void scenario_relay(struct sim *sim, bool tls)
 		abort();
 	d->benign = rng_below(rng, 3) == 0;
 	d->tls = tls;
+	d->leg_tls = tls && rng_below(rng, 2) ? (enum blob_leg_tls)(1 + rng_below(rng, 2))
+					      : BLOB_LEG_PLAIN;
 	if (tls)
 		limits.max_tls = d->benign ? 64 : 1 + rng_below(rng, 40);
 	d->backends = 1 + rng_below(rng, BACKENDS_MAX);

@@ -101,11 +101,18 @@ void secure_fini(void)
 	peer_cert_free(&kit.cert);
 }
 
+static bool is_server(const struct speaker *sp)
+{
+	return sp->plan >= SECURE_SERVER;
+}
+
 static void shake_start(struct speaker *sp)
 {
 	struct secure *x = sp->secure;
 
-	x->hs = tls_hs_new(kit.peer_client, NAME);
+	x->told = is_server(sp); // a client speaks first
+	x->hs = is_server(sp) ? tls_hs_new(kit.peer_server, NULL)
+			      : tls_hs_new(kit.peer_client, NAME);
 	if (x->hs == NULL)
 		abort();
 	x->step = S_SHAKE;
@@ -119,7 +126,11 @@ void speaker_open(struct speaker *sp)
 	sp->secure = calloc(1, sizeof(*sp->secure));
 	if (sp->secure == NULL)
 		abort();
-	if (sp->plan == SECURE_IMPLICIT) {
+	if (sp->plan == SECURE_SERVER) {
+		shake_start(sp);
+	} else if (is_server(sp)) {
+		sp->secure->step = S_EHLO;
+	} else if (sp->plan == SECURE_IMPLICIT) {
 		shake_start(sp);
 		speaker_peek(sp, &(const uint8_t *){NULL}, &(uint32_t){0}); // its ClientHello
 	}
@@ -347,6 +358,40 @@ static void plain_line(struct speaker *sp, const uint8_t *line, uint32_t len)
 	}
 }
 
+static const char *server_answer(const struct speaker *sp, const char *line)
+{
+	if (strncmp(line, "EHLO ", 5) == 0)
+		return sp->plan == SECURE_SERVER_NONE ? "250-plain.example\r\n250 8BITMIME\r\n"
+						      : "250-tls.example\r\n250 StartTLS\r\n";
+	if (strncmp(line, "STARTTLS\r\n", 10) != 0)
+		return NULL;
+	return sp->plan == SECURE_SERVER_REFUSE   ? "454 4.7.0 not now\r\n"
+	       : sp->plan == SECURE_SERVER_INJECT ? "220 go on\r\n250 injected\r\n"
+						  : "220 go on\r\n";
+}
+
+// A line that a client says before TLS: QUIT alone is for the reader.
+static void server_line(struct speaker *sp, const uint8_t *line, uint32_t len)
+{
+	struct secure *x = sp->secure;
+	const char *answer = server_answer(sp, (const char *)line);
+
+	if (answer != NULL)
+		say(sp, answer);
+	else if (strncmp((const char *)line, "QUIT\r\n", 6) == 0)
+		text_put(x, line, len);
+	else
+		sim_fail(
+			sp->sim, "a command in plain text to a backend with TLS", line[0], line[1]
+		);
+	if (answer == NULL || line[0] != 'S')
+		return;
+	if (sp->plan == SECURE_SERVER_STARTTLS)
+		shake_start(sp);
+	else if (sp->plan == SECURE_SERVER_NONE)
+		sim_fail(sp->sim, "STARTTLS that was not offered", 0, 0);
+}
+
 static bool plain_read(struct speaker *sp)
 {
 	struct secure *x = sp->secure;
@@ -356,7 +401,10 @@ static bool plain_read(struct speaker *sp)
 	if (lf == NULL)
 		return false;
 	tcp_rx_drop(sp->tcp, sp->conn, (uint32_t)(lf - x->raw) + 1);
-	plain_line(sp, x->raw, (uint32_t)(lf - x->raw) + 1);
+	if (is_server(sp))
+		server_line(sp, x->raw, (uint32_t)(lf - x->raw) + 1);
+	else
+		plain_line(sp, x->raw, (uint32_t)(lf - x->raw) + 1);
 	return true;
 }
 
@@ -381,6 +429,14 @@ static void pull(struct speaker *sp)
 			break;
 		}
 	}
+}
+
+bool speaker_ready(struct speaker *sp)
+{
+	if (sp->secure == NULL)
+		return true;
+	pull(sp);
+	return sp->secure->step != S_SHAKE;
 }
 
 bool speaker_peek(struct speaker *sp, const uint8_t **ret, uint32_t *ret_len)

@@ -27,6 +27,12 @@ enum secure_plan {
 	SECURE_HALF_HELLO,   // stops in the middle of its ClientHello,
 	SECURE_NO_FINISHED,  // or of its handshake
 	SECURE_GARBAGE,      // no ClientHello
+	// backends
+	SECURE_SERVER,          // TLS from the start
+	SECURE_SERVER_STARTTLS, // nothing but EHLO and STARTTLS before it
+	SECURE_SERVER_NONE,     // does not offer it,
+	SECURE_SERVER_REFUSE,   // or answers 454,
+	SECURE_SERVER_INJECT,   // or puts another reply behind its 220
 };
 
 // A connection as its end reads and writes it. After STARTTLS the reply to it is read again as if
@@ -40,6 +46,7 @@ struct speaker {
 };
 void speaker_open(struct speaker *sp); // the connection stands
 void speaker_close(struct speaker *sp, bool notify);
+bool speaker_ready(struct speaker *sp); // to write: not in the middle of a handshake
 bool speaker_write(struct speaker *sp, const void *data, uint32_t len); // all or nothing
 bool speaker_peek(struct speaker *sp, const uint8_t **ret, uint32_t *ret_len);
 void speaker_drop(struct speaker *sp, uint32_t n);
