@@ -9,8 +9,6 @@
 #include <string.h>
 #include <strings.h>
 
-#define EHLO_FRAME 7 // "EHLO ", CRLF
-
 // No more to read: has the client gone?
 bool input_over(struct relay *r, struct session *s)
 {
@@ -156,17 +154,6 @@ static bool bdat_command(
 	return true;
 }
 
-void ehlo_keep(struct session *s, const char *line, uint32_t len)
-{
-	s->flags &= (uint16_t)~SESSION_F_EHLO_KEPT;
-	if (len < EHLO_FRAME || line[4] != ' ' || len - EHLO_FRAME > SESSION_EHLO_MAX)
-		return; // a fresh leg will not be had: 421 then
-	s->ehlo.len = (uint8_t)(len - EHLO_FRAME);
-	s->ehlo.helo = line[0] == 'h' || line[0] == 'H';
-	memcpy(s->ehlo.name, line + 5, s->ehlo.len);
-	s->flags |= SESSION_F_EHLO_KEPT;
-}
-
 static bool command_handle(struct relay *r, struct session *s, const char *line, uint32_t len)
 {
 	struct smtp_command cmd;
@@ -181,7 +168,7 @@ static bool command_handle(struct relay *r, struct session *s, const char *line,
 	if (own != SMTP_OWN_COUNT)
 		return command_refuse(r, s, line, len, own);
 	if (cmd.verb == SMTP_V_EHLO || cmd.verb == SMTP_V_HELO)
-		ehlo_keep(s, line, len);
+		ehlo_keep(r, s, line, len);
 	if (cmd.verb == SMTP_V_QUIT)
 		s->flags |= SESSION_F_SAID_QUIT;
 	if (!command_forward(r, s, line, len, cmd.verb))

@@ -21,14 +21,16 @@ static bool say_and_drop(struct relay *r, struct session *s, uint32_t len, enum 
 
 static bool ehlo_answer(struct relay *r, struct session *s, const char *line, uint32_t len)
 {
-	uint32_t n = profile_ehlo(r, s, r->out, RELAY_SCRATCH);
+	uint32_t n;
 
+	if (!ehlo_keep(r, s, line, len)) // a leg in plain text could not be told of it
+		return say_and_drop(r, s, len, SMTP_OWN_EHLO_SYNTAX);
+	n = profile_ehlo(r, s, r->out, RELAY_SCRATCH);
 	if (!wire_tx_write(r, wire_client(s), r->out, n)) {
 		s->flags |= SESSION_F_RETRY;
 		return false;
 	}
 	dialogue(r, s, CAPTURE_TO_CLIENT, r->out, n);
-	ehlo_keep(s, line, len);
 	wire_rx_drop(r, wire_client(s), len);
 	return true;
 }
@@ -103,12 +105,12 @@ static bool optional(
 {
 	switch (cmd->verb) {
 	case SMTP_V_HELO:
-		if (!say_and_drop(r, s, 0, SMTP_OWN_HELO))
-			return false;
-		ehlo_keep(s, line, len);
-		wire_rx_drop(r, wire_client(s), len);
-		return true;
+		dialogue(r, s, CAPTURE_FROM_CLIENT, line, len);
+		return say_and_drop(
+			r, s, len, ehlo_keep(r, s, line, len) ? SMTP_OWN_HELO : SMTP_OWN_EHLO_SYNTAX
+		);
 	case SMTP_V_RSET:
+		dialogue(r, s, CAPTURE_FROM_CLIENT, line, len);
 		return say_and_drop(r, s, len, SMTP_OWN_OK);
 	case SMTP_V_AUTH:
 		return command_refuse(r, s, line, len, SMTP_OWN_TLS_NEEDED);

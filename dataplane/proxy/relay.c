@@ -36,7 +36,7 @@ struct relay *relay_new(const struct relay_config *config)
 	r->waiting_of = calloc(config->shm.service_slots, sizeof(uint32_t));
 	if (r->session == NULL || ids == NULL || r->lb == NULL || r->service_index == NULL ||
 	    r->waiting_of == NULL || r->clients == NULL || r->clients_of == NULL ||
-	    r->profile == NULL || r->backend_index == NULL || !wire_tls_init(r)) {
+	    r->profile == NULL || r->backend_index == NULL || !wire_tls_init(r) || !ehlo_init(r)) {
 		free(ids);
 		relay_free(r);
 		errno = ENOMEM;
@@ -55,6 +55,7 @@ void relay_free(struct relay *r)
 	if (r == NULL)
 		return;
 	wire_tls_free(r);
+	ehlo_free(r);
 	free(r->profile);
 	free(r->session);
 	free(r->service_index);
@@ -170,6 +171,7 @@ void session_free(struct relay *r, struct session *s)
 
 	BUG_ON_HOT(s->client.v != 0 || s->leg.v != 0);
 	leg_wait_end(r, s);
+	ehlo_forget(r, s);
 	wheel_stop(&r->wheel, idx);
 	r->probes -= s->state == RELAY_S_PROBE;
 	if (s->state != RELAY_S_PROBE && (s->flags & SESSION_F_LEG_ONLY) == 0) {
@@ -373,7 +375,7 @@ void relay_stop(struct relay *r)
 
 void relay_check(const struct relay *r)
 {
-	uint32_t used = 0, armed = 0, counted = 0, probes = 0, waiting = 0;
+	uint32_t used = 0, armed = 0, counted = 0, probes = 0, waiting = 0, slabs = 0;
 
 	for (uint32_t i = 1; i < r->ids.count; i++) {
 		const struct session *s = &r->session[i];
@@ -385,6 +387,7 @@ void relay_check(const struct relay *r)
 		counted += s->client_entry != 0;
 		probes += s->state == RELAY_S_PROBE;
 		waiting += (s->flags & SESSION_F_LEG_WAIT) != 0;
+		slabs += (s->flags & SESSION_F_EHLO_KEPT) != 0 && s->ehlo.len > SESSION_EHLO_MAX;
 		BUG_ON(s->id == 0 || (s->client.v == 0 && s->leg.v == 0));
 		BUG_ON(!wheel_is_armed(&s->timer)); // no state without a timer
 		BUG_ON(s->pending_count > SESSION_PENDING_MAX);
@@ -393,7 +396,7 @@ void relay_check(const struct relay *r)
 	BUG_ON(used != r->ids.used || armed != r->wheel.armed);
 	BUG_ON(counted != client_table_sum(r->clients));
 	BUG_ON(probes != r->probes);
-	BUG_ON(waiting != r->waiting);
+	BUG_ON(waiting != r->waiting || slabs != r->ehlo_ids.used);
 	for (uint32_t slot = 0; slot < r->config.shm.backend_slots; slot++)
 		BUG_ON(lb_leases_held(r->lb, slot) < r->config.shm.backends[slot].active);
 }

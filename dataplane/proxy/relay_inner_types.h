@@ -62,6 +62,13 @@ bool accept_syn(
 );
 uint32_t accept_session(void *app, struct tcp_conn_id conn, uint32_t cookie);
 
+// ehlo.c: for a leg that opens later
+bool ehlo_init(struct relay *r);
+void ehlo_free(struct relay *r);
+bool ehlo_keep(struct relay *r, struct session *s, const char *line, uint32_t len);
+void ehlo_forget(struct relay *r, struct session *s);
+uint32_t ehlo_line(const struct relay *r, const struct session *s, char out[EHLO_LINE_MAX]);
+
 // say.c: replies of ours
 bool session_say(struct relay *r, struct session *s, enum smtp_own own); // now
 void session_say_in_turn(
@@ -141,7 +148,6 @@ bool command_refuse(
 	uint32_t len,
 	enum smtp_own own
 );
-void ehlo_keep(struct session *s, const char *line, uint32_t len);
 
 // command.c, body.c, reply.c: each returns true when it made progress
 bool command_step(struct relay *r, struct session *s);

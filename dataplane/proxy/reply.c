@@ -72,7 +72,7 @@ static void reply_act(struct relay *r, struct session *s, enum smtp_verb verb, u
 		if (code == 334 && client)
 			s->state = RELAY_S_AUTH;
 		if (code / 100 == 2)
-			s->flags &= (uint16_t)~SESSION_F_EHLO_KEPT; // no fresh leg would know
+			ehlo_forget(r, s); // no fresh leg would know of it
 		break;
 	case SMTP_V_RSET:
 	case SMTP_V_BODY:
@@ -140,9 +140,9 @@ static void protocol_error(struct relay *r, struct session *s)
 
 bool leg_ready(struct relay *r, struct session *s)
 {
-	char line[SESSION_EHLO_MAX + 8];
+	char line[EHLO_LINE_MAX];
 	uint64_t id = s->id;
-	int n;
+	uint32_t n;
 
 	s->leg_state = LEG_S_READY;
 	if (s->state == RELAY_S_GONE) {
@@ -155,20 +155,13 @@ bool leg_ready(struct relay *r, struct session *s)
 		return true;
 	s->leg_state = LEG_S_REEHLO; // a fresh leg for a later mail
 	s->leg_since_ms = env_now_ms(r->env);
-	n = snprintf(
-		line,
-		sizeof(line),
-		"%s %.*s\r\n",
-		s->ehlo.helo ? "HELO" : "EHLO",
-		(int)s->ehlo.len,
-		s->ehlo.name
-	);
-	if (!wire_tx_write(r, wire_leg(s), line, (uint32_t)n)) {
+	n = ehlo_line(r, s, line);
+	if (!wire_tx_write(r, wire_leg(s), line, n)) {
 		leg_drop(r, s);
 		session_close(r, s, SMTP_OWN_NO_LEG);
 		return s->id == id;
 	}
-	dialogue(r, s, CAPTURE_TO_BACKEND, line, (uint32_t)n);
+	dialogue(r, s, CAPTURE_TO_BACKEND, line, n);
 	return true;
 }
 

@@ -19,8 +19,10 @@
 #include "dataplane/smtp/verb.h"
 #include "tls/tls.h"
 
-#define SESSION_PENDING_MAX 14       // commands awaiting replies; more wait unread (back-pressure)
-#define SESSION_EHLO_MAX 50          // octets of EHLO's argument kept for a fresh leg
+#define SESSION_PENDING_MAX 14 // commands awaiting replies; more wait unread (back-pressure)
+#define SESSION_EHLO_MAX 50    // octets of EHLO's argument kept in the session
+#define EHLO_NAME_MAX 250      // of a longer one no leg can be told later
+#define EHLO_LINE_MAX 264
 #define SESSION_WINDOW_COMMAND 16384 // receive window in the command phase
 #define SESSION_WINDOW_TLS 40960     // a whole record beside the longest line
 #define SESSION_WINDOW_BODY (256U << 10)
@@ -144,6 +146,7 @@ static_assert(sizeof(struct session) <= 256, "part of the 768 bytes an idle sess
 #define LOCALS_SIZE 16384
 
 struct wire_tls;
+struct ehlo_long;
 struct profile;
 
 struct relay {
@@ -171,6 +174,8 @@ struct relay {
 	struct idpool wire_ids;
 	uint32_t *tls_ready; // [max_tls + 1]: indices of sides that are WIRE_READY
 	uint32_t tls_ready_count, tls_waiting;
+	struct ehlo_long *ehlo_long; // ehlo.c
+	struct idpool ehlo_ids;
 	struct profile *profile; // [backend_slots]
 	bool draining;
 	struct relay_listener listener; // dialogue.c

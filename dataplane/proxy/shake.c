@@ -106,7 +106,8 @@ void shake_look(struct relay *r, struct session *s)
 void shake_begin(struct relay *r, struct session *s)
 {
 	// S5: what was said before is forgotten
-	s->flags &= (uint16_t)~(SESSION_F_EHLO_KEPT | SESSION_F_MAIL | SESSION_F_WAIT);
+	ehlo_forget(r, s);
+	s->flags &= (uint16_t)~(SESSION_F_MAIL | SESSION_F_WAIT);
 	s->state = RELAY_S_TLS;
 	s->own_after = 0;
 	s->client_tls = wire_tls_get(r, session_index(r, s));

@@ -162,6 +162,10 @@ static void leg_ehlo(struct backend_app *app, struct leg *leg)
 {
 	char text[400];
 
+	if (strncmp(leg->line, sim_ehlo[0], strlen(leg->line)) != 0 &&
+	    strncmp(leg->line, sim_ehlo[1], strlen(leg->line)) != 0 &&
+	    strcmp(leg->line, "EHLO mx.sim.example") != 0)
+		sim_fail(app->sim, "an EHLO that is nobody's", app->host->id, strlen(leg->line));
 	if (++leg->ehlos > 1)
 		sim_fail(app->sim, "a second EHLO on one leg", leg->ehlos, app->host->id);
 	snprintf(

@@ -11,7 +11,6 @@
 #define CLIENT_PATIENCE_NS (1800ULL * 1000 * SIM_MS)
 #define CLIENT_BANNER_NS (300ULL * 1000 * SIM_MS)
 #define CLIENT_WINDOW 65536U
-#define EHLO "EHLO client.sim.example\r\n"
 
 enum client_step { C_START, C_BANNER, C_EHLO, C_MAIL, C_RCPT, C_DATA, C_BODY, C_QUIT, C_DONE };
 
@@ -221,7 +220,7 @@ static void client_reply(struct client_app *app, struct client *c, int code)
 		}
 		c->step = C_EHLO;
 		if (!c->plan.early)
-			client_say(app, c, EHLO);
+			client_say(app, c, sim_ehlo[c->plan.long_name]);
 		break;
 	case C_EHLO:
 		if (code == 250)
@@ -340,7 +339,7 @@ static void on_connect(void *a, struct tcp_conn_id conn, uint32_t user)
 	c->speaker = (struct speaker){app->sim, app->host->tcp, conn, c->plan.secure, NULL};
 	speaker_open(&c->speaker);
 	if (c->plan.early)
-		client_say(app, c, EHLO);
+		client_say(app, c, sim_ehlo[c->plan.long_name]);
 }
 
 static void on_sent(void *a, struct tcp_conn_id conn, uint32_t user)

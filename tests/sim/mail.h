@@ -11,6 +11,8 @@
 
 #define MAIL_RCPT_MAX 8
 
+extern const char *const sim_ehlo[2]; // what clients say, a short name and a long one
+
 struct ledger {                                               // [client][message]
 	uint8_t stored[SIM_CLIENTS_MAX][SIM_MESSAGES_MAX];    // complete bodies at any backend
 	uint8_t client_ok[SIM_CLIENTS_MAX][SIM_MESSAGES_MAX]; // end of data answered 250
@@ -27,7 +29,8 @@ struct client_plan {
 	uint64_t start_ns;
 	unsigned messages, rcpts;
 	bool pipelining, bdat, ipv6;
-	bool early; // says EHLO before the banner
+	bool long_name; // in its EHLO
+	bool early;     // says EHLO before the banner
 	enum secure_plan secure;
 	uint32_t piece;      // octets of a body written at once, 0: 1,400
 	bool careless;       // bare line ends in bodies of DATA

@@ -211,6 +211,7 @@ static void clients_make(struct sim *sim, struct plot *d, const struct sim_host 
 			.vanish_step = rng_below(rng, 10),
 		};
 
+		c.long_name = i % 2 != 0;
 		if (d->tls) {
 			c.secure = secure_draw(d, rng);
 			c.early = false;
