@@ -41,7 +41,7 @@ static bool options_parse(int argc, char **argv, struct options *ret)
 		} else {
 			fprintf(stderr,
 				"usage: mailrace-sim [--seed N | --seeds A..B] [--scenario "
-				"direct|relay|tls|cost] [--trace [--pcap FILE]]\n");
+				"direct|relay|tls|offer|cost] [--trace [--pcap FILE]]\n");
 			return false;
 		}
 	}
@@ -85,6 +85,8 @@ seed_run(const struct options *options, struct sim *pools, uint64_t seed, bool t
 		scenario_direct(sim);
 	else if (strcmp(options->scenario, "cost") == 0)
 		scenario_cost(sim);
+	else if (strcmp(options->scenario, "offer") == 0)
+		scenario_offer(sim);
 	else
 		scenario_relay(sim, strcmp(options->scenario, "tls") == 0);
 	sim_wire_clear(sim);
@@ -143,6 +145,7 @@ int main(int argc, char **argv)
 
 		// handshakes have random numbers of the libraries' own
 		if (strcmp(options.scenario, "tls") != 0 &&
+		    strcmp(options.scenario, "offer") != 0 &&
 		    seed_run(&options, &pools, seed, false) != once) {
 			printf("seed %llu: two runs differ\n", (unsigned long long)seed);
 			return 1;
