@@ -155,7 +155,6 @@ bool leg_tls_reply(
 // Takes a context; the name is the backend's. False: none is free, or none are loaded.
 static bool context_take(struct relay *r, struct session *s)
 {
-	struct wire_tls *t = &r->wire_tls[s->leg_tls];
 	const struct blob_backend *b = backend_at(r, s->backend_slot);
 	struct tls_creds *creds = leg_creds(r, s);
 
@@ -163,15 +162,11 @@ static bool context_take(struct relay *r, struct session *s)
 		leg_tls_refuse(r, s);
 		return false;
 	}
-	t->hs = tls_hs_new(creds, b->name);
-	if (t->hs == NULL) {
-		stat_inc(r->env, STAT_TLS_NO_CONTEXT);
-		s->flags |= SESSION_F_RETRY;
-		return false;
-	}
-	tls_hs_user_set(t->hs, s->leg_tls);
-	t->phase = WIRE_SHAKE;
-	return true;
+	if (wire_context_take(r, s->leg_tls, creds, b->name))
+		return true;
+	stat_inc(r->env, STAT_TLS_NO_CONTEXT);
+	s->flags |= SESSION_F_RETRY;
+	return false;
 }
 
 // Both ends have the keys.
@@ -182,8 +177,7 @@ static bool leg_tls_over(struct relay *r, struct session *s)
 
 	stat_inc(r->env, t->st.version == TLS_V13 ? STAT_TLS_CLIENT_13 : STAT_TLS_CLIENT_12);
 	dialogue_note(r, s, t->st.version == TLS_V13 ? "TLS 1.3 to it" : "TLS 1.2 to it", 0);
-	tls_hs_free(t->hs);
-	t->hs = NULL;
+	wire_context_put(r, s->leg_tls);
 	t->phase = WIRE_OPEN;
 	s->leg_since_ms = env_now_ms(r->env);
 	if ((s->leg_flags & SESSION_LEG_F_IMPLICIT) != 0)

@@ -146,6 +146,7 @@ static_assert(sizeof(struct session) <= 256, "part of the 768 bytes an idle sess
 #define LOCALS_SIZE 16384
 
 struct wire_tls;
+struct wire_shake;
 struct ehlo_long;
 struct profile;
 
@@ -167,10 +168,11 @@ struct relay {
 	struct client_table *clients;
 	const struct client_table **clients_of; // [workers]
 	uint64_t id_count;
-	uint32_t probes;           // sessions that are one
-	uint32_t *waiting_of;      // [service_slots]: of these
-	uint32_t waiting;          // sessions that wait for a connection to become free
-	struct wire_tls *wire_tls; // [max_tls + 1]
+	uint32_t probes;               // sessions that are one
+	uint32_t *waiting_of;          // [service_slots]: of these
+	uint32_t waiting;              // sessions that wait for a connection to become free
+	struct wire_tls *wire_tls;     // [max_tls + 1]
+	struct wire_shake *wire_shake; // [max_tls + 1], 0: head of the list
 	struct idpool wire_ids;
 	uint32_t *tls_ready; // [max_tls + 1]: indices of sides that are WIRE_READY
 	uint32_t tls_ready_count, tls_waiting;

@@ -122,8 +122,7 @@ static void shake_over(struct relay *r, struct session *s)
 
 	stat_inc(r->env, t->st.version == TLS_V13 ? STAT_TLS_SERVER_13 : STAT_TLS_SERVER_12);
 	dialogue_note(r, s, t->st.version == TLS_V13 ? "TLS 1.3" : "TLS 1.2", 0);
-	tls_hs_free(t->hs);
-	t->hs = NULL;
+	wire_context_put(r, s->client_tls);
 	t->phase = WIRE_OPEN;
 	s->state = RELAY_S_COMMAND;
 	session_touch(r, s);
@@ -195,13 +194,26 @@ static uint32_t input_gather(struct relay *r, struct tcp_conn_id conn)
 	return n;
 }
 
+// Under pressure a client that has gone silent in the middle of its handshake loses its context.
+static bool context_have(struct relay *r, const struct session *s, struct tls_creds *creds)
+{
+	uint32_t stalled;
+
+	if (wire_context_take(r, s->client_tls, creds, NULL))
+		return true;
+	stalled = wire_stalled(r, creds);
+	if (stalled == 0)
+		return false;
+	shake_fail(r, session_of(r, r->wire_tls[stalled].owner), STAT_TLS_FAIL_STALLED);
+	return wire_context_take(r, s->client_tls, creds, NULL);
+}
+
 // Takes a context when the ClientHello is whole. False: not yet, or never.
 static bool context_take(struct relay *r, struct session *s)
 {
 	static const uint8_t unexpected[] = {
 		TLS_T_ALERT, 3, 1, 0, 2, 2, TLS_ALERT_UNEXPECTED_MESSAGE
 	};
-	struct wire_tls *t = client_tls(r, s);
 	uint32_t n = input_gather(r, s->client);
 	enum tls_result result = n > 0 ? tls_hello_check(r->hello, n) : TLS_WANT_IN;
 	struct tls_creds *creds;
@@ -221,14 +233,11 @@ static bool context_take(struct relay *r, struct session *s)
 		shake_fail(r, s, STAT_TLS_FAIL_INTERNAL);
 		return false;
 	}
-	t->hs = tls_hs_new(creds, NULL);
-	if (t->hs == NULL) {
+	if (!context_have(r, s, creds)) {
 		stat_inc(r->env, STAT_TLS_NO_CONTEXT);
 		s->flags |= SESSION_F_RETRY; // the next turn, or the limit
 		return false;
 	}
-	tls_hs_user_set(t->hs, s->client_tls);
-	t->phase = WIRE_SHAKE;
 	if (s->leg_state == LEG_S_NONE && (s->flags & SESSION_F_LEG_WAIT) == 0 && s->own_after == 0)
 		leg_open(r, s); // implicit TLS: connects while the handshake goes on
 	return true;

@@ -13,6 +13,8 @@
 #include "common/array.h"
 
 #define RECORDS_A_FILL 1024
+#define STALLED_MS 2000U // longer than handshakes take over bad links
+#define LOOKS_MAX 64
 
 static struct wire_tls *tls_of(const struct relay *r, struct wire w)
 {
@@ -26,7 +28,8 @@ bool wire_tls_init(struct relay *r)
 
 	r->wire_tls = array_new(n + 1, sizeof(struct wire_tls));
 	r->tls_ready = array_new(n + 1, sizeof(uint32_t));
-	if (r->wire_tls == NULL || r->tls_ready == NULL || ids == NULL) {
+	r->wire_shake = array_new(n + 1, sizeof(struct wire_shake));
+	if (r->wire_tls == NULL || r->wire_shake == NULL || r->tls_ready == NULL || ids == NULL) {
 		free(ids);
 		return false;
 	}
@@ -39,6 +42,7 @@ void wire_tls_free(struct relay *r)
 	for (uint32_t i = 1; r->wire_tls != NULL && i < r->wire_ids.count; i++)
 		tls_hs_free(r->wire_tls[i].hs);
 	free(r->wire_tls);
+	free(r->wire_shake);
 	free(r->tls_ready);
 	free(r->wire_ids.next);
 }
@@ -51,6 +55,49 @@ uint32_t wire_tls_get(struct relay *r, uint32_t owner)
 		return 0;
 	r->wire_tls[index] = (struct wire_tls){.owner = owner, .since_ms = env_now_ms(r->env)};
 	return index;
+}
+
+bool wire_context_take(struct relay *r, uint32_t index, struct tls_creds *creds, const char *name)
+{
+	struct wire_shake *all = r->wire_shake, *x = &all[index];
+	struct wire_tls *t = &r->wire_tls[index];
+
+	t->hs = tls_hs_new(creds, name);
+	if (t->hs == NULL)
+		return false;
+	tls_hs_user_set(t->hs, index);
+	t->phase = WIRE_SHAKE;
+	*x = (struct wire_shake){.creds = creds, .prev = all[0].prev};
+	all[x->prev].next = index;
+	all[0].prev = index;
+	return true;
+}
+
+void wire_context_put(struct relay *r, uint32_t index)
+{
+	struct wire_shake *all = r->wire_shake, *x = &all[index];
+
+	if (r->wire_tls[index].hs == NULL)
+		return;
+	tls_hs_free(r->wire_tls[index].hs);
+	r->wire_tls[index].hs = NULL;
+	all[x->prev].next = x->next;
+	all[x->next].prev = x->prev;
+	*x = (struct wire_shake){0};
+}
+
+uint32_t wire_stalled(const struct relay *r, const struct tls_creds *creds)
+{
+	uint32_t index = r->wire_shake[0].next;
+
+	for (unsigned i = 0; i < LOOKS_MAX && index != 0; i++, index = r->wire_shake[index].next) {
+		const struct wire_tls *t = &r->wire_tls[index];
+
+		if (r->wire_shake[index].creds == creds && t->phase == WIRE_SHAKE &&
+		    (t->owner & TCP_USER_LEG) == 0)
+			return env_now_ms(r->env) - t->since_ms >= STALLED_MS ? index : 0;
+	}
+	return 0;
 }
 
 void wire_tls_owner(struct relay *r, uint32_t index, uint32_t owner)
@@ -67,8 +114,7 @@ void wire_tls_put(struct relay *r, uint32_t *index)
 	if (*index == 0)
 		return;
 	r->tls_waiting -= t->phase == WIRE_WAIT;
-	tls_hs_free(t->hs);
-	t->hs = NULL;
+	wire_context_put(r, *index);
 	t->phase = WIRE_DEAD;
 	tls_state_clear(&t->st);
 	if (!listed)

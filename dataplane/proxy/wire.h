@@ -49,6 +49,12 @@ static inline struct wire wire_leg(const struct session *s)
 	return (struct wire){s->leg, s->leg_tls};
 }
 
+// A context that is in use, in the order they were taken.
+struct wire_shake {
+	struct tls_creds *creds; // NULL: none
+	uint32_t prev, next;
+};
+
 // wire.c: sides that speak TLS. Until WIRE_OPEN nothing can be read or written.
 bool wire_tls_peek(
 	struct relay *r,
@@ -76,6 +82,12 @@ void wire_end(struct relay *r, struct wire w);
 
 // A side's memory, taken for a handshake. 0: none left.
 uint32_t wire_tls_get(struct relay *r, uint32_t owner);
+// A context for its handshake. False: none is free.
+bool wire_context_take(struct relay *r, uint32_t index, struct tls_creds *creds, const char *name);
+void wire_context_put(struct relay *r, uint32_t index);
+// The client's side that has had a context of these the longest, if it has not been heard for long;
+// 0: none.
+uint32_t wire_stalled(const struct relay *r, const struct tls_creds *creds);
 void wire_tls_put(struct relay *r, uint32_t *index); // wipes; 0 then
 void wire_tls_owner(struct relay *r, uint32_t index, uint32_t owner);
 bool wire_tls_init(struct relay *r);

@@ -26,6 +26,7 @@ struct plot {
 	struct control *control;
 	unsigned mails;
 	bool benign, tls;
+	bool stalled; // most clients stop in the middle of their handshake
 	enum blob_leg_tls leg_tls;
 };
 
@@ -177,6 +178,8 @@ static enum secure_plan secure_draw(const struct plot *d, struct rng *rng)
 		return SECURE_NONE;
 	if (mode == BLOB_TLS_IMPLICIT)
 		return SECURE_IMPLICIT;
+	if (d->stalled && rng_below(rng, 4) != 0)
+		return SECURE_NO_FINISHED;
 	if (!d->benign && rng_below(rng, 4) == 0)
 		return bad[rng_below(rng, sizeof(bad) / sizeof(bad[0]))];
 	return mode == BLOB_TLS_STARTTLS_OPTIONAL && rng_below(rng, 4) == 0 ? SECURE_NONE
@@ -187,7 +190,7 @@ static void clients_make(struct sim *sim, struct plot *d, const struct sim_host 
 {
 	struct rng *rng = &sim->rng;
 	struct ip_endpoint target[2] = {{box->addr4.addr, 25}, {box->addr6.addr, 25}};
-	unsigned count = 1 + rng_below(rng, 16);
+	unsigned count = d->stalled ? 24 : 1 + rng_below(rng, 16);
 
 	d->clients = clients_new(sim, d->host[0], &d->ledger, target);
 	for (unsigned i = 0; i < count; i++) {
@@ -292,6 +295,7 @@ void scenario_relay(struct sim *sim, bool tls)
 		abort();
 	d->benign = rng_below(rng, 3) == 0;
 	d->tls = tls;
+	d->stalled = tls && !d->benign && rng_below(rng, 4) == 0;
 	d->leg_tls = tls && rng_below(rng, 2) ? (enum blob_leg_tls)(1 + rng_below(rng, 2))
 					      : BLOB_LEG_PLAIN;
 	if (tls)
@@ -312,7 +316,7 @@ void scenario_relay(struct sim *sim, bool tls)
 	if (d->benign) // connect time-outs of 3 s are no fault of the product on a very bad wire
 		sim->wire.loss_ppm /= 10;
 	d->host[0] = sim_host_new(sim, 1);
-	box = sim_host_new(sim, (uint16_t)(1 + rng_below(rng, SIM_WORKERS_MAX)));
+	box = sim_host_new(sim, (uint16_t)(d->stalled ? 1 : 1 + rng_below(rng, SIM_WORKERS_MAX)));
 	backends_make(sim, d);
 	d->box = box_new(sim, box, &limits);
 	for (unsigned i = 0; i < d->backends; i++)

@@ -10,7 +10,7 @@
 #include "tests/sim/sim.h"
 #include "tls/hs.h"
 
-#define SECURE_HANDSHAKES 6 // of a worker at once: some wait for a context
+#define SECURE_HANDSHAKES 2 // of a worker at once: some wait for a context
 
 struct tls_engine *secure_engine(unsigned worker); // made with the first call
 const struct tls_set *secure_set(unsigned worker);
