@@ -105,9 +105,9 @@ static enum smtp_own command_check(struct session *s, const struct smtp_command 
 	case SMTP_V_FORBIDDEN:
 		return SMTP_OWN_FORBIDDEN_VERB;
 	case SMTP_V_STARTTLS:
-		return s->client_tls != 0 ? SMTP_OWN_TLS_TWICE
-		       : offers_tls(s)    ? SMTP_OWN_TLS_LATE
-					  : SMTP_OWN_NO_STARTTLS;
+		return s->client_tls != 0                 ? SMTP_OWN_TLS_TWICE
+		       : (s->flags & SESSION_F_MAIL) != 0 ? SMTP_OWN_TLS_LATE
+							  : SMTP_OWN_NO_STARTTLS;
 	case SMTP_V_AUTH:
 		return offers_tls(s) ? SMTP_OWN_TLS_NEEDED : SMTP_OWN_COUNT;
 	case SMTP_V_ETRN:
@@ -164,6 +164,8 @@ static bool command_handle(struct relay *r, struct session *s, const char *line,
 	smtp_command_parse(line, len - 2, &cmd);
 	if (cmd.verb == SMTP_V_BDAT)
 		return bdat_command(r, s, line, len, &cmd);
+	if (cmd.verb == SMTP_V_STARTTLS && offers_tls(s) && (s->flags & SESSION_F_MAIL) == 0)
+		return s->pending_count == 0 && offer_starttls(r, s, &cmd, line, len);
 	own = command_check(s, &cmd);
 	if (own != SMTP_OWN_COUNT)
 		return command_refuse(r, s, line, len, own);

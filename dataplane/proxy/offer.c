@@ -35,12 +35,18 @@ static bool ehlo_answer(struct relay *r, struct session *s, const char *line, ui
 	return true;
 }
 
-static bool
-starttls(struct relay *r, struct session *s, const struct smtp_command *cmd, uint32_t len)
+bool offer_starttls(
+	struct relay *r,
+	struct session *s,
+	const struct smtp_command *cmd,
+	const char *line,
+	uint32_t len
+)
 {
 	const struct blob_service *service = service_at(r, s->service_slot);
 	struct tcp_info info;
 
+	dialogue(r, s, CAPTURE_FROM_CLIENT, line, len);
 	if (cmd->args_len > 0)
 		return say_and_drop(r, s, len, SMTP_OWN_TLS_SYNTAX);
 	if (wire_rx_bytes(r, wire_client(s)) > len) { // S6: never looked at, not now and not later
@@ -52,7 +58,10 @@ starttls(struct relay *r, struct session *s, const struct smtp_command *cmd, uin
 		return say_and_drop(r, s, len, SMTP_OWN_TLS_NONE);
 	if (shake_wait(r, s) || !say_and_drop(r, s, len, SMTP_OWN_TLS_START))
 		return false;
+	if (s->leg.v != 0) // it was opened in plain text, between two mails: its EHLO is void
+		leg_part(r, s);
 	shake_begin(r, s);
+	s->tried_count = 0;
 	leg_open(r, s);
 	return true;
 }
@@ -144,8 +153,7 @@ static bool offer_handle(struct relay *r, struct session *s, const char *line, u
 		session_close(r, s, SMTP_OWN_QUIT);
 		return false;
 	case SMTP_V_STARTTLS:
-		dialogue(r, s, CAPTURE_FROM_CLIENT, line, len);
-		return starttls(r, s, &cmd, len);
+		return offer_starttls(r, s, &cmd, line, len);
 	default:
 		return offers_tls_only(s) ? required(r, s, &cmd, line, len)
 					  : optional(r, s, &cmd, line, len);

@@ -54,14 +54,14 @@ static bool may_abandon(const struct relay *r, uint32_t slot)
 	return r->config.shm.backends[slot].orphans < share;
 }
 
-bool leg_abandon(struct relay *r, struct session *s)
+static struct session *leg_detach(struct relay *r, struct session *s)
 {
 	uint32_t idx = may_abandon(r, s->backend_slot) ? idpool_get(&r->ids) : 0;
 	struct session *o = session_of(r, idx);
 
 	if (idx == 0) {
 		stat_inc(r->env, STAT_LEG_ORPHAN_LIMIT);
-		return false;
+		return NULL;
 	}
 	*o = (struct session){
 		.id = session_id_new(r),
@@ -89,5 +89,23 @@ bool leg_abandon(struct relay *r, struct session *s)
 	s->pending_count = 0;
 	s->reply_bytes = 0;
 	s->flags &= (uint16_t)~(SESSION_F_LEG_FIN | SESSION_F_WAIT);
-	return true;
+	return o;
+}
+
+bool leg_abandon(struct relay *r, struct session *s)
+{
+	return leg_detach(r, s) != NULL;
+}
+
+void leg_part(struct relay *r, struct session *s)
+{
+	struct session *o = leg_detach(r, s);
+
+	if (o == NULL) {
+		leg_release(r, s);
+		return;
+	}
+	leg_leave(r, o);
+	if (o->leg.v == 0)
+		session_free(r, o);
 }

@@ -28,6 +28,8 @@ void client_release(struct relay *r, struct session *s);
 void orphan_count(struct relay *r, struct session *s);
 // Leaves a leg that is in its greet pause to itself, so that it can end politely. False: no slot.
 bool leg_abandon(struct relay *r, struct session *s);
+// The same of one that is greeted and owes nothing, with QUIT; without a slot a FIN must do.
+void leg_part(struct relay *r, struct session *s);
 
 // locals.c
 void locals_build(struct relay *r);

@@ -10,6 +10,13 @@
 
 // offer.c: before TLS
 bool offer_step(struct relay *r, struct session *s);
+bool offer_starttls(
+	struct relay *r,
+	struct session *s,
+	const struct smtp_command *cmd,
+	const char *line,
+	uint32_t len
+);
 
 // shake.c: TLS with the client
 // The credentials that a policy names; NULL: none are loaded.

@@ -64,6 +64,13 @@ static const struct script scripts[] = {
 	 {{NULL, "220 mx.sim.example", NULL},
 	  {"EHLO x\r\nSTARTTLS\r\nNOOP\r\n", "554 5.5.0", "250 STARTTLS"},
 	  {NULL, NULL, NULL}}},
+	{BLOB_TLS_STARTTLS_OPTIONAL,
+	 SECURE_NONE,
+	 {{NULL, "220 mx.sim.example", NULL},
+	  {EHLO, "250 STARTTLS", "!AUTH"},
+	  {"RCPT TO:<r0.c0.m0@sim.example>\r\n", "503 5.5.1 MAIL first", NULL}, // the backend's
+	  {"STARTTLS\r\n", "220 2.0.0", NULL},
+	  {"NOOP\r\n", NULL, NULL}}}, // is no ClientHello
 	{BLOB_TLS_STARTTLS_REQUIRED,
 	 SECURE_STARTTLS,
 	 {{NULL, "220 TLS", NULL},
