@@ -12,7 +12,8 @@
 #include <string.h>
 #include <strings.h>
 
-#define STEPS_MAX 64 // a call
+#define STEPS_MAX 64      // a call
+#define CONTEXT_MS 10000U // for a context to become free
 
 uint16_t leg_tls_flags(const struct session *s, const struct blob_pool *pool)
 {
@@ -165,7 +166,10 @@ static bool context_take(struct relay *r, struct session *s)
 	if (wire_context_take(r, s->leg_tls, creds, b->name))
 		return true;
 	stat_inc(r->env, STAT_TLS_NO_CONTEXT);
-	s->flags |= SESSION_F_RETRY;
+	if (env_now_ms(r->env) - r->wire_tls[s->leg_tls].since_ms >= CONTEXT_MS)
+		leg_tls_refuse(r, s);
+	else
+		s->flags |= SESSION_F_RETRY;
 	return false;
 }
 
