@@ -15,4 +15,18 @@ void cfg_pools_read(struct cfg_reader *r, const config_setting_t *root);
 void cfg_balance_defaults(struct cfg_pool *pool);
 void cfg_balance_read(struct cfg_reader *r, const config_setting_t *s, struct cfg_pool *pool);
 void cfg_backups_read(struct cfg_reader *r, const config_setting_t *pools);
+// cfg_tls.c: certificates first, then what names them.
+void cfg_certificates_read(struct cfg_reader *r, const config_setting_t *root);
+void cfg_policy_tls_read(
+	struct cfg_reader *r,
+	const config_setting_t *s,
+	struct cfg_policy *policy
+);
+void cfg_pool_tls_read(struct cfg_reader *r, const config_setting_t *s, struct cfg_pool *pool);
+// What RFC 3207 and RFC 8314 advise against. Of a service that has been read.
+void cfg_service_tls_judge(
+	struct cfg_reader *r,
+	const config_setting_t *s,
+	const struct cfg_service *service
+);
 void cfg_services_read(struct cfg_reader *r, const config_setting_t *root);

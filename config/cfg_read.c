@@ -40,14 +40,13 @@ static void key_path(const config_setting_t *at, char *buf, size_t len)
 	snprintf(buf, len, "%s", tail);
 }
 
-void cfg_fail(struct cfg_reader *r, const config_setting_t *at, const char *format, ...)
+// One more message, its reason still to be written; NULL: no room for it.
+static struct cfg_error *message_add(struct cfg_reader *r, const config_setting_t *at)
 {
 	struct cfg_error *err;
-	va_list ap;
 
-	r->errs->errors++;
 	if (r->errs->count++ >= CFG_MAX_ERRORS)
-		return;
+		return NULL;
 	err = &r->errs->item[r->errs->count - 1];
 	*err = (struct cfg_error){0};
 	snprintf(err->file, sizeof(err->file), "%s", r->path);
@@ -55,6 +54,30 @@ void cfg_fail(struct cfg_reader *r, const config_setting_t *at, const char *form
 		err->line = config_setting_source_line(at);
 		key_path(at, err->key, sizeof(err->key));
 	}
+	return err;
+}
+
+void cfg_fail(struct cfg_reader *r, const config_setting_t *at, const char *format, ...)
+{
+	struct cfg_error *err = message_add(r, at);
+	va_list ap;
+
+	r->errs->errors++;
+	if (err == NULL)
+		return;
+	va_start(ap, format);
+	vsnprintf(err->reason, sizeof(err->reason), format, ap);
+	va_end(ap);
+}
+
+void cfg_warn(struct cfg_reader *r, const config_setting_t *at, const char *format, ...)
+{
+	struct cfg_error *err = message_add(r, at);
+	va_list ap;
+
+	if (err == NULL)
+		return;
+	err->warning = true;
 	va_start(ap, format);
 	vsnprintf(err->reason, sizeof(err->reason), format, ap);
 	va_end(ap);

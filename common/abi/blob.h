@@ -33,6 +33,13 @@ struct blob_array {
 	uint32_t count; // entries; size is fixed by the ABI version
 };
 
+// The credentials that a generation needs; they themselves come beside it (creds.h).
+struct blob_tls {
+	uint32_t servers, clients; // credentials of either kind; both 0: no TLS
+	uint8_t digest[32];        // SHA-256 of the bundle that holds them
+	uint64_t recipe;           // of files and settings they are made from
+};
+
 struct blob_header {
 	uint32_t magic;
 	uint16_t abi_major, abi_minor;
@@ -47,8 +54,9 @@ struct blob_header {
 	struct blob_array sources; // struct blob_source, those of a source_addresses group adjacent
 	struct blob_array prefixes; // struct blob_prefix, those of a network adjacent
 	struct blob_array rules;    // struct blob_rule, those of a service adjacent and in order
+	struct blob_tls tls;
 };
-static_assert(sizeof(struct blob_header) == 24 + 256 + 7 * 8, "ABI");
+static_assert(sizeof(struct blob_header) == 24 + 256 + 7 * 8 + 48, "ABI");
 
 enum blob_tls_mode {
 	BLOB_TLS_OFF = 0,
