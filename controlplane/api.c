@@ -55,12 +55,15 @@ static json_t *do_check(struct control *c, unsigned *status)
 {
 	struct cfg_errors *errs = calloc(1, sizeof(*errs));
 	struct cfg *cfg = errs != NULL ? cfg_load(c->cfg->path, errs) : NULL;
+	struct creds creds = CREDS_NONE;
+	bool good = cfg != NULL && creds_load(cfg, errs, &creds) == 0;
 	json_t *o = json_object();
 
-	*status = cfg != NULL ? MHD_HTTP_OK : MHD_HTTP_UNPROCESSABLE_CONTENT;
-	json_object_set_new(o, "good", json_boolean(cfg != NULL));
+	*status = good ? MHD_HTTP_OK : MHD_HTTP_UNPROCESSABLE_CONTENT;
+	json_object_set_new(o, "good", json_boolean(good));
 	if (errs != NULL)
 		json_object_set_new(o, "messages", show_errors(errs));
+	creds_release(&creds);
 	cfg_free(cfg);
 	free(errs);
 	return o;
@@ -77,6 +80,7 @@ static const struct route {
 	{"GET", "/v1/pools", false, show_pools, NULL},
 	{"GET", "/v1/ports", false, show_ports, NULL},
 	{"GET", "/v1/conflicts", false, show_conflicts, NULL},
+	{"GET", "/v1/certificates", false, show_certificates, NULL},
 	{"GET", "/v1/workers", false, show_workers, NULL},
 	{"GET", "/v1/counters", false, show_counters, NULL},
 	{"POST", "/v1/check", false, NULL, do_check},

@@ -10,6 +10,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "dataplane/credentials.h"
+
 #define IDLE_TURNS_POLL 16
 #define OTHERS_NS 16000000ULL
 #define LINKS_NS 100000000ULL
@@ -44,12 +46,19 @@ static void addresses_announce(struct net *net, const struct blob_header *blob)
 	net_announce_end(net);
 }
 
-static void generation_take(struct lcore *l, const struct blob_header *blob)
+// Credentials that are no longer those of this worker are given back here: only this thread knows
+// which handshakes still use them.
+static void generation_take(struct lcore *l, const struct lcore_generation *next)
 {
-	relay_generation(l->worker.relay, blob, NULL);
-	__atomic_store_n(&l->worker.shm->seen_generation, blob->generation, __ATOMIC_RELEASE);
+	const struct tls_set *old = l->tls;
+
+	relay_generation(l->worker.relay, next->blob, next->tls);
+	l->tls = next->tls;
+	if (old != NULL && old != next->tls)
+		credentials_put(old);
+	__atomic_store_n(&l->worker.shm->seen_generation, next->blob->generation, __ATOMIC_RELEASE);
 	if (l->worker.env.id == 0)
-		addresses_announce(l->worker.net, blob);
+		addresses_announce(l->worker.net, next->blob);
 }
 
 // What the other workers carry, for weighted least connections.
@@ -126,7 +135,7 @@ int lcore_run(void *arg)
 {
 	struct lcore *l = arg;
 	struct worker *w = &l->worker;
-	const struct blob_header *seen = NULL;
+	const struct lcore_generation *seen = NULL;
 	uint32_t idle_turns = 0;
 
 	if (TURN_METER) {
@@ -135,7 +144,7 @@ int lcore_run(void *arg)
 	}
 	for (;;) {
 		enum lcore_phase phase = atomic_load_explicit(l->phase, memory_order_relaxed);
-		const struct blob_header *next =
+		const struct lcore_generation *next =
 			atomic_load_explicit(&l->next, memory_order_acquire);
 		uint64_t end;
 		unsigned work;

@@ -63,6 +63,8 @@ static bool layers_new(struct worker *w, const struct worker_config *config)
 		.shm = config->shm,
 		.max_sessions = config->max_sessions,
 		.client_key = config->client_key,
+		.tls = config->tls,
+		.max_tls = config->max_tls,
 		.event = config->event,
 		.up = config->up,
 	};

@@ -244,6 +244,8 @@ struct tls_creds *tls_creds_new(
 	c->verify = config->verify;
 	c->max = config->max_handshakes;
 	memcpy(c->pin, config->pin, sizeof(c->pin));
+	if (config->name != NULL)
+		memcpy(c->name, config->name, strnlen(config->name, TLS_NAME_MAX));
 	mbedtls_x509_crt_init(&c->ca);
 	mbedtls_entropy_init(&c->entropy);
 	mbedtls_ctr_drbg_init(&c->rng);

@@ -101,6 +101,8 @@ struct tls_hs *tls_hs_new(struct tls_creds *c, const char *name)
 		return NULL;
 	c->used++;
 	hs->sni[0] = '\0';
+	if (c->name[0] != '\0')
+		name = c->name;
 	if (!c->server && mbedtls_ssl_set_hostname(&hs->ssl, name) != 0) {
 		tls_hs_free(hs);
 		return NULL;

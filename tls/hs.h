@@ -34,6 +34,7 @@ struct tls_creds_config {
 	struct tls_pem ca; // of the peer; data NULL: none
 	enum tls_client_auth client_auth;
 	enum tls_verify verify;   // client role
+	const char *name;         // client role: of all servers; NULL or empty: as tls_hs_new says
 	uint8_t pin[TLS_PIN_LEN]; // SHA-256 of the peer's SubjectPublicKeyInfo
 	uint32_t max_handshakes;  // at once; contexts are kept for reuse
 };
@@ -72,8 +73,8 @@ struct tls_info {
 };
 
 struct tls_hs;
-// name: of the server that a client wants (SNI and verification), NULL for servers. NULL: no
-// context.
+// name: of the server that a client wants (SNI and verification) unless its credentials say
+// another; NULL for servers. NULL: no context.
 struct tls_hs *tls_hs_new(struct tls_creds *creds, const char *name);
 // Gives the context back, whatever its state; one that waits goes when its batch is done, unheard.
 void tls_hs_free(struct tls_hs *hs);
