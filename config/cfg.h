@@ -13,8 +13,8 @@
 #include <stdint.h>
 
 #include "common/abi/blob.h"
-#include "common/abi/creds.h"
 #include "common/addr.h"
+#include "config/cfg_tls.h"
 
 #define CFG_DEFAULT_PATH "/etc/mailrace/mailrace.conf"
 #define CFG_DEFAULT_STATE_DIR "/var/lib/mailrace"
@@ -63,6 +63,7 @@ struct cfg_dataplane {
 	char socket[108]; // default /run/mailrace/dataplane.sock
 	unsigned backend_slots, service_slots; // sized from the file with room to grow
 	uint32_t max_tls_connections; // all workers together; 0: none, the dataplane takes no TLS
+	bool max_tls_derived;         // the file does not say how many
 	uint32_t max_tls_handshakes;  // likewise, of each of the credentials
 };
 
@@ -90,27 +91,6 @@ struct cfg_network {
 	char name[MR_NAME_LEN];
 	struct ip_prefix *prefixes;
 	unsigned count;
-};
-
-struct cfg_certificate {
-	char name[MR_NAME_LEN];
-	char chain[256], key[256]; // paths
-	unsigned line;
-};
-
-struct cfg_tls_server { // how a service shows itself to clients
-	unsigned certificates[CREDS_MAX_OF_SERVER], certificate_count;
-	enum creds_client_auth client_auth;
-	char ca[256]; // path, empty: none
-	unsigned line;
-};
-
-struct cfg_tls_client { // how a pool judges its backends
-	enum creds_verify verify;
-	char ca[256], name[256];
-	uint8_t pin[CREDS_PIN_LEN];
-	int certificate; // index, -1: none
-	unsigned line;
 };
 
 struct cfg_pool {

@@ -64,7 +64,8 @@ static void tls_room_set(struct cfg_reader *r)
 	struct cfg_dataplane *d = &r->cfg->dataplane;
 	bool needed = cfg_has_tls(r->cfg);
 
-	if (d->max_tls_connections == UINT32_MAX)
+	d->max_tls_derived = d->max_tls_connections == UINT32_MAX;
+	if (d->max_tls_derived)
 		d->max_tls_connections = needed ? d->max_sessions : 0;
 	else if (d->max_tls_connections == 0 && needed)
 		cfg_fail(

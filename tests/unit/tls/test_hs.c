@@ -252,6 +252,11 @@ static void servers_are_verified(void **state)
 
 	assert_int_equal(client_against(&config, NAME), TLS_FAIL_NONE);
 	assert_int_equal(client_against(&config, "other.example"), TLS_FAIL_VERIFY);
+	config.name = NAME; // holds for all servers
+	assert_int_equal(client_against(&config, "other.example"), TLS_FAIL_NONE);
+	config.name = "other.example";
+	assert_int_equal(client_against(&config, NAME), TLS_FAIL_VERIFY);
+	config.name = "";
 	config.verify = TLS_VERIFY_CA;
 	assert_int_equal(client_against(&config, "other.example"), TLS_FAIL_NONE);
 	config.ca = other.pair.chain;
