@@ -224,6 +224,8 @@ static void bundle_make(struct loading *l)
 {
 	const struct cfg *cfg = l->cfg;
 	struct creds_header head = {.magic = CREDS_MAGIC};
+	struct certs_place at = {.errs = l->errs, .file = cfg->path};
+	const char *reason;
 	uint32_t refs = 0, off = sizeof(head);
 	uint64_t length;
 
@@ -240,8 +242,6 @@ static void bundle_make(struct loading *l)
 	}
 	l->certs->bundle = length <= CREDS_MAX_BYTES ? secret_new(length) : NULL;
 	if (l->certs->bundle == NULL) {
-		struct certs_place at = {.errs = l->errs, .file = cfg->path};
-
 		certs_say(&at, false, "certificates and CAs: more than 16 MiB, or no memory");
 		l->bad = true;
 		return;
@@ -251,6 +251,10 @@ static void bundle_make(struct loading *l)
 	memcpy(l->certs->bundle, &head, sizeof(head));
 	bundle_fill(l, l->certs->bundle);
 	certs_digest(l->certs->bundle, length, l->certs->tls.digest);
+	if (creds_check(l->certs->bundle, length, &l->certs->tls, &reason) < 0) {
+		certs_say(&at, false, "%s", reason);
+		l->bad = true;
+	}
 }
 
 // Everything but the contents of files: are two configurations' credentials the same ones?

@@ -94,6 +94,31 @@ static bool sets_ok(struct check *c)
 	return true;
 }
 
+// What each worker will parse: a text counts as often as it is used.
+static bool parsed_ok(struct check *c)
+{
+	const struct creds_header *h = c->head;
+	const struct creds_cert *cert = (const struct creds_cert *)(c->base + h->certs.off);
+	const uint32_t *ref = (const uint32_t *)(c->base + h->refs.off);
+	const struct creds_server *s = (const struct creds_server *)(c->base + h->servers.off);
+	const struct creds_client *k = (const struct creds_client *)(c->base + h->clients.off);
+	uint64_t sum = 0;
+
+	for (uint32_t i = 0; i < h->servers.count; i++) {
+		sum += s[i].ca.len;
+		for (uint32_t n = 0; n < s[i].ref_count; n++)
+			sum += cert[ref[s[i].refs + n]].chain.len +
+			       cert[ref[s[i].refs + n]].key.len;
+	}
+	for (uint32_t i = 0; i < h->clients.count; i++) {
+		sum += k[i].ca.len;
+		if (k[i].cert != 0)
+			sum += cert[k[i].cert - 1].chain.len + cert[k[i].cert - 1].key.len;
+	}
+	return sum <= CREDS_MAX_PARSED ||
+	       refuse(c, "credentials: more than 4 MiB, each as often as it is used");
+}
+
 int creds_check(
 	const void *bundle,
 	size_t len,
@@ -107,7 +132,7 @@ int creds_check(
 		*ret_reason = "credentials: length";
 		return -EINVAL;
 	}
-	if (arrays_ok(&c) && certs_ok(&c) && sets_ok(&c) &&
+	if (arrays_ok(&c) && certs_ok(&c) && sets_ok(&c) && parsed_ok(&c) &&
 	    (c.head->servers.count != expected->servers ||
 	     c.head->clients.count != expected->clients))
 		refuse(&c, "credentials: not as many as the generation names");

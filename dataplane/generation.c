@@ -186,6 +186,13 @@ static void slots_hold(struct dataplane *dp)
 	}
 }
 
+// Not all workers have the last one yet, the first one included: each must have taken what it is
+// to give back.
+static bool is_being_taken(const struct dataplane *dp)
+{
+	return dp->blob != NULL && dp->shm.header->generation != dp->generation;
+}
+
 int generation_from_file(
 	struct dataplane *dp,
 	const struct cfg *cfg,
@@ -200,7 +207,7 @@ int generation_from_file(
 	int err;
 
 	*ret_reason = "the last generation is still being taken over";
-	if (dp->old_blob != NULL)
+	if (is_being_taken(dp))
 		return -EBUSY;
 	if (dp->blob != NULL) {
 		cfg_slots_adopt(dp->slots, dp->blob);
@@ -227,7 +234,7 @@ int generation_from_control(
 	int err;
 
 	*ret_reason = "";
-	if (dp->old_blob != NULL)
+	if (is_being_taken(dp))
 		return -EBUSY;
 	if (len < sizeof(struct blob_header) || len > BLOB_MAX_BYTES) {
 		*ret_reason = "length";

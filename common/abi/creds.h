@@ -22,6 +22,8 @@
 #define CREDS_MAX_CHAIN (256U << 10)
 #define CREDS_MAX_KEY (64U << 10)
 #define CREDS_MAX_CA (1U << 20)
+#define CREDS_MAX_PARSED \
+	(4U << 20) // of texts, as often as they are used: each worker parses so much
 #define CREDS_PIN_LEN 32
 
 // The same numbers as tls/hs.h.

@@ -271,6 +271,46 @@ static void credentials_of_pools_stand_in_the_bundle(void **state)
 	cfg_free(cfg);
 }
 
+// One large CA that many services use: small to hand over, much to parse.
+static void what_workers_parse_has_a_limit(void **state)
+{
+	static char text[65536];
+	struct cfg *cfg;
+	size_t n;
+
+	shell("for i in $(seq 800); do cat root.pem; done >cas.pem");
+	n = (size_t)snprintf(
+		text,
+		sizeof(text),
+		"hostname = \"mx\";\n"
+		"ports = { lan = { device = \"net_tap0\"; addresses = [ \"192.0.2.1/24\" ]; }; };\n"
+		"pools = {"
+	);
+	for (unsigned i = 0; i < 12; i++)
+		n += (size_t)snprintf(
+			text + n,
+			sizeof(text) - n,
+			" p%u = { tls = { mode = \"starttls\"; ca = \"%s/cas.pem\"; name = "
+			"\"x%u\"; }; "
+			"backends = ( { name = \"x\"; address = \"192.0.2.9:25\"; } ); };\n",
+			i,
+			dir,
+			i
+		);
+	snprintf(
+		text + n,
+		sizeof(text) - n,
+		"};\nvirtual_services = { s = { pool = \"p0\"; listen = [ \"192.0.2.5:587\" ]; }; "
+		"};\n"
+	);
+	cfg = cfg_parse(text, "t.conf", &errs);
+	assert_non_null(cfg);
+	assert_int_equal(cfg->tls_client_count, 12);
+	assert_null(certs_load(cfg, &errs, false));
+	assert_non_null(strstr(errs.item[0].reason, "more than 4 MiB"));
+	cfg_free(cfg);
+}
+
 // What control may have written: no field leads out of the bundle.
 static void no_damaged_bundle_passes_or_reads_beyond(void **state)
 {
@@ -364,6 +404,7 @@ int main(void)
 		cmocka_unit_test(dates_are_warned_of),
 		cmocka_unit_test(files_of_others_are_left_out_of_a_check),
 		cmocka_unit_test(credentials_of_pools_stand_in_the_bundle),
+		cmocka_unit_test(what_workers_parse_has_a_limit),
 		cmocka_unit_test(no_damaged_bundle_passes_or_reads_beyond),
 		cmocka_unit_test(the_memfd_is_sealed_and_the_same),
 		cmocka_unit_test(memory_of_keys_is_not_dumped),
