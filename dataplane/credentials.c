@@ -16,6 +16,7 @@
 
 #include "config/certs.h"
 
+#define THIN_A_TURN 16 // contexts, of 6 us each
 #define SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE)
 
 static_assert((int)CREDS_AUTH_REQUIRE == (int)TLS_CLIENT_REQUIRE, "the same numbers");
@@ -192,6 +193,17 @@ struct credentials *credentials_new(
 	snprintf(ret_reason, 192, "credentials: %.120s", reason);
 	credentials_free(c, false);
 	return NULL;
+}
+
+bool credentials_thin(const struct tls_set *set)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < set->server_count; i++)
+		n += tls_creds_thin(set->server[i], THIN_A_TURN - n);
+	for (unsigned i = 0; i < set->client_count; i++)
+		n += tls_creds_thin(set->client[i], THIN_A_TURN - n);
+	return n < THIN_A_TURN;
 }
 
 void credentials_put(const struct tls_set *set)

@@ -47,5 +47,8 @@ struct credentials *credentials_new(
 );
 // taken: the workers have had them and given them back.
 void credentials_free(struct credentials *credentials, bool taken);
+// On the worker's thread, before it puts them: frees a few of the contexts they keep, so that no
+// turn is long. True: none is left.
+bool credentials_thin(const struct tls_set *set);
 // On the worker's thread (or when it runs no more): drops its hold on all of a set.
 void credentials_put(const struct tls_set *set);

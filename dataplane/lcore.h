@@ -31,7 +31,8 @@ struct lcore {
 	struct turn_meter meter;               // of mailrace-dataplane-cycles
 	struct lcore_generation generation[2]; // main: w, one while the lcore may read the other
 	const struct lcore_generation *_Atomic next; // main: w, lcore: r
-	const struct tls_set *tls;                   // this lcore: rw: its credentials
+	const struct lcore_generation *taken;        // this lcore: rw
+	const struct tls_set *leaving;               // likewise: given back little by little
 	struct tls_engine *engine;                   // of the worker; NULL: no TLS
 	uint32_t *others_active;                     // [backend slots], this lcore: rw
 	const struct shm_backend_local **others;     // [count - 1] blocks of the other workers

@@ -271,15 +271,24 @@ struct tls_creds *tls_creds_new(
 	return NULL;
 }
 
-void tls_creds_free(struct tls_creds *c)
+unsigned tls_creds_thin(struct tls_creds *c, unsigned most)
 {
-	while (c->spare != NULL) {
+	unsigned n = 0;
+
+	for (; n < most && c->spare != NULL; n++) {
 		struct tls_hs *hs = c->spare;
 
 		c->spare = hs->next;
+		c->made--;
 		mbedtls_ssl_free(&hs->ssl);
 		free(hs);
 	}
+	return n;
+}
+
+void tls_creds_free(struct tls_creds *c)
+{
+	tls_creds_thin(c, c->made);
 	for (unsigned i = 0; i < c->chain_count; i++) {
 		mbedtls_x509_crt_free(&c->chain[i].crt);
 		mbedtls_pk_free(&c->chain[i].key); // wipes

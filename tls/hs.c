@@ -125,7 +125,7 @@ void tls_hs_free(struct tls_hs *hs)
 	tls_current = c->engine; // for keys of ours that the context still has
 	explicit_bzero(&hs->secrets, sizeof(hs->secrets));
 	c->used--;
-	if (mbedtls_ssl_session_reset(&hs->ssl) == 0) {
+	if (!c->put && mbedtls_ssl_session_reset(&hs->ssl) == 0) {
 		hs->next = c->spare;
 		c->spare = hs;
 	} else {

@@ -46,6 +46,8 @@ struct tls_creds *tls_creds_new(
 	const struct tls_creds_config *config,
 	char ret_reason[128]
 );
+// Frees at most so many of the contexts that wait for reuse; returns how many. The owner's thread.
+unsigned tls_creds_thin(struct tls_creds *creds, unsigned most);
 // Drops the owner's hold; freed, and its keys wiped, when no handshake uses it any more.
 void tls_creds_put(struct tls_creds *creds);
 unsigned tls_creds_handshakes(const struct tls_creds *creds); // under way
