@@ -60,6 +60,8 @@ static bool head_ok(struct check *c)
 		return refuse(c, "crc32");
 	if (!name_ok(h->hostname, sizeof(h->hostname)))
 		return refuse(c, "hostname");
+	if (h->tls.servers > CREDS_MAX_SETS || h->tls.clients > CREDS_MAX_SETS)
+		return refuse(c, "number of TLS credentials");
 	for (const char *p = h->hostname; *p != '\0'; p++)
 		if (*p <= ' ' || *p > '~')
 			return refuse(c, "hostname");
@@ -89,8 +91,12 @@ static bool arrays_ok(struct check *c)
 
 static bool policy_ok(const struct check *c, const struct blob_policy *p)
 {
-	if (p->tls_mode > BLOB_TLS_PASSTHROUGH || p->bare_lf > BLOB_BARE_LF_PASS ||
-	    p->early_talker > BLOB_EARLY_COUNT)
+	bool ends_tls = p->tls_mode >= BLOB_TLS_STARTTLS_OPTIONAL;
+
+	if (p->tls_mode > BLOB_TLS_IMPLICIT || p->tls_server > c->head->tls.servers ||
+	    (p->tls_server != 0) != ends_tls)
+		return false;
+	if (p->bare_lf > BLOB_BARE_LF_PASS || p->early_talker > BLOB_EARLY_COUNT)
 		return false;
 	return p->sources == UINT32_MAX ||
 	       range_ok(p->sources, p->source_count, c->head->sources.count);
@@ -139,6 +145,9 @@ static bool pools_ok(struct check *c)
 			return refuse(c, "pool's backends or sources");
 		if (p[i].backup > h->pools.count || p[i].backup == i + 1)
 			return refuse(c, "pool's backup");
+		if (p[i].tls_mode > BLOB_LEG_IMPLICIT || p[i].tls_client > h->tls.clients ||
+		    (p[i].tls_client != 0) != (p[i].tls_mode != BLOB_LEG_PLAIN))
+			return refuse(c, "pool's TLS");
 		if (p[i].connect_timeout_ms == 0 || p[i].banner_timeout_ms == 0 ||
 		    p[i].reply_timeout_ms == 0 || p[i].end_of_data_timeout_ms == 0)
 			return refuse(c, "pool's timeouts");

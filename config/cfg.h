@@ -14,6 +14,7 @@
 
 #include "common/abi/blob.h"
 #include "common/addr.h"
+#include "config/cfg_tls.h"
 
 #define CFG_DEFAULT_PATH "/etc/mailrace/mailrace.conf"
 #define CFG_DEFAULT_STATE_DIR "/var/lib/mailrace"
@@ -61,6 +62,9 @@ struct cfg_dataplane {
 	char user[32];    // switched to once ports are open; "" keeps the one it was started by
 	char socket[108]; // default /run/mailrace/dataplane.sock
 	unsigned backend_slots, service_slots; // sized from the file with room to grow
+	uint32_t max_tls_connections; // all workers together; 0: none, the dataplane takes no TLS
+	bool max_tls_derived;         // the file does not say how many
+	uint32_t max_tls_handshakes;  // likewise, of each of the credentials
 };
 
 struct cfg_probe {
@@ -101,13 +105,16 @@ struct cfg_pool {
 	bool strict; // the backends know no end of data but CRLF . CRLF
 	struct cfg_backend *backends;
 	unsigned backend_count;
+	enum blob_leg_tls tls_mode;
+	unsigned tls_client; // 1 + index into tls_clients; 0: plain legs
 };
 
 struct cfg_policy {
 	enum blob_tls_mode tls_mode;
 	enum blob_bare_lf bare_lf;
 	enum blob_early_talker early_talker;
-	int source; // index into sources, -1: the pool's
+	int source;          // index into sources, -1: the pool's
+	unsigned tls_server; // 1 + index into tls_servers; 0: none named
 };
 
 struct cfg_rule {
@@ -147,6 +154,12 @@ struct cfg {
 	unsigned source_count;
 	struct cfg_network *networks;
 	unsigned network_count;
+	struct cfg_certificate *certificates;
+	unsigned certificate_count;
+	struct cfg_tls_server *tls_servers; // each once, however many services use it
+	unsigned tls_server_count;
+	struct cfg_tls_client *tls_clients;
+	unsigned tls_client_count;
 	struct cfg_pool *pools;
 	unsigned pool_count;
 	struct cfg_service *services;
@@ -168,13 +181,18 @@ const char *cfg_error_format(const struct cfg_error *err, char *buf, size_t len)
 // One log line each.
 void cfg_errors_log(const struct cfg_errors *errs);
 
-#define CFG_START_ONLY_MAX 10
+#define CFG_START_ONLY_MAX 12
 // Names of the keys that differ and that a reload leaves as they are. Returns how many.
 unsigned cfg_diff_start_only(
 	const struct cfg *running,
 	const struct cfg *next,
 	const char *ret_keys[CFG_START_ONLY_MAX]
 );
+
+// Does a service name certificates, or a pool begin TLS?
+bool cfg_has_tls(const struct cfg *cfg);
+// What a blob says of its credentials: set by whoever has them.
+void blob_tls_set(struct blob_header *blob, const uint8_t digest[32], uint64_t recipe);
 
 // Stable slot numbers by name ("pool/backend" and service names), kept across generations. Whoever
 // compiles next adopts those of the generation in force first, so control and dataplane may restart

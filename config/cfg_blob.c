@@ -59,6 +59,16 @@ static uint32_t prefixes_before(const struct cfg *cfg, unsigned group)
 	return n;
 }
 
+static bool mode_ends_tls(enum blob_tls_mode mode)
+{
+	return mode >= BLOB_TLS_STARTTLS_OPTIONAL;
+}
+
+bool cfg_has_tls(const struct cfg *cfg)
+{
+	return cfg->tls_server_count + cfg->tls_client_count > 0;
+}
+
 static struct blob_policy policy_of(const struct cfg *cfg, const struct cfg_policy *from)
 {
 	return (struct blob_policy){
@@ -67,6 +77,7 @@ static struct blob_policy policy_of(const struct cfg *cfg, const struct cfg_poli
 		.early_talker = (uint8_t)from->early_talker,
 		.sources = from->source >= 0 ? sources_before(cfg, from->source) : UINT32_MAX,
 		.source_count = from->source >= 0 ? cfg->sources[from->source].count : 0,
+		.tls_server = mode_ends_tls(from->tls_mode) ? from->tls_server : 0,
 	};
 }
 
@@ -147,6 +158,8 @@ static bool pools_fill(const struct cfg *cfg, struct cfg_slots *slots, struct bl
 		pool->slow_start_ms = from->slow_start_ms;
 		pool->flags = from->soft_bounce ? BLOB_POOL_F_SOFT_BOUNCE : 0;
 		pool->backup = (uint16_t)(from->backup + 1);
+		pool->tls_mode = (uint8_t)from->tls_mode;
+		pool->tls_client = from->tls_client;
 		for (unsigned k = 0; k < from->backend_count; k++, n++) {
 			const struct cfg_backend *b = &from->backends[k];
 			char name[CFG_SLOT_NAME_LEN];
@@ -183,6 +196,19 @@ static void lists_fill(const struct cfg *cfg, struct blob_header *h)
 			};
 }
 
+static void crc_set(struct blob_header *h)
+{
+	h->crc32 = 0;
+	h->crc32 = (uint32_t)crc32(0, (const Bytef *)h, h->length);
+}
+
+void blob_tls_set(struct blob_header *blob, const uint8_t digest[32], uint64_t recipe)
+{
+	memcpy(blob->tls.digest, digest, sizeof(blob->tls.digest));
+	blob->tls.recipe = recipe;
+	crc_set(blob);
+}
+
 int cfg_blob_build(
 	const struct cfg *cfg,
 	struct cfg_slots *slots,
@@ -198,6 +224,7 @@ int cfg_blob_build(
 		.abi_major = MR_ABI_MAJOR,
 		.abi_minor = MR_ABI_MINOR,
 		.generation = generation,
+		.tls = {.servers = cfg->tls_server_count, .clients = cfg->tls_client_count},
 	};
 	uint32_t length = sizeof(head);
 	struct blob_header *h;
@@ -230,7 +257,7 @@ int cfg_blob_build(
 		return -ENOSPC;
 	}
 	lists_fill(cfg, h);
-	h->crc32 = (uint32_t)crc32(0, (const Bytef *)h, length);
+	crc_set(h);
 	*ret_blob = h;
 	*ret_len = length;
 	return 0;

@@ -57,6 +57,9 @@ unsigned cfg_diff_start_only(
 		{strcmp(a->socket, b->socket) != 0, "dataplane.socket"},
 		{strcmp(running->control.state_dir, next->control.state_dir) != 0,
 		 "control.state_dir"},
+		{!b->max_tls_derived && a->max_tls_connections != b->max_tls_connections,
+		 "dataplane.max_tls_connections"},
+		{a->max_tls_handshakes != b->max_tls_handshakes, "dataplane.max_tls_handshakes"},
 		{ports_differ(running, next), "ports"},
 	};
 	unsigned n = 0;

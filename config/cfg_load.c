@@ -23,6 +23,8 @@ static void defaults_set(struct cfg *cfg, const char *path)
 		.buffers = 16384,
 		.idle_sleep = true,
 		.socket = "/run/mailrace/dataplane.sock",
+		.max_tls_connections = UINT32_MAX,
+		.max_tls_handshakes = 2048,
 	};
 	snprintf(cfg->control.socket, sizeof(cfg->control.socket), "/run/mailrace/control.sock");
 	snprintf(cfg->control.state_dir, sizeof(cfg->control.state_dir), CFG_DEFAULT_STATE_DIR);
@@ -34,6 +36,7 @@ static void dataplane_read(struct cfg_reader *r, const config_setting_t *root)
 	struct cfg_dataplane *d = &r->cfg->dataplane;
 	const config_setting_t *g = cfg_group(r, root, "dataplane");
 	uint64_t workers = d->workers, sessions = d->max_sessions, buffers = d->buffers;
+	uint64_t tls = d->max_tls_connections, handshakes = d->max_tls_handshakes;
 
 	if (g == NULL)
 		return;
@@ -41,6 +44,8 @@ static void dataplane_read(struct cfg_reader *r, const config_setting_t *root)
 	cfg_uint(r, g, "workers", (uint64_t[2]){1, CFG_MAX_WORKERS}, &workers);
 	cfg_uint(r, g, "max_sessions", (uint64_t[2]){16, 16000000}, &sessions);
 	cfg_uint(r, g, "buffers", (uint64_t[2]){4096, 16000000}, &buffers);
+	cfg_uint(r, g, "max_tls_connections", (uint64_t[2]){0, 32000000}, &tls);
+	cfg_uint(r, g, "max_tls_handshakes", (uint64_t[2]){16, 1000000}, &handshakes);
 	cfg_size(r, g, "hugepages", &d->hugepages_bytes);
 	cfg_size(r, g, "memory", &d->memory_bytes);
 	cfg_bool(r, g, "idle_sleep", &d->idle_sleep);
@@ -49,6 +54,28 @@ static void dataplane_read(struct cfg_reader *r, const config_setting_t *root)
 	d->workers = (unsigned)workers;
 	d->max_sessions = (uint32_t)sessions;
 	d->buffers = (uint32_t)buffers;
+	d->max_tls_connections = (uint32_t)tls;
+	d->max_tls_handshakes = (uint32_t)handshakes;
+}
+
+// Memory for TLS is taken at start: with TLS in the file as many as sessions, without it none,
+// unless the file says how many.
+static void tls_room_set(struct cfg_reader *r)
+{
+	struct cfg_dataplane *d = &r->cfg->dataplane;
+	bool needed = cfg_has_tls(r->cfg);
+
+	d->max_tls_derived = d->max_tls_connections == UINT32_MAX;
+	if (d->max_tls_derived)
+		d->max_tls_connections = needed ? d->max_sessions : 0;
+	else if (d->max_tls_connections == 0 && needed)
+		cfg_fail(
+			r,
+			NULL,
+			"dataplane.max_tls_connections = 0: then no tls may name certificates, "
+			"nor a pool begin TLS"
+			"only"
+		);
 }
 
 static void control_read(struct cfg_reader *r, const config_setting_t *root)
@@ -140,11 +167,13 @@ static void root_read(struct cfg_reader *r, const config_setting_t *root)
 	cfg_ports_read(r, root);
 	cfg_networks_read(r, root);
 	cfg_sources_read(r, root);
+	cfg_certificates_read(r, root);
 	cfg_pools_read(r, root);
 	cfg_services_read(r, root);
 	totals_check(r);
 	if (r->errs->errors == 0)
 		cfg_sources_check(r, root);
+	tls_room_set(r);
 	// room for as much again, so that reloads can add
 	r->cfg->dataplane.backend_slots = 64;
 	r->cfg->dataplane.service_slots = 64;
@@ -218,6 +247,7 @@ load(const char *path, const char *text, struct cfg_errors *errs, char **ret_tex
 	cfg_index_release(&r.networks);
 	cfg_index_release(&r.sources);
 	cfg_index_release(&r.pools);
+	cfg_index_release(&r.certificates);
 	cfg_index_release(&r.listens);
 	if (errs->errors > 0) {
 		cfg_free(cfg);
@@ -257,6 +287,9 @@ void cfg_free(struct cfg *cfg)
 	}
 	free(cfg->sources);
 	free(cfg->networks);
+	free(cfg->certificates);
+	free(cfg->tls_servers);
+	free(cfg->tls_clients);
 	free(cfg->pools);
 	free(cfg->services);
 	free(cfg);

@@ -304,6 +304,7 @@ static void pool_read(struct cfg_reader *r, const config_setting_t *s, struct cf
 	cfg_duration(r, s, "end_of_data_timeout", &pool->end_of_data_timeout_ms);
 	probe_read(r, s, &pool->probe);
 	cfg_balance_read(r, s, pool);
+	cfg_pool_tls_read(r, s, pool);
 	list = cfg_list(r, s, "backends");
 	pool->backends =
 		members_new(r, list, sizeof(struct cfg_backend), 4096, &pool->backend_count);
@@ -339,14 +340,6 @@ void cfg_pools_read(struct cfg_reader *r, const config_setting_t *root)
 
 static void policy_read(struct cfg_reader *r, const config_setting_t *s, struct cfg_policy *policy)
 {
-	static const struct cfg_choice modes[] = {
-		{"off", BLOB_TLS_OFF},
-		{"passthrough", BLOB_TLS_PASSTHROUGH},
-		{"starttls-optional", -1},
-		{"starttls-required", -1},
-		{"implicit", -1},
-		{NULL, 0},
-	};
 	static const struct cfg_choice bare[] = {
 		{"reject", BLOB_BARE_LF_REJECT},
 		{"restuff", BLOB_BARE_LF_RESTUFF},
@@ -356,16 +349,11 @@ static void policy_read(struct cfg_reader *r, const config_setting_t *s, struct 
 	static const struct cfg_choice early[] = {
 		{"reject", BLOB_EARLY_REJECT}, {"count", BLOB_EARLY_COUNT}, {NULL, 0}
 	};
-	const config_setting_t *tls = cfg_group(r, s, "tls");
-	int mode = policy->tls_mode, lf = policy->bare_lf, talk = policy->early_talker;
+	int lf = policy->bare_lf, talk = policy->early_talker;
 
-	if (tls != NULL) {
-		cfg_keys_check(r, tls, CFG_SEC_tls);
-		cfg_choose(r, tls, "mode", modes, &mode);
-	}
+	cfg_policy_tls_read(r, s, policy);
 	cfg_choose(r, s, "bare_lf", bare, &lf);
 	cfg_choose(r, s, "early_talkers", early, &talk);
-	policy->tls_mode = (enum blob_tls_mode)mode;
 	policy->bare_lf = (enum blob_bare_lf)lf;
 	policy->early_talker = (enum blob_early_talker)talk;
 }
@@ -462,6 +450,7 @@ static void service_read(struct cfg_reader *r, const config_setting_t *s, unsign
 	service->rules = members_new(r, rules, sizeof(struct cfg_rule), 256, &service->rule_count);
 	for (unsigned i = 0; i < service->rule_count; i++)
 		rule_read(r, config_setting_get_elem(rules, i), service, &service->rules[i]);
+	cfg_service_tls_judge(r, s, service);
 }
 
 void cfg_services_read(struct cfg_reader *r, const config_setting_t *root)

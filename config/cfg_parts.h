@@ -25,6 +25,20 @@ void cfg_probe_sources_read(
 	struct cfg_pool *pool
 );
 void cfg_sources_check(struct cfg_reader *r, const config_setting_t *root);
+// cfg_tls.c: certificates first, then what names them.
+void cfg_certificates_read(struct cfg_reader *r, const config_setting_t *root);
+void cfg_policy_tls_read(
+	struct cfg_reader *r,
+	const config_setting_t *s,
+	struct cfg_policy *policy
+);
+void cfg_pool_tls_read(struct cfg_reader *r, const config_setting_t *s, struct cfg_pool *pool);
+// What RFC 3207 and RFC 8314 advise against. Of a service that has been read.
+void cfg_service_tls_judge(
+	struct cfg_reader *r,
+	const config_setting_t *s,
+	const struct cfg_service *service
+);
 void cfg_services_read(struct cfg_reader *r, const config_setting_t *root);
 // Bytes that some server takes for the end of a message reach only servers that do not (G3).
 void cfg_pass_check(

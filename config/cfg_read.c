@@ -40,13 +40,13 @@ static void key_path(const config_setting_t *at, char *buf, size_t len)
 	snprintf(buf, len, "%s", tail);
 }
 
-static void
-message_add(struct cfg_reader *r, const config_setting_t *at, const char *format, va_list ap)
+// One more message, its reason still to be written; NULL: no room for it.
+static struct cfg_error *message_add(struct cfg_reader *r, const config_setting_t *at)
 {
 	struct cfg_error *err;
 
 	if (r->errs->count++ >= CFG_MAX_ERRORS)
-		return;
+		return NULL;
 	err = &r->errs->item[r->errs->count - 1];
 	*err = (struct cfg_error){0};
 	snprintf(err->file, sizeof(err->file), "%s", r->path);
@@ -54,29 +54,33 @@ message_add(struct cfg_reader *r, const config_setting_t *at, const char *format
 		err->line = config_setting_source_line(at);
 		key_path(at, err->key, sizeof(err->key));
 	}
-	vsnprintf(err->reason, sizeof(err->reason), format, ap);
+	return err;
 }
 
 void cfg_fail(struct cfg_reader *r, const config_setting_t *at, const char *format, ...)
 {
+	struct cfg_error *err = message_add(r, at);
 	va_list ap;
 
 	r->errs->errors++;
+	if (err == NULL)
+		return;
 	va_start(ap, format);
-	message_add(r, at, format, ap);
+	vsnprintf(err->reason, sizeof(err->reason), format, ap);
 	va_end(ap);
 }
 
 void cfg_warn(struct cfg_reader *r, const config_setting_t *at, const char *format, ...)
 {
-	unsigned at_item = r->errs->count;
+	struct cfg_error *err = message_add(r, at);
 	va_list ap;
 
+	if (err == NULL)
+		return;
+	err->warning = true;
 	va_start(ap, format);
-	message_add(r, at, format, ap);
+	vsnprintf(err->reason, sizeof(err->reason), format, ap);
 	va_end(ap);
-	if (at_item < CFG_MAX_ERRORS)
-		r->errs->item[at_item].warning = true;
 }
 
 void cfg_keys_check(struct cfg_reader *r, const config_setting_t *group, enum cfg_section section)

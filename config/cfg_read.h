@@ -15,8 +15,8 @@ struct cfg_reader {
 	struct cfg *cfg;
 	struct cfg_errors *errs;
 	const char *path;
-	struct cfg_index networks, sources, pools; // by name, once they are read
-	struct cfg_index listens;                  // endpoints, value: of no meaning
+	struct cfg_index networks, sources, pools, certificates; // by name, once they are read
+	struct cfg_index listens;                                // endpoints, value: of no meaning
 };
 
 enum cfg_section {
@@ -30,13 +30,15 @@ enum cfg_section {
 	CFG_SEC_backend,
 	CFG_SEC_service,
 	CFG_SEC_tls,
+	CFG_SEC_certificate,
+	CFG_SEC_pool_tls,
 	CFG_SEC_rule,
 	CFG_SEC_limits,
 };
 
 void cfg_fail(struct cfg_reader *r, const config_setting_t *at, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
-// Does not refuse the file.
+// The same, but the file stays good.
 void cfg_warn(struct cfg_reader *r, const config_setting_t *at, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 // Refuses unknown keys, and those not built yet, by name.

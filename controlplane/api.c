@@ -55,12 +55,15 @@ static json_t *do_check(struct control *c, unsigned *status)
 {
 	struct cfg_errors *errs = calloc(1, sizeof(*errs));
 	struct cfg *cfg = errs != NULL ? cfg_load(c->cfg->path, errs) : NULL;
+	struct creds creds = CREDS_NONE;
+	bool good = cfg != NULL && creds_load(cfg, errs, &creds) == 0;
 	json_t *o = json_object();
 
-	*status = cfg != NULL ? MHD_HTTP_OK : MHD_HTTP_UNPROCESSABLE_CONTENT;
-	json_object_set_new(o, "good", json_boolean(cfg != NULL));
+	*status = good ? MHD_HTTP_OK : MHD_HTTP_UNPROCESSABLE_CONTENT;
+	json_object_set_new(o, "good", json_boolean(good));
 	if (errs != NULL)
 		json_object_set_new(o, "messages", show_errors(errs));
+	creds_release(&creds);
 	cfg_free(cfg);
 	free(errs);
 	return o;
@@ -78,6 +81,7 @@ static const struct {
 	[API_BACKENDS] = {.entry = show_backend},
 	[API_PORTS] = {.show = show_ports},
 	[API_CONFLICTS] = {.show = show_conflicts},
+	[API_CERTIFICATES] = {.show = show_certificates},
 	[API_WORKERS] = {.show = show_workers},
 	[API_COUNTERS] = {.show = show_counters},
 	[API_LATENCY] = {.entry = show_latency},

@@ -61,7 +61,12 @@ static bool blob_same(const struct blob_header *a, const struct blob_header *b)
 }
 
 // Compiles cfg and makes it the generation in force; again: also if it is that already.
-static int publish(struct control *c, const struct cfg *cfg, struct cfg_errors *errs, bool again)
+static int
+publish(struct control *c,
+	const struct cfg *cfg,
+	const struct creds *creds,
+	struct cfg_errors *errs,
+	bool again)
 {
 	uint64_t generation = c->link.blob->generation + 1;
 	char reason[256] = "";
@@ -73,10 +78,11 @@ static int publish(struct control *c, const struct cfg *cfg, struct cfg_errors *
 	err = cfg_blob_build(cfg, c->slots, generation, &blob, &len, errs);
 	if (err < 0)
 		return err;
+	blob_tls_set(blob, creds->certs->tls.digest, creds->certs->tls.recipe);
 	if (blob_same(blob, c->link.blob) && !again) {
 		free(blob);
 	} else {
-		err = link_publish(&c->link, blob, reason, sizeof(reason));
+		err = link_publish(&c->link, blob, creds->fd, reason, sizeof(reason));
 		if (err < 0)
 			free(blob);
 	}
@@ -101,7 +107,7 @@ static int attach(struct control *c, struct cfg_errors *errs)
 		return err;
 	cfg_slots_free(c->slots);
 	c->slots = cfg_slots_new(c->link.backend_slots, c->link.service_slots);
-	err = c->slots != NULL ? publish(c, c->cfg, errs, false) : -ENOMEM;
+	err = c->slots != NULL ? publish(c, c->cfg, &c->creds, errs, false) : -ENOMEM;
 	if (err < 0)
 		link_close(&c->link);
 	return err;
@@ -174,15 +180,26 @@ start_only_warn(const struct control *c, const struct cfg *next, struct cfg_erro
 	}
 }
 
+static const char *first_error(const struct cfg_errors *errs, int err)
+{
+	for (unsigned i = 0; i < errs->count && i < CFG_MAX_ERRORS; i++)
+		if (!errs->item[i].warning)
+			return errs->item[i].reason;
+	return strerror(-err);
+}
+
 int control_reload(struct control *c, struct cfg_errors *errs)
 {
 	uint64_t begin_ns = control_clock_ns(), read_ns;
 	struct cfg *next = cfg_load(c->cfg->path, errs);
-	int err = next != NULL ? 0 : -EINVAL;
+	struct creds creds = CREDS_NONE;
+	int err = next != NULL ? creds_load(next, errs, &creds) : -EINVAL;
 
 	read_ns = control_clock_ns();
 	if (err == 0 && link_check(&c->link))
-		err = publish(c, next, errs, link_has_last_good(&c->link)); // the file is good now
+		err =
+			publish(c, next, &creds, errs, link_has_last_good(&c->link)
+			); // the file is good now
 	c->read_ns = read_ns - begin_ns;
 	c->publish_ns = control_clock_ns() - read_ns;
 	if (err == -ENOTCONN)
@@ -190,11 +207,12 @@ int control_reload(struct control *c, struct cfg_errors *errs)
 	if (err < 0) {
 		c->reloads_refused++;
 		cfg_free(next);
+		creds_release(&creds);
 		snprintf(
 			c->refused_reason,
 			sizeof(c->refused_reason),
 			"%.255s",
-			errs->count > 0 ? errs->item[0].reason : strerror(-err)
+			first_error(errs, err)
 		);
 		cfg_errors_log(errs);
 		log_line(LOG_ERROR, "reload refused: the configuration in force stays");
@@ -207,6 +225,8 @@ int control_reload(struct control *c, struct cfg_errors *errs)
 	if (c->cfg != c->started_cfg)
 		cfg_free(c->cfg);
 	c->cfg = next;
+	creds_release(&c->creds);
+	c->creds = creds;
 	log_line(
 		LOG_NOTICE,
 		"reloaded, generation %llu",

@@ -7,11 +7,13 @@
 #pragma once
 
 #include "config/cfg.h"
+#include "controlplane/creds.h"
 #include "controlplane/health.h"
 #include "controlplane/link.h"
 
 struct control {
 	struct cfg *cfg;         // accepted last; published as soon as a dataplane is there
+	struct creds creds;      // of cfg
 	struct cfg *started_cfg; // what ports and memory are taken to be
 	struct link link;
 	struct cfg_slots *slots; // while the link is open

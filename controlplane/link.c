@@ -126,17 +126,42 @@ bool link_check(struct link *l)
 	return false;
 }
 
-static int publish_ask(struct link *l, uint32_t len, struct sock_published *ret)
+static bool publish_send(const struct link *l, struct sock_publish *req, int creds_fd)
 {
-	const struct sock_publish req = {.magic = SOCK_MAGIC, .length = len};
+	struct iovec iov = {req, sizeof(*req)};
+	char control[CMSG_SPACE(sizeof(int))] = {0};
+	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
+	struct cmsghdr *c;
 
-	if (send(l->at.fd, &req, sizeof(req), MSG_NOSIGNAL) != sizeof(req) ||
+	if (creds_fd >= 0) {
+		msg.msg_control = control;
+		msg.msg_controllen = sizeof(control);
+		c = CMSG_FIRSTHDR(&msg);
+		c->cmsg_level = SOL_SOCKET;
+		c->cmsg_type = SCM_RIGHTS;
+		c->cmsg_len = CMSG_LEN(sizeof(int));
+		memcpy(CMSG_DATA(c), &creds_fd, sizeof(int));
+	}
+	return sendmsg(l->at.fd, &msg, MSG_NOSIGNAL) == sizeof(*req);
+}
+
+static int publish_ask(struct link *l, uint32_t len, int creds_fd, struct sock_published *ret)
+{
+	struct sock_publish req = {.magic = SOCK_MAGIC, .length = len};
+
+	if (!publish_send(l, &req, creds_fd) ||
 	    recv(l->at.fd, ret, sizeof(*ret), 0) != sizeof(*ret) || ret->magic != SOCK_MAGIC)
 		return -ENOTCONN;
 	return ret->code == SOCK_OK ? 0 : ret->code == SOCK_BUSY ? -EBUSY : -EINVAL;
 }
 
-int link_publish(struct link *l, struct blob_header *blob, char *reason, size_t reason_len)
+int link_publish(
+	struct link *l,
+	struct blob_header *blob,
+	int creds_fd,
+	char *reason,
+	size_t reason_len
+)
 {
 	struct sock_published answer;
 	int err = -EBUSY;
@@ -147,7 +172,7 @@ int link_publish(struct link *l, struct blob_header *blob, char *reason, size_t 
 	for (unsigned i = 0; i < BUSY_TRIES && err == -EBUSY; i++) {
 		if (i > 0)
 			usleep(BUSY_WAIT_US);
-		err = publish_ask(l, blob->length, &answer);
+		err = publish_ask(l, blob->length, creds_fd, &answer);
 	}
 	if (err == -ENOTCONN) {
 		link_close(l); // what it answers later would be taken for another answer

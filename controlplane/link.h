@@ -42,10 +42,17 @@ static inline bool link_is_open(const struct link *link)
 // False when the dataplane has gone; the link is closed then.
 bool link_check(struct link *link);
 
-// Publishes a blob and takes it over on success (the caller frees it otherwise). 0; -EINVAL:
+// Publishes a blob with the credentials it names (creds_fd -1: none) and takes the blob over on
+// success (the caller frees it otherwise). 0; -EINVAL:
 // refused, reason says why; -EBUSY: the workers still take over the last one after a second;
 // -ENOTCONN: the dataplane has gone.
-int link_publish(struct link *link, struct blob_header *blob, char *reason, size_t reason_len);
+int link_publish(
+	struct link *link,
+	struct blob_header *blob,
+	int creds_fd,
+	char *reason,
+	size_t reason_len
+);
 
 // Has the dataplane started with the last good configuration, since its file was refused, and got
 // no generation since?

@@ -94,6 +94,8 @@ static int start_and_run(struct control *c)
 		return EX_UNAVAILABLE;
 	}
 	err = user_become(c->cfg->control.user);
+	if (c->creds.fd >= 0)
+		prctl(PR_SET_DUMPABLE, 0, 0, 0, 0); // another user's process may be dumped again
 	if (err < 0) {
 		log_line(LOG_ERROR, "cannot start: control.user: %s", strerror(-err));
 		status = EX_NOPERM;
@@ -114,9 +116,12 @@ static int usage(int status)
 
 int main(int argc, char **argv)
 {
-	struct control c = {.link.at.fd = -1, .started_ns = control_clock_ns()};
+	struct control c = {
+		.link.at.fd = -1, .creds = CREDS_NONE, .started_ns = control_clock_ns()
+	};
 	struct cfg_errors *errs = calloc(1, sizeof(*errs));
 	const char *file = NULL;
+	bool bad = false;
 	int opt, status;
 
 	log_init("mailrace-controlplane", LOG_INFO);
@@ -128,10 +133,12 @@ int main(int argc, char **argv)
 	if (file == NULL || optind != argc || errs == NULL)
 		return usage(EX_USAGE);
 	c.cfg = c.started_cfg = cfg_load(file, errs);
+	if (c.cfg != NULL)
+		bad = creds_load(c.cfg, errs, &c.creds) < 0;
 	c.health = health_new();
 	cfg_errors_log(errs);
 	free(errs);
-	if (c.cfg == NULL) {
+	if (c.cfg == NULL || bad) {
 		status = EX_CONFIG;
 	} else if (c.health == NULL) {
 		status = EX_OSERR;
@@ -140,6 +147,7 @@ int main(int argc, char **argv)
 		status = start_and_run(&c);
 	}
 	link_close(&c.link);
+	creds_release(&c.creds);
 	cfg_slots_free(c.slots);
 	health_free(c.health);
 	if (c.cfg != c.started_cfg)

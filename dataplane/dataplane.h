@@ -7,7 +7,9 @@
 #pragma once
 
 #include "common/hash.h"
+#include "config/certs.h"
 #include "config/cfg.h"
+#include "dataplane/credentials.h"
 #include "dataplane/ctl/keep.h"
 #include "dataplane/ctl/server.h"
 #include "dataplane/ctl/shm.h"
@@ -29,7 +31,11 @@ struct dataplane {
 	struct lcore *lcore;    // [workers]
 	struct lb_leases *leases;
 	struct blob_header *blob, *old_blob;
+	struct certs *certs; // of cfg, with their keys until they are handed out
+	struct credentials *credentials, *old_credentials; // NULL: no TLS
+	char credentials_reason[192];                      // why the last ones were refused
 	uint64_t generation;
+	unsigned handed_out;                  // generations, to the workers
 	uint64_t ports_ns;                    // last looked at
 	uint8_t conflict_told[SHM_CONFLICTS]; // state that the log knows
 	uint64_t refused_ns;                  // a generation of control, told last
@@ -48,17 +54,33 @@ int workers_init(struct dataplane *dp);
 void workers_fini(struct dataplane *dp);
 // Sends what stopped workers had handed to each other, their last resets among it.
 void workers_flush(struct dataplane *dp);
-// generation.c. 0, -EBUSY while the generation before is still being taken over, or -errno.
-int generation_from_file(struct dataplane *dp, const struct cfg *cfg, struct cfg_errors *errs);
-// The first len bytes of the arena, which control may go on changing.
+// generation.c. 0, -EBUSY while the generation before is still being taken over, or -errno and a
+// reason (the file's own errors: in errs).
+int generation_from_file(
+	struct dataplane *dp,
+	const struct cfg *cfg,
+	const struct certs *certs,
+	struct cfg_errors *errs,
+	const char **ret_reason
+);
+// The first len bytes of the arena, which control may go on changing, and the credentials as
+// control handed them over, fd -1: none.
 int generation_from_control(
 	struct dataplane *dp,
 	const uint8_t *arena,
 	uint32_t len,
+	int creds_fd,
 	const char **ret_reason
 );
-// A blob not checked yet, which it takes over.
-int generation_install(struct dataplane *dp, void *blob, size_t len, const char **ret_reason);
+// A blob not checked yet, which it takes over, and the credentials it needs; they stay the
+// caller's.
+int generation_install(
+	struct dataplane *dp,
+	void *blob,
+	size_t len,
+	const struct bundle *bundle,
+	const char **ret_reason
+);
 // Frees the generation before once all workers have passed.
 void generation_reap(struct dataplane *dp);
 // conflicts.c: logs what has changed about addresses of ours that others have.

@@ -10,6 +10,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "dataplane/credentials.h"
+
 #define IDLE_TURNS_POLL 16
 #define OTHERS_NS 16000000ULL
 #define LINKS_NS 100000000ULL
@@ -44,12 +46,36 @@ static void addresses_announce(struct net *net, const struct blob_header *blob)
 	net_announce_end(net);
 }
 
-static void generation_take(struct lcore *l, const struct blob_header *blob)
+static void generation_say(struct lcore *l)
 {
-	relay_generation(l->worker.relay, blob);
-	__atomic_store_n(&l->worker.shm->seen_generation, blob->generation, __ATOMIC_RELEASE);
+	__atomic_store_n(
+		&l->worker.shm->seen_generation, l->taken->blob->generation, __ATOMIC_RELEASE
+	);
+}
+
+static void generation_take(struct lcore *l, const struct lcore_generation *next)
+{
+	const struct tls_set *old = l->taken != NULL ? l->taken->tls : NULL;
+
+	relay_generation(l->worker.relay, next->blob, next->tls);
+	l->taken = next; // between turns nothing refers to the one before
 	if (l->worker.env.id == 0)
-		addresses_announce(l->worker.net, blob);
+		addresses_announce(l->worker.net, next->blob);
+	if (old != NULL && old != next->tls)
+		l->leaving = old;
+	else
+		generation_say(l);
+}
+
+// Credentials that are no longer those of this worker are given back here: only this thread knows
+// which handshakes still use them. Main waits to be told.
+static void leaving_run(struct lcore *l, bool all)
+{
+	if (l->leaving == NULL || (!all && !credentials_thin(l->leaving)))
+		return;
+	credentials_put(l->leaving);
+	l->leaving = NULL;
+	generation_say(l);
 }
 
 // What the other workers carry, for weighted least connections.
@@ -126,7 +152,6 @@ int lcore_run(void *arg)
 {
 	struct lcore *l = arg;
 	struct worker *w = &l->worker;
-	const struct blob_header *seen = NULL;
 	uint32_t idle_turns = 0;
 
 	if (TURN_METER) {
@@ -135,16 +160,15 @@ int lcore_run(void *arg)
 	}
 	for (;;) {
 		enum lcore_phase phase = atomic_load_explicit(l->phase, memory_order_relaxed);
-		const struct blob_header *next =
+		const struct lcore_generation *next =
 			atomic_load_explicit(&l->next, memory_order_acquire);
 		uint64_t end;
 		unsigned work;
 
 		w->env.now_ns = lcore_clock_ns();
-		if (next != seen) {
-			generation_take(l, next); // between turns nothing refers to the old one
-			seen = next;
-		}
+		if (next != l->taken)
+			generation_take(l, next);
+		leaving_run(l, phase == LCORE_STOP);
 		if (phase == LCORE_STOP)
 			break;
 		if (phase == LCORE_DRAIN && !l->draining) {

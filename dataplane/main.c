@@ -101,13 +101,18 @@ static void ports_stop(struct dataplane *dp)
 static int generation_start(struct dataplane *dp)
 {
 	struct cfg_errors *errs = calloc(1, sizeof(*errs));
+	const char *reason = "";
 	int err = -ENOMEM;
 
 	dp->slots = cfg_slots_new(dp->shm.backend_slots, dp->shm.service_slots);
 	if (errs != NULL && dp->slots != NULL)
 		err = dp->last_good ? state_generation(dp) : -ENOENT;
-	if (err < 0 && errs != NULL && dp->slots != NULL)
-		err = generation_from_file(dp, dp->cfg, errs);
+	if (err < 0 && errs != NULL && dp->slots != NULL) {
+		err = generation_from_file(dp, dp->cfg, dp->certs, errs, &reason);
+		if (err < 0 && reason[0] != '\0')
+			dp->reason = reason;
+	}
+	certs_keys_wipe(dp->certs);
 	free(errs);
 	return err;
 }
@@ -141,11 +146,15 @@ static int user_start(struct dataplane *dp)
 {
 	const char *socket = dp->cfg->dataplane.socket;
 	uid_t uid;
+	int err;
 
 	user_find(dp->cfg->dataplane.user, &uid);
 	if (uid != USER_NO_ID && chown(socket, uid, (gid_t)-1) < 0)
 		return -errno;
-	return user_become(dp->cfg->dataplane.user);
+	err = user_become(dp->cfg->dataplane.user);
+	if (dp->credentials != NULL)
+		prctl(PR_SET_DUMPABLE, 0, 0, 0, 0); // another user's process may be dumped again
+	return err;
 }
 
 static int lcores_start(struct dataplane *dp)
@@ -203,12 +212,30 @@ static void start_only_show(const struct dataplane *dp, const struct cfg *next)
 		);
 }
 
-// A bad file changes nothing. While workers are still taking the generation before, it waits.
+// A bad file changes nothing, nor does a bad certificate.
+static int file_take(struct dataplane *dp, struct cfg_errors *errs, const char **ret_reason)
+{
+	struct cfg *cfg = cfg_load(dp->cfg->path, errs);
+	struct certs *certs = cfg != NULL ? certs_load(cfg, errs, false) : NULL;
+	int err = -EINVAL;
+
+	*ret_reason = cfg == NULL ? "the file" : "certificates";
+	if (certs != NULL)
+		err = generation_from_file(dp, cfg, certs, errs, ret_reason);
+	certs_free(certs);
+	cfg_errors_log(errs);
+	if (err == 0)
+		start_only_show(dp, cfg);
+	cfg_free(cfg);
+	return err;
+}
+
+// While workers are still taking the generation before, it waits.
 static void reload(struct dataplane *dp)
 {
+	const char *reason = "no memory";
 	struct cfg_errors *errs;
-	struct cfg *cfg;
-	int err;
+	int err = -ENOMEM;
 
 	if (dp->server.control_fd >= 0) {
 		dp->reload_wanted = false;
@@ -219,26 +246,17 @@ static void reload(struct dataplane *dp)
 	if (dp->reload_wanted)
 		return;
 	errs = calloc(1, sizeof(*errs));
-	cfg = errs != NULL ? cfg_load(dp->cfg->path, errs) : NULL;
-	err = cfg != NULL ? generation_from_file(dp, cfg, errs) : -EINVAL;
-
+	if (errs != NULL)
+		err = file_take(dp, errs, &reason);
+	free(errs);
 	if (err == 0) {
-		start_only_show(dp, cfg);
 		log_line(
 			LOG_NOTICE, "generation %llu published", (unsigned long long)dp->generation
 		);
-	} else {
-		shm_main_add(&dp->shm, STAT_CFG_BAD_FILE, 1);
-		if (errs != NULL)
-			cfg_errors_log(errs);
-		log_line(
-			LOG_ERROR,
-			"reload refused (%s): the configuration in force stays",
-			strerror(-err)
-		);
+		return;
 	}
-	cfg_free(cfg);
-	free(errs);
+	shm_main_add(&dp->shm, STAT_CFG_BAD_FILE, 1);
+	log_line(LOG_ERROR, "reload refused (%s): the configuration in force stays", reason);
 }
 
 static bool drained(const struct dataplane *dp)
@@ -253,10 +271,11 @@ static bool drained(const struct dataplane *dp)
 	return true;
 }
 
-static int publish(void *up, const uint8_t *arena, uint32_t len, const char **ret_reason)
+static int
+publish(void *up, const uint8_t *arena, uint32_t len, int creds_fd, const char **ret_reason)
 {
 	struct dataplane *dp = up;
-	int err = generation_from_control(dp, arena, len, ret_reason);
+	int err = generation_from_control(dp, arena, len, creds_fd, ret_reason);
 	uint64_t now = lcore_clock_ns();
 
 	if (err == 0)
@@ -406,6 +425,19 @@ static int usage(int status)
 	return status;
 }
 
+// The configuration and the certificates it names, as the user that starts us; dp->cfg stays NULL
+// when either is refused.
+static void file_read(struct dataplane *dp, const char *file, struct cfg_errors *errs)
+{
+	dp->cfg = cfg_load_text(file, errs, &dp->text);
+	dp->certs = dp->cfg != NULL ? certs_load(dp->cfg, errs, false) : NULL;
+	cfg_errors_log(errs);
+	if (dp->certs == NULL) {
+		cfg_free(dp->cfg);
+		dp->cfg = NULL;
+	}
+}
+
 int main(int argc, char **argv)
 {
 	struct dataplane *dp = calloc(1, sizeof(*dp));
@@ -430,8 +462,7 @@ int main(int argc, char **argv)
 	dp->server.listen_fd = dp->server.control_fd = -1;
 	dp->keep.dir_fd = -1;
 	dp->state_dir = state != NULL ? strdup(state) : NULL;
-	dp->cfg = cfg_load_text(file, errs, &dp->text);
-	cfg_errors_log(errs);
+	file_read(dp, file, errs);
 	if (dp->cfg == NULL && (test || !state_recover(dp, file, errs))) {
 		status = EX_CONFIG;
 	} else if (test) {
@@ -442,6 +473,7 @@ int main(int argc, char **argv)
 		status = start_and_run(dp, signals_open());
 	}
 	keep_close(&dp->keep);
+	certs_free(dp->certs);
 	cfg_free(dp->cfg);
 	free(dp->text);
 	free(dp->state_dir);

@@ -50,10 +50,19 @@ bool state_recover(struct dataplane *dp, const char *file, struct cfg_errors *er
 		return false;
 	}
 	dp->cfg = cfg_parse(text, START_NAME, errs);
+	dp->certs = dp->cfg != NULL ? certs_load(dp->cfg, errs, false) : NULL;
 	cfg_errors_log(errs);
 	free(text);
-	if (dp->cfg == NULL)
+	if (dp->certs == NULL) {
+		log_line(
+			LOG_ERROR,
+			"%s/" START_NAME ", the last good configuration, cannot be used either",
+			dp->state_dir
+		);
+		cfg_free(dp->cfg);
+		dp->cfg = NULL;
 		return false;
+	}
 	memset(dp->cfg->path, 0, sizeof(dp->cfg->path));
 	memcpy(dp->cfg->path, file, strnlen(file, sizeof(dp->cfg->path) - 1)); // to be read again
 	dp->last_good = true;
@@ -66,15 +75,43 @@ bool state_recover(struct dataplane *dp, const char *file, struct cfg_errors *er
 	return true;
 }
 
+// Keys are never kept: the files are read again, of the paths that stand in start.conf. They may
+// hold other certificates than then, so the blob is told which.
+static int credentials_stamp(
+	const struct dataplane *dp,
+	struct blob_header *blob,
+	size_t len,
+	const char **ret_reason
+)
+{
+	const struct blob_tls *have = &dp->certs->tls;
+	int err = blob_check(blob, len, dp->shm.backend_slots, dp->shm.service_slots, ret_reason);
+
+	if (err < 0 || blob->tls.servers + blob->tls.clients == 0)
+		return err;
+	*ret_reason = "names other certificates or TLS settings than the last good start";
+	if (blob->tls.recipe != have->recipe || blob->tls.servers != have->servers ||
+	    blob->tls.clients != have->clients)
+		return -EINVAL;
+	blob_tls_set(blob, have->digest, have->recipe);
+	return 0;
+}
+
 int state_generation(struct dataplane *dp)
 {
+	const struct bundle bundle = {.data = dp->certs->bundle, .len = dp->certs->bundle_len};
 	const char *reason;
 	void *blob;
 	size_t len;
 	int err = keep_read(&dp->keep, BLOB_NAME, false, &blob, &len, &reason);
 
-	if (err == 0)
-		err = generation_install(dp, blob, len, &reason);
+	if (err == 0) {
+		err = credentials_stamp(dp, blob, len, &reason);
+		if (err == 0)
+			err = generation_install(dp, blob, len, &bundle, &reason);
+		else
+			free(blob);
+	}
 	if (err < 0) {
 		log_line(
 			LOG_ERROR,

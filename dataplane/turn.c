@@ -63,6 +63,8 @@ static bool layers_new(struct worker *w, const struct worker_config *config)
 		.shm = config->shm,
 		.max_sessions = config->max_sessions,
 		.client_key = config->client_key,
+		.tls = config->tls,
+		.max_tls = config->max_tls,
 		.event = config->event,
 		.up = config->up,
 	};
@@ -226,6 +228,7 @@ unsigned worker_turn(struct worker *w)
 	work += tcp_timers_run(w->tcp);
 	turn_meter_note(w->meter, TURN_S_TIMERS);
 	work += tcp_events_run(w->tcp);
+	work += relay_tls_run(w->relay);
 	turn_meter_note(w->meter, TURN_S_EVENTS);
 	work += tcp_output_run(w->tcp);
 	turn_meter_note(w->meter, TURN_S_OUTPUT);

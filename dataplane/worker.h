@@ -58,6 +58,8 @@ struct worker_config {
 	struct hash_key flow_key, isn_key;
 	struct hash_key client_key; // the same for all workers
 	struct relay_shm shm;
+	struct tls_engine *tls; // NULL: none
+	uint32_t max_tls;       // see relay.h
 	bool (*event)(void *up, const struct ctl_msg *msg);
 	void *up;
 	struct rte_ring **steer_out, **steer_in;

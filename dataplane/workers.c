@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/random.h>
 
+#include "common/log.h"
 #include "dataplane/dataplane.h"
 #include "dataplane/port/steer.h"
 
@@ -83,6 +84,30 @@ static uint32_t minis_for(uint32_t sessions)
 	return sessions / 5 + (more < MINIS_MORE_MAX ? more : MINIS_MORE_MAX) + MINIS_MIN;
 }
 
+// Memory for TLS is taken at start or never (mailrace.conf(5), dataplane.max_tls_connections).
+static int engine_make(struct dataplane *dp, unsigned i)
+{
+	struct lcore *l = &dp->lcore[i];
+	bool degraded;
+
+	if (dp->cfg->dataplane.max_tls_connections == 0)
+		return 0;
+	l->engine = tls_engine_new(PK_ENGINE_MBX);
+	if (l->engine == NULL)
+		return -errno;
+	degraded = strcmp(tls_engine_name(l->engine), "builtin") == 0;
+	if (degraded)
+		shm_main_set(&dp->shm, STAT_TLS_ENGINE_DEGRADED, 1);
+	if (i == 0)
+		log_line(
+			degraded ? LOG_WARNING : LOG_NOTICE,
+			"TLS engine: %s%s",
+			tls_engine_name(l->engine),
+			degraded ? ": NO FAST ENGINE PASSED ITS TESTS, handshakes are slow" : ""
+		);
+	return 0;
+}
+
 static int worker_make(struct dataplane *dp, unsigned i, const struct hash_key *client_key)
 {
 	unsigned n = dp->cfg->dataplane.workers;
@@ -105,6 +130,8 @@ static int worker_make(struct dataplane *dp, unsigned i, const struct hash_key *
 		.max_conns = 2 * sessions + sessions / 8 + 64,
 		.client_key = *client_key,
 		.max_minis = minis_for(sessions),
+		.tls = l->engine,
+		.max_tls = dp->cfg->dataplane.max_tls_connections / n + (l->engine != NULL),
 		.max_slices = (dp->cfg->dataplane.buffers - port_buffers_reserved(dp->cfg)) / n,
 		.shm =
 			{
@@ -168,6 +195,8 @@ int workers_init(struct dataplane *dp)
 		err = -ENOMEM;
 	dp->shm.header->max_sessions = dp->cfg->dataplane.max_sessions;
 	for (unsigned i = 0; i < dp->cfg->dataplane.workers && err == 0; i++)
+		err = engine_make(dp, i);
+	for (unsigned i = 0; i < dp->cfg->dataplane.workers && err == 0; i++)
 		err = worker_make(dp, i, &client_key);
 	for (unsigned i = 0; i < dp->cfg->dataplane.workers && err == 0; i++)
 		for (uint16_t k = 0; k < dp->cfg->dataplane.workers; k++)
@@ -192,6 +221,10 @@ void workers_fini(struct dataplane *dp)
 		free(dp->lcore[i].others_active);
 		free(dp->lcore[i].others);
 	}
+	credentials_free(dp->credentials, false); // no handshake is left
+	credentials_free(dp->old_credentials, true);
+	for (unsigned i = 0; dp->lcore != NULL && i < n; i++)
+		tls_engine_free(dp->lcore[i].engine);
 	for (unsigned i = 0; dp->ring != NULL && i < n * n; i++)
 		steer_ring_free(dp->ring[i]);
 	free(dp->ring);

@@ -222,6 +222,9 @@ static bool conf_make(struct tls_creds *c, const struct tls_creds_config *config
 				ret_reason, "ca", err < 0 ? err : MBEDTLS_ERR_X509_INVALID_FORMAT
 			);
 		mbedtls_ssl_conf_ca_chain(&c->conf, &c->ca, NULL);
+	} else if (config->verify == TLS_VERIFY_PIN) {
+		// an empty one: mbedTLS verifies nothing without any, our callback not called
+		mbedtls_ssl_conf_ca_chain(&c->conf, &c->ca, NULL);
 	}
 	return true;
 }
@@ -244,6 +247,8 @@ struct tls_creds *tls_creds_new(
 	c->verify = config->verify;
 	c->max = config->max_handshakes;
 	memcpy(c->pin, config->pin, sizeof(c->pin));
+	if (config->name != NULL)
+		memcpy(c->name, config->name, strnlen(config->name, TLS_NAME_MAX));
 	mbedtls_x509_crt_init(&c->ca);
 	mbedtls_entropy_init(&c->entropy);
 	mbedtls_ctr_drbg_init(&c->rng);
@@ -266,15 +271,24 @@ struct tls_creds *tls_creds_new(
 	return NULL;
 }
 
-void tls_creds_free(struct tls_creds *c)
+unsigned tls_creds_thin(struct tls_creds *c, unsigned most)
 {
-	while (c->spare != NULL) {
+	unsigned n = 0;
+
+	for (; n < most && c->spare != NULL; n++) {
 		struct tls_hs *hs = c->spare;
 
 		c->spare = hs->next;
+		c->made--;
 		mbedtls_ssl_free(&hs->ssl);
 		free(hs);
 	}
+	return n;
+}
+
+void tls_creds_free(struct tls_creds *c)
+{
+	tls_creds_thin(c, c->made);
 	for (unsigned i = 0; i < c->chain_count; i++) {
 		mbedtls_x509_crt_free(&c->chain[i].crt);
 		mbedtls_pk_free(&c->chain[i].key); // wipes

@@ -101,6 +101,8 @@ struct tls_hs *tls_hs_new(struct tls_creds *c, const char *name)
 		return NULL;
 	c->used++;
 	hs->sni[0] = '\0';
+	if (c->name[0] != '\0')
+		name = c->name;
 	if (!c->server && mbedtls_ssl_set_hostname(&hs->ssl, name) != 0) {
 		tls_hs_free(hs);
 		return NULL;
@@ -123,7 +125,7 @@ void tls_hs_free(struct tls_hs *hs)
 	tls_current = c->engine; // for keys of ours that the context still has
 	explicit_bzero(&hs->secrets, sizeof(hs->secrets));
 	c->used--;
-	if (mbedtls_ssl_session_reset(&hs->ssl) == 0) {
+	if (!c->put && mbedtls_ssl_session_reset(&hs->ssl) == 0) {
 		hs->next = c->spare;
 		c->spare = hs;
 	} else {
@@ -134,6 +136,16 @@ void tls_hs_free(struct tls_hs *hs)
 	tls_current = NULL;
 	if (c->put && c->used == 0)
 		tls_creds_free(c);
+}
+
+void tls_hs_user_set(struct tls_hs *hs, uint32_t user)
+{
+	hs->user = user;
+}
+
+uint32_t tls_hs_user(const struct tls_hs *hs)
+{
+	return hs->user;
 }
 
 static uint64_t counter_get(const unsigned char *p)

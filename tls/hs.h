@@ -34,6 +34,7 @@ struct tls_creds_config {
 	struct tls_pem ca; // of the peer; data NULL: none
 	enum tls_client_auth client_auth;
 	enum tls_verify verify;   // client role
+	const char *name;         // client role: of all servers; NULL or empty: as tls_hs_new says
 	uint8_t pin[TLS_PIN_LEN]; // SHA-256 of the peer's SubjectPublicKeyInfo
 	uint32_t max_handshakes;  // at once; contexts are kept for reuse
 };
@@ -45,9 +46,18 @@ struct tls_creds *tls_creds_new(
 	const struct tls_creds_config *config,
 	char ret_reason[128]
 );
+// Frees at most so many of the contexts that wait for reuse; returns how many. The owner's thread.
+unsigned tls_creds_thin(struct tls_creds *creds, unsigned most);
 // Drops the owner's hold; freed, and its keys wiped, when no handshake uses it any more.
 void tls_creds_put(struct tls_creds *creds);
 unsigned tls_creds_handshakes(const struct tls_creds *creds); // under way
+
+// The credentials of one worker in one generation of the configuration, at the indices the blob
+// names. Made by the main thread; the worker that takes the generation gives the old set back.
+struct tls_set {
+	unsigned server_count, client_count;
+	struct tls_creds **server, **client;
+};
 
 // Why a handshake failed, for counters.
 enum tls_failure {
@@ -65,11 +75,15 @@ struct tls_info {
 };
 
 struct tls_hs;
-// name: of the server that a client wants (SNI and verification), NULL for servers. NULL: no
-// context.
+// name: of the server that a client wants (SNI and verification) unless its credentials say
+// another; NULL for servers. NULL: no context.
 struct tls_hs *tls_hs_new(struct tls_creds *creds, const char *name);
 // Gives the context back, whatever its state; one that waits goes when its batch is done, unheard.
 void tls_hs_free(struct tls_hs *hs);
+
+// A word of the caller's, for `finished`.
+void tls_hs_user_set(struct tls_hs *hs, uint32_t user);
+uint32_t tls_hs_user(const struct tls_hs *hs);
 
 struct tls_step {
 	const uint8_t *in; // from the peer, not looked at yet

@@ -31,6 +31,7 @@ struct tls_creds {
 	bool server, put;
 	enum tls_verify verify;
 	uint8_t pin[TLS_PIN_LEN];
+	char name[TLS_NAME_MAX + 1]; // of the servers we want; empty: each handshake's own
 	struct tls_chain chain[TLS_PAIRS_MAX];
 	unsigned chain_count;
 	mbedtls_x509_crt ca;
@@ -48,6 +49,7 @@ struct tls_hs {
 	struct tls_step step; // under way, or its result
 	struct fiber *fiber;
 	int err;
+	uint32_t user;
 	bool running;  // waits on a fiber
 	bool stepping; // inside its own tls_hs_step: which tells
 	bool given_up;

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <sysexits.h>
 
+#include "config/certs.h"
 #include "config/cfg.h"
 #include "tools/ctl.h"
 
@@ -44,7 +45,8 @@ int do_check(const struct options *opt, char **args)
 {
 	struct cfg_errors *errs = calloc(1, sizeof(*errs));
 	struct cfg *cfg = errs != NULL ? cfg_load(opt->file, errs) : NULL;
-	bool good = cfg != NULL;
+	struct certs *certs = cfg != NULL ? certs_load(cfg, errs, true) : NULL;
+	bool good = certs != NULL;
 	char text[800];
 
 	if (errs == NULL)
@@ -58,6 +60,7 @@ int do_check(const struct options *opt, char **args)
 		if (good)
 			printf("%s: good\n", opt->file);
 	}
+	certs_free(certs);
 	cfg_free(cfg);
 	free(errs);
 	return good ? EX_OK : EX_REFUSED;

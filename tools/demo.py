@@ -133,8 +133,10 @@ def play(keep, servers, started):
     say("How long the servers took, by command")
     show("show", "latency")
     say("A few of the exporter's metrics")
-    metrics(("mailrace_session_messages", "mailrace_backend_messages", "mailrace_backend_up", "mailrace_leg_retried", "mailrace_synthetic"))
-    print("\n  synthetic_* are 0: the servers saw the clients' own commands, one EHLO each, and nothing of ours.")
+    metrics(("mailrace_session_messages", "mailrace_backend_messages", "mailrace_backend_up", "mailrace_leg_retried",
+             "mailrace_backend_synthetic"))
+    print("\n  backend_synthetic_commands counts what we had to add, by cause; 0: the servers saw the clients' own commands,"
+          " one EHLO each.")
     bad = ok != 26 or accepted or not found
     say("%d of 26 mails accepted%s" % (ok, "" if not bad else ": SOMETHING IS WRONG"))
     if keep:

@@ -86,6 +86,16 @@ static const struct column conflict_columns[] = {
 	{"AGE", "age_seconds"},
 	{NULL, NULL},
 };
+static const struct column certificate_columns[] = {
+	{"NAME", "name"},
+	{"SUBJECT", "subject"},
+	{"HOST-NAMES", "host_names"},
+	{"KEY", "key"},
+	{"NOT-AFTER", "not_after"},
+	{"EXPIRES-IN", "expires_in_seconds"},
+	{"USED-BY", "used_by"},
+	{NULL, NULL},
+};
 static const struct column worker_columns[] = {
 	{"WORKER", "worker"},
 	{"SESSIONS", "sessions"},
@@ -166,6 +176,7 @@ static const struct view {
 	{"backends", "/v1/backends", NULL, backend_columns},
 	{"ports", "/v1/ports", NULL, port_columns},
 	{"conflicts", "/v1/conflicts", NULL, conflict_columns},
+	{"certificates", "/v1/certificates", NULL, certificate_columns},
 	{"workers", "/v1/workers", NULL, worker_columns},
 	{"sessions", "/v1/sessions", "sessions", session_columns},
 	{"counters", "/v1/counters", NULL, NULL},
@@ -185,6 +196,8 @@ int usage(int status)
 		"  status                          the processes, sessions, backends' health\n"
 		"  show virtual-services|pools|backends|workers|latency\n"
 		"  show ports|conflicts|neighbors|routes|memory\n"
+		"  show certificates               host names, keys, when they expire, who uses "
+		"them\n"
 		"  show sessions [-n LIMIT]        sessions open now (1000)\n"
 		"  show session ID                 one, with its connections and what became of "
 		"them\n"

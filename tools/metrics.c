@@ -242,5 +242,6 @@ void metrics_write(const struct shm_view *view, FILE *out)
 		view->header->buffers_total,
 		view->header->buffers_in_use);
 	control_age_write(view, out);
+	metrics_certificates_write(view, out);
 	metrics_backends_write(view, out);
 }

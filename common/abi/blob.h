@@ -33,6 +33,13 @@ struct blob_array {
 	uint32_t count; // entries; size is fixed by the ABI version
 };
 
+// The credentials that a generation needs; they themselves come beside it (creds.h).
+struct blob_tls {
+	uint32_t servers, clients; // credentials of either kind; both 0: no TLS
+	uint8_t digest[32];        // SHA-256 of the bundle that holds them
+	uint64_t recipe;           // of files and settings they are made from
+};
+
 struct blob_header {
 	uint32_t magic;
 	uint16_t abi_major, abi_minor;
@@ -47,10 +54,19 @@ struct blob_header {
 	struct blob_array sources; // struct blob_source, those of a source_addresses group adjacent
 	struct blob_array prefixes; // struct blob_prefix, those of a network adjacent
 	struct blob_array rules;    // struct blob_rule, those of a service adjacent and in order
+	struct blob_tls tls;
 };
-static_assert(sizeof(struct blob_header) == 24 + 256 + 7 * 8, "ABI");
+static_assert(sizeof(struct blob_header) == 24 + 256 + 7 * 8 + 48, "ABI");
 
-enum blob_tls_mode { BLOB_TLS_OFF = 0, BLOB_TLS_PASSTHROUGH = 1 };
+enum blob_tls_mode {
+	BLOB_TLS_OFF = 0,
+	BLOB_TLS_PASSTHROUGH = 1,
+	BLOB_TLS_STARTTLS_OPTIONAL = 2,
+	BLOB_TLS_STARTTLS_REQUIRED = 3,
+	BLOB_TLS_IMPLICIT = 4,
+};
+// Towards the backends.
+enum blob_leg_tls { BLOB_LEG_PLAIN = 0, BLOB_LEG_STARTTLS = 1, BLOB_LEG_IMPLICIT = 2 };
 enum blob_bare_lf { BLOB_BARE_LF_REJECT = 0, BLOB_BARE_LF_RESTUFF = 1, BLOB_BARE_LF_PASS = 2 };
 enum blob_early_talker { BLOB_EARLY_REJECT = 0, BLOB_EARLY_COUNT = 1 };
 enum blob_scheduler { BLOB_SCHED_WRR = 0, BLOB_SCHED_WLC = 1 };
@@ -72,8 +88,9 @@ struct blob_policy {
 	uint8_t reserved;
 	uint32_t sources; // first index into blob sources, UINT32_MAX: the pool's
 	uint32_t source_count;
+	uint32_t tls_server; // 1 + index of the server credentials; 0: none
 };
-static_assert(sizeof(struct blob_policy) == 12, "ABI");
+static_assert(sizeof(struct blob_policy) == 16, "ABI");
 
 struct blob_service {
 	char name[MR_NAME_LEN];
@@ -88,12 +105,11 @@ struct blob_service {
 	uint32_t data_idle_ms;        // between segments of a body, default 180 000
 	uint32_t reserved;
 };
-static_assert(sizeof(struct blob_service) == 64 + 8 + 12 + 8 + 24, "ABI");
+static_assert(sizeof(struct blob_service) == 64 + 8 + 16 + 8 + 24, "ABI");
 
 struct blob_rule {
 	uint32_t prefixes, prefix_count; // the network, index into prefixes
 	struct blob_policy policy;
-	uint32_t reserved;
 };
 static_assert(sizeof(struct blob_rule) == 24, "ABI");
 
@@ -125,8 +141,11 @@ struct blob_pool {
 	uint32_t reply_timeout_ms;   // default 660 000
 	uint32_t end_of_data_timeout_ms; // default 720 000
 	uint32_t slow_start_ms;          // 0: off
+	uint32_t tls_client;             // 1 + index of the client credentials; 0: plain legs
+	uint8_t tls_mode;                // enum blob_leg_tls
+	uint8_t reserved[3];
 };
-static_assert(sizeof(struct blob_pool) == 64 + 16 + 24, "ABI");
+static_assert(sizeof(struct blob_pool) == 64 + 16 + 32, "ABI");
 
 struct blob_backend {
 	char name[MR_NAME_LEN];

@@ -41,7 +41,8 @@ enum shm_section {
 	SHM_SEC_PORT_LINK = 10,    // shm_port_link, one a port, in the order of SHM_SEC_PORT
 	SHM_SEC_BACKEND_VERDICT = 12, // one entry: shm_backend_verdict[slots], as control wrote it
 	SHM_SEC_BACKEND_SIGNALS = 13, // shm_backend_signals[slots] a worker (statistics), likewise;
-				      // 11 was without slow networks (minor 1)
+				      // 11 was without slow networks
+	SHM_SEC_CERTIFICATE = 14,     // one entry: shm_certificate[CREDS_MAX_CERTS] (statistics)
 	SHM_SEC_BACKEND_CTL =
 		16, // shm_backend_ctl[slots] (control): written by control, read by workers
 	SHM_SEC_CMD_RING = 17,            // struct ctl_ring a worker, control -> worker
@@ -140,6 +141,13 @@ struct shm_service_local { // dp: rw (its worker), others: ro
 	uint32_t reserved;
 	uint64_t sessions, refused, messages, recipients, bytes;
 	uint64_t no_backend; // sessions told 421 because no backend could be had
+};
+
+// A certificate that the generation in force uses; others in the array are left from before.
+struct shm_certificate { // dp: rw (main thread), others: ro
+	char name[MR_NAME_LEN];
+	int64_t not_after; // seconds since 1970
+	uint64_t generation;
 };
 
 // What stands in a slot. The name stays when it has left the configuration, until the slot is taken

@@ -42,7 +42,10 @@ struct sock_answer {
 	uint64_t boot_id;
 };
 
-// The arena holds a blob to be published. It may be written again when the answer has come.
+// The arena holds a blob to be published. It may be written again when the answer has come. A blob
+// that names credentials comes with the bundle of them (creds.h): one descriptor as SCM_RIGHTS, a
+// memfd sealed against any change, tied to the blob by its digest; it is not needed when the digest
+// is that of the generation in force.
 struct sock_publish {
 	uint32_t magic;
 	uint32_t length;

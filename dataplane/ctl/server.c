@@ -128,24 +128,72 @@ static void control_gone(struct server *server)
 	log_line(LOG_NOTICE, "control has left: its configuration and view of health stay");
 }
 
+// Descriptors that came along: the first is kept, further ones are closed and told by the count.
+static unsigned descriptors_take(struct msghdr *msg, int *ret_fd)
+{
+	unsigned count = 0;
+
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(msg); c != NULL; c = CMSG_NXTHDR(msg, c)) {
+		unsigned n = 0;
+
+		if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS)
+			n = (unsigned)((c->cmsg_len - CMSG_LEN(0)) / sizeof(int));
+		for (unsigned i = 0; i < n; i++, count++) {
+			int fd;
+
+			memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof(fd));
+			if (count == 0)
+				*ret_fd = fd;
+			else
+				close(fd);
+		}
+	}
+	return count;
+}
+
+// As recv, with at most one descriptor; -EBADMSG: more came, or some were cut off.
+static ssize_t request_take(int from, struct sock_publish *in, int *ret_fd)
+{
+	struct iovec iov = {in, sizeof(*in)};
+	char control[CMSG_SPACE(4 * sizeof(int))];
+	struct msghdr msg = {
+		.msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = control,
+		.msg_controllen = sizeof(control),
+	};
+	ssize_t n = recvmsg(from, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+
+	*ret_fd = -1;
+	if (n < 0)
+		return -errno;
+	if (descriptors_take(&msg, ret_fd) > 1 || (msg.msg_flags & (MSG_CTRUNC | MSG_TRUNC)) != 0)
+		return -EBADMSG;
+	return n;
+}
+
 // One request of control; it waits for the answer, so a second one cannot be there.
 static void control_run(struct server *server, const struct server_view *view)
 {
 	struct sock_published out = {.magic = SOCK_MAGIC};
-	struct sock_publish in;
+	struct sock_publish in = {0};
 	const char *reason = "";
-	ssize_t n = recv(server->control_fd, &in, sizeof(in), MSG_DONTWAIT);
-	int err;
+	int fd, err;
+	ssize_t n = request_take(server->control_fd, &in, &fd);
 
-	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+	if (n == -EAGAIN || n == -EINTR)
 		return;
 	if (n != sizeof(in) || in.magic != SOCK_MAGIC) {
-		if (n > 0)
+		if (n > 0 || n == -EBADMSG)
 			refusal_count(view, SOCK_BAD_REQUEST);
+		if (fd >= 0)
+			close(fd);
 		control_gone(server);
 		return;
 	}
-	err = view->publish(view->up, shm_arena(view->shm), in.length, &reason);
+	err = view->publish(view->up, shm_arena(view->shm), in.length, fd, &reason);
+	if (fd >= 0)
+		close(fd);
 	out.code = err == 0 ? SOCK_OK : err == -EBUSY ? SOCK_BUSY : SOCK_BAD_BLOB;
 	out.generation = view->blob(view->up)->generation;
 	snprintf(out.reason, sizeof(out.reason), "%s", reason);

@@ -36,8 +36,14 @@ struct server_view {
 	const struct shm *shm;
 	void *up;
 	const struct blob_header *(*blob)(void *up); // the one handed to the workers last
-	// 0, -EBUSY or -EINVAL with a reason.
-	int (*publish)(void *up, const uint8_t *arena, uint32_t len, const char **ret_reason);
+	// 0, -EBUSY or -EINVAL with a reason. creds_fd: as it came, -1: none; stays the server's.
+	int (*publish)(
+		void *up,
+		const uint8_t *arena,
+		uint32_t len,
+		int creds_fd,
+		const char **ret_reason
+	);
 };
 
 // Listens at path, for root and our own user until users says more. 0; -EADDRINUSE when a

@@ -16,7 +16,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "common/abi/blob.h"
+#include "common/abi/creds.h"
 
 #define SHM_ALIGN 64U
 
@@ -160,6 +160,7 @@ int shm_init(struct shm *shm, uint32_t workers, uint32_t backend_slots, uint32_t
 		{SHM_SEC_PORT, 1, SHM_PORTS * sizeof(struct shm_port)},
 		{SHM_SEC_BACKEND, 1, backend_slots * sizeof(struct shm_backend)},
 		{SHM_SEC_SERVICE, 1, service_slots * sizeof(struct shm_service)},
+		{SHM_SEC_CERTIFICATE, 1, CREDS_MAX_CERTS * sizeof(struct shm_certificate)},
 		{SHM_SEC_CONFLICT, 1, SHM_CONFLICTS * sizeof(struct shm_conflict)},
 		{SHM_SEC_BACKEND_SIGNALS,
 		 workers,
@@ -290,6 +291,11 @@ struct shm_backend *shm_backend_names(const struct shm *shm)
 struct shm_service *shm_service_names(const struct shm *shm)
 {
 	return stats_at(shm, SHM_SEC_SERVICE, 0);
+}
+
+struct shm_certificate *shm_certificates(const struct shm *shm)
+{
+	return stats_at(shm, SHM_SEC_CERTIFICATE, 0);
 }
 
 struct shm_conflict *shm_conflicts(const struct shm *shm)

@@ -50,6 +50,7 @@ struct shm_service_local *shm_services_at(const struct shm *shm, unsigned worker
 struct shm_port *shm_ports(const struct shm *shm);                            // [SHM_PORTS]
 struct shm_backend *shm_backend_names(const struct shm *shm);                 // [backend_slots]
 struct shm_service *shm_service_names(const struct shm *shm);                 // [service_slots]
+struct shm_certificate *shm_certificates(const struct shm *shm);              // [CREDS_MAX_CERTS]
 struct shm_conflict *shm_conflicts(const struct shm *shm);                    // [SHM_CONFLICTS]
 struct shm_port *shm_ports(const struct shm *shm);                            // [SHM_PORTS]
 struct shm_port_link *shm_port_link_at(const struct shm *shm, unsigned port); // of SHM_PORTS

@@ -6,6 +6,11 @@
 
 #include "dataplane/proxy/relay_inner_types.h"
 
+static bool policy_can(const struct relay *r, const struct blob_policy *policy)
+{
+	return policy->tls_mode < BLOB_TLS_STARTTLS_OPTIONAL || policy_creds(r, policy) != NULL;
+}
+
 bool accept_syn(
 	void *app,
 	const struct ip_endpoint *local,
@@ -20,6 +25,8 @@ bool accept_syn(
 	if (l == NULL)
 		return false;
 	service = blob_at(r->blob, &r->blob->services, l->service, sizeof(*service));
+	if (!policy_can(r, &service->policy))
+		return false; // S1: closed until its certificates are there
 	// the slot: the service's index may be another one when the handshake ends
 	*ret = (struct tcp_listen_info){.cookie = service->slot,
 					.rcv_window = SESSION_WINDOW_COMMAND};
@@ -54,7 +61,12 @@ static void session_greet(struct relay *r, struct session *s, const struct blob_
 		dialogue_note(r, s, "passthrough: not read", 0);
 		return;
 	}
-	if (tcp_rx_bytes(r->tcp, s->client) > 0) {
+	if (policy->tls_mode == BLOB_TLS_IMPLICIT) {
+		s->state = RELAY_S_TLS;
+		session_run(r, s); // the banner follows the handshake
+		return;
+	}
+	if (wire_rx_bytes(r, wire_client(s)) > 0) {
 		stat_inc(r->env, STAT_SESSION_EARLY_TALKER);
 		if (policy->early_talker == BLOB_EARLY_REJECT) {
 			session_close(r, s, SMTP_OWN_EARLY_TALKER);
@@ -62,6 +74,25 @@ static void session_greet(struct relay *r, struct session *s, const struct blob_
 		}
 	}
 	session_say(r, s, SMTP_OWN_BANNER);
+	if (policy->tls_mode == BLOB_TLS_OFF)
+		return;
+	s->state = RELAY_S_OFFER;
+	s->flags |= SESSION_F_OFFERED;
+	if (policy->tls_mode == BLOB_TLS_STARTTLS_REQUIRED)
+		s->flags |= SESSION_F_TLS_ONLY;
+}
+
+// Where TLS comes first there is no line to say it in: it would cost a handshake to refuse.
+static void
+refuse(struct relay *r, struct session *s, const struct blob_policy *policy, enum smtp_own own)
+{
+	if (policy->tls_mode != BLOB_TLS_IMPLICIT) {
+		session_close(r, s, own);
+		return;
+	}
+	stat_inc(r->env, smtp_own_stat(own));
+	client_release(r, s);
+	session_free(r, s);
 }
 
 uint32_t accept_session(void *app, struct tcp_conn_id conn, uint32_t cookie)
@@ -96,17 +127,22 @@ uint32_t accept_session(void *app, struct tcp_conn_id conn, uint32_t cookie)
 	r->config.shm.services[s->service_slot].active++;
 	r->config.shm.services[s->service_slot].sessions++;
 	if (r->draining) {
-		session_close(r, s, SMTP_OWN_DRAIN);
+		refuse(r, s, policy, SMTP_OWN_DRAIN);
 		return idx;
 	}
 	if (service->sessions_per_client != 0 &&
 	    !client_admit(r, s, service->sessions_per_client, &info.remote.addr)) {
 		r->config.shm.services[s->service_slot].refused++;
-		session_close(r, s, SMTP_OWN_CLIENT_LIMIT);
+		refuse(r, s, policy, SMTP_OWN_CLIENT_LIMIT);
+		return idx;
+	}
+	if (!policy_can(r, policy)) { // that of a rule
+		refuse(r, s, policy, SMTP_OWN_TLS_BUSY);
 		return idx;
 	}
 	session_greet(r, s, policy);
-	if (s->id == id && s->client.v != 0)
+	if (s->id == id && s->client.v != 0 &&
+	    (s->state == RELAY_S_COMMAND || s->state == RELAY_S_SPLICE))
 		leg_open(r, s);
 	if (s->id == id)
 		session_timer(r, s);

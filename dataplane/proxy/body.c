@@ -41,15 +41,15 @@ static void body_over(struct relay *r, struct session *s)
 	s->state = RELAY_S_COMMAND;
 	s->flags |= SESSION_F_WAIT;
 	s->leg_since_ms = env_now_ms(r->env); // the backend's turn begins now
-	tcp_rx_window_set(r->tcp, s->client, SESSION_WINDOW_COMMAND);
+	tcp_rx_window_set(r->tcp, s->client, session_window(s));
 }
 
 static void swallow_over(struct relay *r, struct session *s)
 {
 	dialogue_note(r, s, "a body that was discarded", 0);
-	s->state = RELAY_S_COMMAND;
-	s->flags &= (uint16_t)~SESSION_F_MAIL;
-	tcp_rx_window_set(r->tcp, s->client, SESSION_WINDOW_COMMAND);
+	s->state = offers_tls_only(s) ? RELAY_S_OFFER : RELAY_S_COMMAND;
+	s->flags &= ~(uint32_t)SESSION_F_MAIL;
+	tcp_rx_window_set(r->tcp, s->client, session_window(s));
 	if (s->own_after != SMTP_OWN_COUNT)
 		session_say_in_turn(r, s, (enum smtp_own)s->own_after);
 }
@@ -63,16 +63,16 @@ static bool body_move(struct relay *r, struct session *s, uint32_t n)
 	s->body_bytes += n;
 	if (s->max_message_bytes != 0 && s->body_bytes > s->max_message_bytes) {
 		body_refuse(r, s, SMTP_OWN_SIZE);
-		tcp_rx_drop(r->tcp, s->client, n);
+		wire_rx_drop(r, wire_client(s), n);
 		return false;
 	}
-	moved = tcp_tx_move(r->tcp, s->leg, s->client, n);
+	moved = wire_tx_move(r, wire_leg(s), wire_client(s), n);
 	stat_add(r->env, STAT_SESSION_BYTES, moved);
 	session_backend(r, s)->bytes += moved;
 	if (moved == n)
 		return true;
 	body_refuse(r, s, SMTP_OWN_BODY_LOST); // out of queue entries
-	tcp_rx_drop(r->tcp, s->client, n - moved);
+	wire_rx_drop(r, wire_client(s), n - moved);
 	return false;
 }
 
@@ -87,14 +87,14 @@ static void body_bare(struct relay *r, struct session *s)
 		body_move(r, s, 1);
 		break;
 	case BLOB_BARE_LF_RESTUFF:
-		tcp_rx_drop(r->tcp, s->client, 1);
+		wire_rx_drop(r, wire_client(s), 1);
 		s->dot = SMTP_DOT_BROKEN;
 		s->body_bytes += 2;
-		if (!tcp_tx_write(r->tcp, s->leg, dot ? ".\r\n" : "\r\n", dot ? 3 : 2))
+		if (!wire_tx_write(r, wire_leg(s), dot ? ".\r\n" : "\r\n", dot ? 3 : 2))
 			body_refuse(r, s, SMTP_OWN_BODY_LOST);
 		break;
 	default:
-		tcp_rx_drop(r->tcp, s->client, 1);
+		wire_rx_drop(r, wire_client(s), 1);
 		s->dot = SMTP_DOT_TEXT;
 		body_refuse(r, s, SMTP_OWN_BARE_IN_BODY);
 		break;
@@ -110,12 +110,12 @@ front_scan(struct relay *r, struct session *s, enum smtp_dot_event *ret_event, u
 	uint32_t len, next_len;
 	uint8_t pair[2];
 
-	if (!tcp_rx_peek(r->tcp, s->client, 0, &p, &len))
+	if (!wire_rx_peek(r, wire_client(s), 0, &p, &len))
 		return false;
 	*ret_event = smtp_dot_scan(&s->dot, p, len, ret_n);
 	if (*ret_event != SMTP_DOT_MORE || *ret_n > 0)
 		return true;
-	if (!tcp_rx_peek(r->tcp, s->client, 1, &next, &next_len))
+	if (!wire_rx_peek(r, wire_client(s), 1, &next, &next_len))
 		return false; // only a CR so far
 	pair[0] = p[0];
 	pair[1] = next[0];
@@ -144,7 +144,7 @@ static bool data_step(struct relay *r, struct session *s)
 		body_bare(r, s);
 		break;
 	case SMTP_DOT_STUFF:
-		if (!tcp_tx_write(r->tcp, s->leg, ".", 1))
+		if (!wire_tx_write(r, wire_leg(s), ".", 1))
 			body_refuse(r, s, SMTP_OWN_BODY_LOST);
 		break;
 	default:
@@ -155,7 +155,7 @@ static bool data_step(struct relay *r, struct session *s)
 
 static bool bdat_step(struct relay *r, struct session *s)
 {
-	uint32_t have = tcp_rx_bytes(r->tcp, s->client);
+	uint32_t have = wire_rx_bytes(r, wire_client(s));
 	uint32_t n = have < s->swallow_left ? have : (uint32_t)s->swallow_left;
 
 	if (n > 0) {
@@ -167,7 +167,7 @@ static bool bdat_step(struct relay *r, struct session *s)
 		return false;
 	body_over(r, s);
 	if ((s->flags & SESSION_F_BDAT_LAST) == 0)
-		s->flags &= (uint16_t)~SESSION_F_WAIT; // further chunks may be pipelined
+		s->flags &= ~(uint32_t)SESSION_F_WAIT; // further chunks may be pipelined
 	if (s->pending_count > 0) // the reply's time counts from the last octet
 		s->pending_us[(s->pending_head + s->pending_count - 1) % SESSION_PENDING_MAX] =
 			relay_now_us(r);
@@ -176,11 +176,9 @@ static bool bdat_step(struct relay *r, struct session *s)
 
 static bool client_left(struct relay *r, struct session *s)
 {
-	struct tcp_conn_id client = s->client;
-
-	if ((s->flags & SESSION_F_CLIENT_FIN) == 0 || client.v == 0)
+	if ((s->flags & SESSION_F_CLIENT_FIN) == 0 || s->client.v == 0)
 		return false;
-	tcp_release(r->tcp, client, true);
+	client_hang_up(r, s);
 	client_gone(r, s); // the body can never be complete
 	return true;
 }
@@ -200,16 +198,16 @@ bool swallow_step(struct relay *r, struct session *s)
 	uint32_t n, have;
 
 	if (s->state == RELAY_S_SWALLOW_BDAT) {
-		have = tcp_rx_bytes(r->tcp, s->client);
+		have = wire_rx_bytes(r, wire_client(s));
 		n = have < s->swallow_left ? have : (uint32_t)s->swallow_left;
 		s->swallow_left -= n;
-		tcp_rx_drop(r->tcp, s->client, n);
+		wire_rx_drop(r, wire_client(s), n);
 		if (s->swallow_left == 0) {
 			swallow_over(r, s);
 			return true;
 		}
 	} else if (front_scan(r, s, &event, &n)) {
-		tcp_rx_drop(r->tcp, s->client, n + (event == SMTP_DOT_BARE ? 1 : 0));
+		wire_rx_drop(r, wire_client(s), n + (event == SMTP_DOT_BARE ? 1 : 0));
 		if (event == SMTP_DOT_BARE)
 			s->dot = SMTP_DOT_TEXT;
 		if (event == SMTP_DOT_END)

@@ -9,32 +9,28 @@
 #include <string.h>
 #include <strings.h>
 
-#define EHLO_FRAME 7 // "EHLO ", CRLF
-
 // No more to read: has the client gone?
-static bool input_over(struct relay *r, struct session *s)
+bool input_over(struct relay *r, struct session *s)
 {
-	struct tcp_conn_id client = s->client;
-
 	if ((s->flags & SESSION_F_CLIENT_FIN) == 0 || s->pending_count > 0)
 		return false;
-	tcp_release(r->tcp, client, true);
+	client_hang_up(r, s);
 	client_gone(r, s);
 	return false;
 }
 
 // Rest of a line that was too long.
-static bool line_swallow(struct relay *r, struct session *s)
+bool line_swallow(struct relay *r, struct session *s)
 {
 	const uint8_t *p;
 	uint32_t len;
 
-	while (tcp_rx_peek(r->tcp, s->client, 0, &p, &len)) {
+	while (wire_rx_peek(r, wire_client(s), 0, &p, &len)) {
 		const uint8_t *lf = memchr(p, '\n', len);
 
-		tcp_rx_drop(r->tcp, s->client, lf != NULL ? (uint32_t)(lf - p) + 1 : len);
+		wire_rx_drop(r, wire_client(s), lf != NULL ? (uint32_t)(lf - p) + 1 : len);
 		if (lf != NULL) {
-			s->flags &= (uint16_t)~SESSION_F_SWALLOW_LINE;
+			s->flags &= ~(uint32_t)SESSION_F_SWALLOW_LINE;
 			dialogue_note(r, s, "a line that is too long", 0);
 			session_say_in_turn(r, s, SMTP_OWN_LINE_LONG);
 			return true;
@@ -43,7 +39,7 @@ static bool line_swallow(struct relay *r, struct session *s)
 	return input_over(r, s);
 }
 
-static bool line_is_clean(const char *line, uint32_t len)
+bool line_is_clean(const char *line, uint32_t len)
 {
 	if (len < 2 || line[len - 2] != '\r')
 		return false;
@@ -59,7 +55,7 @@ static bool command_forward(
 	enum smtp_verb verb
 )
 {
-	if (!tcp_tx_write(r->tcp, s->leg, line, len)) {
+	if (!wire_tx_write(r, wire_leg(s), line, len)) {
 		s->flags |= SESSION_F_RETRY;
 		return false;
 	}
@@ -72,7 +68,7 @@ static bool command_forward(
 }
 
 // Refuses a line ourselves.
-static bool command_refuse(
+bool command_refuse(
 	struct relay *r,
 	struct session *s,
 	const char *line,
@@ -80,8 +76,9 @@ static bool command_refuse(
 	enum smtp_own own
 )
 {
+	s->flags |= SESSION_F_GREETED; // it is past that, if without EHLO
 	dialogue(r, s, CAPTURE_FROM_CLIENT, line, len);
-	tcp_rx_drop(r->tcp, s->client, len);
+	wire_rx_drop(r, wire_client(s), len);
 	session_say_in_turn(r, s, own);
 	return true;
 }
@@ -124,7 +121,11 @@ static enum smtp_own command_check(struct session *s, const struct smtp_command 
 	case SMTP_V_FORBIDDEN:
 		return SMTP_OWN_FORBIDDEN_VERB;
 	case SMTP_V_STARTTLS:
-		return SMTP_OWN_NO_STARTTLS;
+		return s->client_tls != 0                 ? SMTP_OWN_TLS_TWICE
+		       : (s->flags & SESSION_F_MAIL) != 0 ? SMTP_OWN_TLS_LATE
+							  : SMTP_OWN_NO_STARTTLS;
+	case SMTP_V_AUTH:
+		return offers_tls(s) ? SMTP_OWN_TLS_NEEDED : SMTP_OWN_COUNT;
 	case SMTP_V_ETRN:
 		return (s->caps & SMTP_CAP_ETRN) != 0 ? SMTP_OWN_COUNT : SMTP_OWN_UNKNOWN_VERB;
 	case SMTP_V_MAIL:
@@ -151,7 +152,7 @@ static bool bdat_command(
 		return command_refuse(r, s, line, len, SMTP_OWN_BDAT_SYNTAX);
 	if ((s->caps & SMTP_CAP_CHUNKING) == 0) {
 		dialogue(r, s, CAPTURE_FROM_CLIENT, line, len);
-		tcp_rx_drop(r->tcp, s->client, len);
+		wire_rx_drop(r, wire_client(s), len);
 		s->swallow_left = octets;
 		s->own_after = SMTP_OWN_BDAT_NO_CHUNKING;
 		s->state = RELAY_S_SWALLOW_BDAT;
@@ -159,25 +160,14 @@ static bool bdat_command(
 	}
 	if (!command_forward(r, s, line, len, last ? SMTP_V_BODY : SMTP_V_BDAT))
 		return false;
-	tcp_rx_drop(r->tcp, s->client, len);
+	wire_rx_drop(r, wire_client(s), len);
 	s->swallow_left = octets;
-	s->flags &= (uint16_t)~SESSION_F_BDAT_LAST;
+	s->flags &= ~(uint32_t)SESSION_F_BDAT_LAST;
 	if (last)
 		s->flags |= SESSION_F_BDAT_LAST;
 	s->state = RELAY_S_BDAT;
 	tcp_rx_window_set(r->tcp, s->client, SESSION_WINDOW_BODY);
 	return true;
-}
-
-static void ehlo_keep(struct session *s, const char *line, uint32_t len)
-{
-	s->flags &= (uint16_t)~SESSION_F_EHLO_KEPT;
-	if (len < EHLO_FRAME || line[4] != ' ' || len - EHLO_FRAME > SESSION_EHLO_MAX)
-		return; // a fresh leg will not be had: 421 then
-	s->ehlo.len = (uint8_t)(len - EHLO_FRAME);
-	s->ehlo.helo = line[0] == 'h' || line[0] == 'H';
-	memcpy(s->ehlo.name, line + 5, s->ehlo.len);
-	s->flags |= SESSION_F_EHLO_KEPT;
 }
 
 static bool command_handle(struct relay *r, struct session *s, const char *line, uint32_t len)
@@ -190,16 +180,18 @@ static bool command_handle(struct relay *r, struct session *s, const char *line,
 	smtp_command_parse(line, len - 2, &cmd);
 	if (cmd.verb == SMTP_V_BDAT)
 		return bdat_command(r, s, line, len, &cmd);
+	if (cmd.verb == SMTP_V_STARTTLS && offers_tls(s) && (s->flags & SESSION_F_MAIL) == 0)
+		return s->pending_count == 0 && offer_starttls(r, s, &cmd, line, len);
 	own = command_check(s, &cmd);
 	if (own != SMTP_OWN_COUNT)
 		return command_refuse(r, s, line, len, own);
 	if (cmd.verb == SMTP_V_EHLO || cmd.verb == SMTP_V_HELO)
-		ehlo_keep(s, line, len);
+		ehlo_keep(r, s, line, len);
 	if (cmd.verb == SMTP_V_QUIT)
 		s->flags |= SESSION_F_SAID_QUIT;
 	if (!command_forward(r, s, line, len, cmd.verb))
 		return false;
-	tcp_rx_drop(r->tcp, s->client, len);
+	wire_rx_drop(r, wire_client(s), len);
 	return true;
 }
 
@@ -217,13 +209,13 @@ static bool chunk_swallow(
 	bool last;
 
 	if (cmd->verb != SMTP_V_BDAT || !smtp_bdat_parse(cmd, &octets, &last)) {
-		s->flags &= (uint16_t)~SESSION_F_CHUNKS_LOST;
+		s->flags &= ~(uint32_t)SESSION_F_CHUNKS_LOST;
 		return false;
 	}
 	if (last)
-		s->flags &= (uint16_t)~SESSION_F_CHUNKS_LOST;
+		s->flags &= ~(uint32_t)SESSION_F_CHUNKS_LOST;
 	dialogue(r, s, CAPTURE_FROM_CLIENT, line, len);
-	tcp_rx_drop(r->tcp, s->client, len);
+	wire_rx_drop(r, wire_client(s), len);
 	if (s->own_after == SMTP_OWN_COUNT)
 		s->own_after = SMTP_OWN_BODY_LOST;
 	s->swallow_left = octets;
@@ -242,7 +234,7 @@ static bool without_leg(struct relay *r, struct session *s)
 
 	if ((s->flags & SESSION_F_SWALLOW_LINE) != 0)
 		return line_swallow(r, s);
-	result = relay_line(r, s->client, SMTP_AUTH_LINE_MAX, &line, &len);
+	result = relay_line(r, wire_client(s), SMTP_AUTH_LINE_MAX, &line, &len);
 	if (result == LINE_MORE)
 		return input_over(r, s);
 	if (result == LINE_LONG) {
@@ -256,7 +248,7 @@ static bool without_leg(struct relay *r, struct session *s)
 		if (cmd.verb == SMTP_V_QUIT) {
 			s->flags |= SESSION_F_SAID_QUIT;
 			dialogue(r, s, CAPTURE_FROM_CLIENT, line, len);
-			tcp_rx_drop(r->tcp, s->client, len);
+			wire_rx_drop(r, wire_client(s), len);
 			session_close(r, s, SMTP_OWN_QUIT);
 			return false;
 		}
@@ -269,7 +261,7 @@ static bool without_leg(struct relay *r, struct session *s)
 static bool may_read(const struct relay *r, const struct session *s)
 {
 	if (s->pending_count == 0) // part of a reply that nobody asked for: its end tells (G5)
-		return tcp_rx_bytes(r->tcp, s->leg) == 0;
+		return wire_rx_bytes(r, wire_leg(s)) == 0;
 	if ((s->flags & SESSION_F_WAIT) != 0 || s->pending_count == SESSION_PENDING_MAX)
 		return false;
 	return (s->caps & SMTP_CAP_PIPELINING) != 0;
@@ -296,10 +288,10 @@ bool command_step(struct relay *r, struct session *s)
 	if (!may_read(r, s))
 		return false;
 	if (s->pending_count == 0)
-		s->flags &= (uint16_t)~SESSION_F_WAIT;
+		s->flags &= ~(uint32_t)SESSION_F_WAIT;
 	if ((s->flags & SESSION_F_SWALLOW_LINE) != 0)
 		return line_swallow(r, s);
-	result = relay_line(r, s->client, SMTP_AUTH_LINE_MAX, &line, &len);
+	result = relay_line(r, wire_client(s), SMTP_AUTH_LINE_MAX, &line, &len);
 	if (result == LINE_MORE)
 		return input_over(r, s);
 	if (result == LINE_LONG && sasl) {
@@ -323,7 +315,7 @@ bool command_step(struct relay *r, struct session *s)
 	}
 	if (!command_forward(r, s, line, len, SMTP_V_AUTH))
 		return false;
-	tcp_rx_drop(r->tcp, s->client, len);
+	wire_rx_drop(r, wire_client(s), len);
 	s->state = RELAY_S_COMMAND;
 	return true;
 }

@@ -94,8 +94,9 @@ static void leg_opened(
 	s->leg_state = LEG_S_CONNECTING;
 	s->leg_since_ms = env_now_ms(r->env);
 	s->leg_since_us = relay_now_us(r);
-	s->flags &= (uint16_t)~SESSION_F_LEG_FIN;
+	s->flags &= ~(uint32_t)SESSION_F_LEG_FIN;
 	s->leg_flags = (pool->flags & BLOB_POOL_F_SOFT_BOUNCE) != 0 ? SESSION_LEG_F_SOFT_BOUNCE : 0;
+	s->leg_flags |= leg_tls_flags(s, pool);
 	s->rcpt_votes = s->eod_votes = 0;
 	session_backend(r, s)->active++;
 	session_backend(r, s)->connecting++;
@@ -149,13 +150,24 @@ void leg_forget(struct relay *r, struct session *s)
 	);
 	backend->active--;
 	backend->orphans -= (s->flags & SESSION_F_ORPHAN) != 0;
-	if (s->leg_state == LEG_S_CONNECTING || s->leg_state == LEG_S_BANNER)
+	if (s->leg_state == LEG_S_CONNECTING || s->leg_state == LEG_S_BANNER ||
+	    (s->leg_state == LEG_S_TLS && (s->leg_flags & SESSION_LEG_F_IMPLICIT) != 0))
 		backend->connecting--;
 	s->leg.v = 0;
+	wire_tls_put(r, &s->leg_tls);
 	s->leg_state = LEG_S_NONE;
 	s->pending_count = 0;
 	s->reply_bytes = 0;
-	s->flags &= (uint16_t)~(SESSION_F_LEG_FIN | SESSION_F_WAIT | SESSION_F_ORPHAN);
+	s->flags &= ~(uint32_t)(SESSION_F_LEG_FIN | SESSION_F_WAIT | SESSION_F_ORPHAN);
+}
+
+void leg_release(struct relay *r, struct session *s)
+{
+	struct tcp_conn_id leg = s->leg;
+
+	wire_end(r, wire_leg(s));
+	leg_forget(r, s);
+	tcp_release(r->tcp, leg, true);
 }
 
 void leg_drop(struct relay *r, struct session *s)
@@ -170,18 +182,11 @@ void leg_drop(struct relay *r, struct session *s)
 	tcp_abort(r->tcp, leg);
 }
 
-void leg_release(struct relay *r, struct session *s)
-{
-	struct tcp_conn_id leg = s->leg;
-
-	leg_forget(r, s);
-	tcp_release(r->tcp, leg, true);
-}
-
 // Since when: the session began, or the command came for which a fresh leg was opened.
 static uint32_t leg_wanted_ms(const struct session *s)
 {
-	return (s->flags & SESSION_F_EHLO_KEPT) != 0 ? s->touched_ms : s->started_ms;
+	return (s->flags & SESSION_F_EHLO_KEPT) != 0 || s->client_tls != 0 ? s->touched_ms
+									   : s->started_ms;
 }
 
 void leg_failed(struct relay *r, struct session *s, bool refused_by_reply)
@@ -222,6 +227,7 @@ static bool can_go_on(const struct session *s)
 void leg_lost(struct relay *r, struct session *s)
 {
 	enum leg_state was = s->leg_state;
+	bool greeting = leg_is_greeting(s);
 	bool quit = s->pending_count > 0 && s->pending_verb[s->pending_head] == SMTP_V_QUIT;
 	bool go_on = can_go_on(s);
 	unsigned owed = s->pending_count;
@@ -252,7 +258,7 @@ void leg_lost(struct relay *r, struct session *s)
 			splice_step(r, s);
 		break;
 	default:
-		if (was == LEG_S_CONNECTING || was == LEG_S_BANNER)
+		if (greeting || s->state == RELAY_S_TLS)
 			leg_failed(r, s, false);
 		else if (go_on)
 			session_run(r, s);
@@ -266,7 +272,7 @@ void leg_lost(struct relay *r, struct session *s)
 static void leg_quit(struct relay *r, struct session *s)
 {
 	stat_inc(r->env, STAT_LEG_QUITS);
-	if (!tcp_tx_write(r->tcp, s->leg, "QUIT\r\n", 6)) {
+	if (!wire_tx_write(r, wire_leg(s), "QUIT\r\n", 6)) {
 		leg_drop(r, s);
 		return;
 	}
@@ -289,6 +295,7 @@ void leg_leave(struct relay *r, struct session *s)
 	case LEG_S_NONE:
 		return;
 	case LEG_S_CONNECTING:
+	case LEG_S_TLS: // nothing can be said in the middle of a handshake
 		leg_drop(r, s);
 		return;
 	case LEG_S_QUITTING:
@@ -329,17 +336,15 @@ void leg_reopen(struct relay *r, struct session *s)
 		return;
 	}
 	stat_inc(r->env, STAT_LEG_REOPENED);
+	s->flags |= SESSION_F_REOPENED;
 	s->tried_count = 0;
 	leg_open(r, s);
 }
 
 void leg_finish(struct relay *r, struct session *s)
 {
-	struct tcp_conn_id leg = s->leg;
-
 	if ((s->flags & SESSION_F_LEG_FIN) != 0 || s->leg_state == LEG_S_CLOSING) {
-		leg_forget(r, s);
-		tcp_release(r->tcp, leg, true);
+		leg_release(r, s);
 		session_free(r, s);
 		return;
 	}

@@ -86,6 +86,9 @@ void probe_start(struct relay *r, const struct ctl_msg *msg)
 		.backend_slot = b->slot,
 		.probe = {.request_id = msg->request_id},
 		.leg_state = LEG_S_CONNECTING,
+		.leg_flags = probe_tls_flags(
+			blob_at(r->blob, &r->blob->pools, b->pool, sizeof(struct blob_pool))
+		),
 		.leg_since_ms = env_now_ms(r->env),
 	};
 	r->probes++;
@@ -157,7 +160,8 @@ void probe_end(struct relay *r, struct session *s, enum ctl_probe_result_code co
 	if (is_told(s)) {
 		session_backend(r, s)->probes_left--;
 	} else {
-		bool owed = open && code == CTL_PROBE_TIMEOUT && s->leg_state != LEG_S_CONNECTING;
+		bool owed = open && code == CTL_PROBE_TIMEOUT && s->leg_state != LEG_S_CONNECTING &&
+			    s->leg_state != LEG_S_TLS;
 
 		verdict_tell(r, s, code);
 		if (owed &&
@@ -166,6 +170,9 @@ void probe_end(struct relay *r, struct session *s, enum ctl_probe_result_code co
 		    ))
 			return;
 	}
+	if (open)
+		wire_end(r, wire_leg(s));
+	wire_tls_put(r, &s->leg_tls);
 	s->leg.v = 0;
 	if (open)
 		tcp_release(r->tcp, leg, true);
@@ -175,7 +182,7 @@ void probe_end(struct relay *r, struct session *s, enum ctl_probe_result_code co
 // The answer was a bad one: QUIT, and 221 is waited for. Returns false when the probe is over.
 static bool probe_quit(struct relay *r, struct session *s, enum ctl_probe_result_code code)
 {
-	bool said = tcp_tx_write(r->tcp, s->leg, "QUIT\r\n", 6);
+	bool said = wire_tx_write(r, wire_leg(s), "QUIT\r\n", 6);
 
 	verdict_tell(r, s, code);
 	if (said && probe_stay(r, s, LEG_S_QUITTING))
@@ -195,7 +202,7 @@ static bool told_reply(struct relay *r, struct session *s)
 	    s->reply_code == 354) { // a body is only ever closed, never ended (C16)
 		s->leg.v = 0;
 		tcp_abort(r->tcp, leg);
-	} else if (s->leg_state == LEG_S_READY && tcp_tx_write(r->tcp, leg, "QUIT\r\n", 6)) {
+	} else if (s->leg_state == LEG_S_READY && wire_tx_write(r, wire_leg(s), "QUIT\r\n", 6)) {
 		s->leg_state = LEG_S_QUITTING;
 		return true;
 	}
@@ -241,11 +248,22 @@ static bool stage_reply(struct relay *r, struct session *s)
 		probe_end(r, s, CTL_PROBE_OK);
 		return false;
 	}
-	if (!tcp_tx_write(r->tcp, s->leg, cmd, (uint32_t)n)) {
+	if (!wire_tx_write(r, wire_leg(s), cmd, (uint32_t)n)) {
 		probe_end(r, s, CTL_PROBE_NO_RESOURCE);
 		return false;
 	}
 	return true;
+}
+
+static bool probe_tls_step(struct relay *r, struct session *s)
+{
+	uint64_t id = s->id;
+
+	if (leg_tls_step(r, s))
+		return true;
+	if (s->id == id && (s->flags & SESSION_F_LEG_FIN) != 0 && tcp_rx_bytes(r->tcp, s->leg) == 0)
+		probe_end(r, s, CTL_PROBE_CLOSED);
+	return false;
 }
 
 bool probe_step(struct relay *r, struct session *s)
@@ -257,11 +275,13 @@ bool probe_step(struct relay *r, struct session *s)
 
 	if (s->leg_state == LEG_S_CONNECTING)
 		return false;
+	if (s->leg_state == LEG_S_TLS)
+		return probe_tls_step(r, s);
 	if (s->probe.stage == CTL_STAGE_CONNECT && s->probe.test)
 		test_mail_connected(r, s);
 	else if (s->probe.stage == CTL_STAGE_CONNECT)
 		stage_next(r, s, &s->probe.connect_us, CTL_STAGE_BANNER);
-	result = relay_line(r, s->leg, SMTP_REPLY_LINE_MAX, &line, &len);
+	result = relay_line(r, wire_leg(s), SMTP_REPLY_LINE_MAX, &line, &len);
 	if (result == LINE_MORE) {
 		if ((s->flags & SESSION_F_LEG_FIN) != 0)
 			probe_end(r, s, CTL_PROBE_CLOSED);
@@ -276,7 +296,7 @@ bool probe_step(struct relay *r, struct session *s)
 		probe_end(r, s, CTL_PROBE_MALFORMED);
 		more = false;
 	} else {
-		tcp_rx_drop(r->tcp, s->leg, len);
+		wire_rx_drop(r, wire_leg(s), len);
 		more = more || stage_reply(r, s);
 	}
 	r->probe_text[0] = '\0'; // of this session only

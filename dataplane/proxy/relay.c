@@ -30,10 +30,13 @@ struct relay *relay_new(const struct relay_config *config)
 	r->lb = lb_new(config->shm.backend_slots, config->shm.leases, &config->env->rng);
 	r->clients = client_table_new(config->max_sessions);
 	r->clients_of = calloc(config->env->count, sizeof(*r->clients_of));
+	r->profile = profiles_new(config->shm.backend_slots);
 	r->service_index = calloc(config->shm.service_slots, sizeof(uint32_t));
+	r->backend_index = calloc(config->shm.backend_slots, sizeof(uint32_t));
 	r->waiting_of = calloc(config->shm.service_slots, sizeof(uint32_t));
 	if (r->session == NULL || ids == NULL || r->lb == NULL || r->service_index == NULL ||
-	    r->waiting_of == NULL || r->clients == NULL || r->clients_of == NULL) {
+	    r->waiting_of == NULL || r->clients == NULL || r->clients_of == NULL ||
+	    r->profile == NULL || r->backend_index == NULL || !wire_tls_init(r) || !ehlo_init(r)) {
 		free(ids);
 		relay_free(r);
 		errno = ENOMEM;
@@ -42,6 +45,8 @@ struct relay *relay_new(const struct relay_config *config)
 	r->clients_of[config->env->id] = r->clients;
 	idpool_init(&r->ids, ids, config->max_sessions + 1);
 	wheel_init(&r->wheel, env_now_ms(r->env), r, timer_entry, session_timer_fire);
+	if (config->tls != NULL)
+		tls_engine_finished_set(config->tls, shake_finished, r);
 	return r;
 }
 
@@ -49,8 +54,12 @@ void relay_free(struct relay *r)
 {
 	if (r == NULL)
 		return;
+	wire_tls_free(r);
+	ehlo_free(r);
+	free(r->profile);
 	free(r->session);
 	free(r->service_index);
+	free(r->backend_index);
 	free(r->waiting_of);
 	client_table_free(r->clients);
 	free(r->clients_of);
@@ -72,7 +81,8 @@ void relay_attach(struct relay *r, struct tcp_stack *tcp)
 size_t relay_bytes(const struct relay *r)
 {
 	return ((size_t)r->config.max_sessions + 1) * (sizeof(struct session) + sizeof(uint32_t)) +
-	       client_table_bytes(r->config.max_sessions);
+	       (size_t)r->wire_ids.count * (sizeof(struct wire_tls) + 2 * sizeof(uint32_t)) +
+	       ehlo_bytes(r) + client_table_bytes(r->config.max_sessions);
 }
 
 uint32_t relay_sessions(const struct relay *r)
@@ -92,15 +102,20 @@ blob_at(const struct blob_header *blob, const struct blob_array *array, uint32_t
 	return (const uint8_t *)blob + array->off + index * size;
 }
 
-void relay_generation(struct relay *r, const struct blob_header *blob)
+void relay_generation(struct relay *r, const struct blob_header *blob, const struct tls_set *tls)
 {
 	const struct blob_service *service = blob_at(blob, &blob->services, 0, sizeof(*service));
+	const struct blob_backend *backend = blob_at(blob, &blob->backends, 0, sizeof(*backend));
 
+	r->tls = tls;
 	r->blob = blob;
 	lb_generation(r->lb, blob);
 	memset(r->service_index, 0xff, r->config.shm.service_slots * sizeof(uint32_t));
 	for (uint32_t i = 0; i < blob->services.count; i++)
 		r->service_index[service[i].slot] = i;
+	memset(r->backend_index, 0xff, r->config.shm.backend_slots * sizeof(uint32_t));
+	for (uint32_t i = 0; i < blob->backends.count; i++)
+		r->backend_index[backend[i].slot] = i;
 	locals_build(r);
 }
 
@@ -113,18 +128,22 @@ const struct blob_service *service_at(const struct relay *r, uint32_t slot)
 		       : NULL;
 }
 
-enum line_result relay_line(
-	struct relay *r,
-	struct tcp_conn_id conn,
-	uint32_t max,
-	const char **ret,
-	uint32_t *ret_len
-)
+const struct blob_backend *backend_at(const struct relay *r, uint32_t slot)
+{
+	uint32_t i = slot < r->config.shm.backend_slots ? r->backend_index[slot] : UINT32_MAX;
+
+	return i != UINT32_MAX
+		       ? blob_at(r->blob, &r->blob->backends, i, sizeof(struct blob_backend))
+		       : NULL;
+}
+
+enum line_result
+relay_line(struct relay *r, struct wire wire, uint32_t max, const char **ret, uint32_t *ret_len)
 {
 	const uint8_t *p;
 	uint32_t len, off = 0;
 
-	while (off < max && tcp_rx_peek(r->tcp, conn, off, &p, &len)) {
+	while (off < max && wire_rx_peek(r, wire, off, &p, &len)) {
 		const uint8_t *lf = memchr(p, '\n', len < max - off ? len : max - off);
 		uint32_t n = lf != NULL ? (uint32_t)(lf - p) + 1 : len;
 
@@ -153,6 +172,7 @@ void session_free(struct relay *r, struct session *s)
 	BUG_ON_HOT(s->client.v != 0 || s->leg.v != 0);
 	leg_wait_end(r, s);
 	client_leave(r, s);
+	ehlo_forget(r, s);
 	wheel_stop(&r->wheel, idx);
 	r->probes -= s->state == RELAY_S_PROBE;
 	if (s->state != RELAY_S_PROBE && (s->flags & SESSION_F_LEG_ONLY) == 0) {
@@ -168,11 +188,42 @@ void session_touch(struct relay *r, struct session *s)
 	s->touched_ms = env_now_ms(r->env);
 }
 
+unsigned relay_timers_run(struct relay *r)
+{
+	lb_leases_settle(r->lb, r->config.shm.backends, r->env->now_ns);
+	return wheel_run(&r->wheel, env_now_ms(r->env), RELAY_TIMER_QUOTA);
+}
+
+uint32_t relay_next_timer_ms(const struct relay *r, uint32_t limit_ms)
+{
+	int32_t left;
+
+	if (r->tls_waiting > 0)
+		return 0;
+	left = (int32_t)(wheel_next_ms(&r->wheel, limit_ms) - env_now_ms(r->env));
+
+	return left < 0 ? 0 : (uint32_t)left < limit_ms ? (uint32_t)left : limit_ms;
+}
+
+// Opens the records that came. False: the session has ended.
+static bool session_fill(struct relay *r, struct session *s)
+{
+	uint64_t id = s->id;
+
+	if (s->client_tls != 0)
+		client_fill(r, s);
+	if (s->id == id && s->leg_tls != 0)
+		leg_fill(r, s);
+	return s->id == id;
+}
+
 void session_run(struct relay *r, struct session *s)
 {
 	uint64_t id = s->id;
 	bool more = pending_flush_own(r, s);
 
+	if ((s->client_tls | s->leg_tls) != 0 && !session_fill(r, s))
+		return;
 	for (unsigned i = 0; more && i < SESSION_TURN_LOOPS * SESSION_PENDING_MAX; i++) {
 		more = s->state == RELAY_S_PROBE ? probe_step(r, s) : reply_step(r, s);
 		if (s->id != id)
@@ -194,6 +245,12 @@ void session_run(struct relay *r, struct session *s)
 			break;
 		case RELAY_S_SPLICE:
 			more = splice_step(r, s);
+			break;
+		case RELAY_S_OFFER:
+			more = offer_step(r, s) || more;
+			break;
+		case RELAY_S_TLS:
+			more = shake_step(r, s) || more;
 			break;
 		default:
 			break;
@@ -236,6 +293,8 @@ static void on_connect(void *app, struct tcp_conn_id conn, uint32_t user)
 
 	s->leg_state = LEG_S_BANNER;
 	s->leg_since_ms = env_now_ms(r->env);
+	if ((s->leg_flags & SESSION_LEG_F_IMPLICIT) != 0 && !leg_tls_begin(r, s))
+		return;
 	session_run(r, s);
 }
 
@@ -295,9 +354,10 @@ void relay_drain(struct relay *r)
 
 static bool is_between_mails(const struct relay *r, const struct session *s)
 {
-	return s->state == RELAY_S_COMMAND && s->client.v != 0 && s->pending_count == 0 &&
+	return (s->state == RELAY_S_COMMAND || s->state == RELAY_S_OFFER) && s->client.v != 0 &&
+	       s->pending_count == 0 &&
 	       (s->flags & (SESSION_F_MAIL | SESSION_F_CLOSING | SESSION_F_CLIENT_FIN)) == 0 &&
-	       tcp_rx_bytes(r->tcp, s->client) == 0;
+	       wire_rx_bytes(r, wire_client(s)) == 0;
 }
 
 void relay_stop(struct relay *r)
@@ -317,7 +377,7 @@ void relay_stop(struct relay *r)
 
 void relay_check(const struct relay *r)
 {
-	uint32_t used = 0, armed = 0, counted = 0, probes = 0, waiting = 0;
+	uint32_t used = 0, armed = 0, counted = 0, probes = 0, waiting = 0, slabs = 0;
 
 	for (uint32_t i = 1; i < r->ids.count; i++) {
 		const struct session *s = &r->session[i];
@@ -329,14 +389,16 @@ void relay_check(const struct relay *r)
 		counted += s->client_entry != 0;
 		probes += s->state == RELAY_S_PROBE;
 		waiting += (s->flags & SESSION_F_LEG_WAIT) != 0;
+		slabs += (s->flags & SESSION_F_EHLO_KEPT) != 0 && s->ehlo.len > SESSION_EHLO_MAX;
 		BUG_ON(s->id == 0 || (s->client.v == 0 && s->leg.v == 0));
 		BUG_ON(!wheel_is_armed(&s->timer)); // no state without a timer
 		BUG_ON(s->pending_count > SESSION_PENDING_MAX);
 	}
+	wire_tls_check(r);
 	BUG_ON(used != r->ids.used || armed != r->wheel.armed);
 	BUG_ON(counted != client_table_sum(r->clients));
 	BUG_ON(probes != r->probes);
-	BUG_ON(waiting != r->waiting);
+	BUG_ON(waiting != r->waiting || slabs != r->ehlo_ids.used);
 	for (uint32_t slot = 0; slot < r->config.shm.backend_slots; slot++)
 		BUG_ON(lb_leases_held(r->lb, slot) < r->config.shm.backends[slot].active);
 }

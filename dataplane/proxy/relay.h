@@ -21,6 +21,8 @@
 #include "dataplane/tcp/tcp.h"
 
 struct relay;
+struct tls_engine;
+struct tls_set;
 
 // Shared-memory blocks of this worker (or plain arrays in tests).
 struct relay_shm {
@@ -40,6 +42,8 @@ struct relay_config {
 	struct relay_shm shm;
 	uint32_t max_sessions;      // of this worker
 	struct hash_key client_key; // the same for all workers
+	struct tls_engine *tls;     // this worker's; NULL: no TLS
+	uint32_t max_tls; // TLS connections of this worker, of clients and backends together
 	// Answers and events for control: returns false when the ring is full (counted,
 	// level-triggered).
 	bool (*event)(void *up, const struct ctl_msg *msg);
@@ -56,8 +60,12 @@ size_t relay_bytes(const struct relay *relay); // reserved for sessions (T7)
 extern const struct tcp_ops relay_tcp_ops;
 
 // Publishes a validated generation. Sessions keep slots, not pointers: the old blob may be freed
-// when this returns.
-void relay_generation(struct relay *relay, const struct blob_header *blob);
+// when this returns. tls: the credentials that go with it, NULL: it needs none.
+void relay_generation(
+	struct relay *relay,
+	const struct blob_header *blob,
+	const struct tls_set *tls
+);
 // Is addr a virtual service's or a source address? For net_ops.is_local.
 bool relay_is_local(const struct relay *relay, const struct ip_addr *addr);
 
@@ -94,6 +102,8 @@ void relay_command(
 	const struct ctl_msg *msg
 ); // from control: unknown ones counted
 unsigned relay_timers_run(struct relay *relay);
+// Public-key work of handshakes, and what waited for it: at the end of a turn, before TCP's output.
+unsigned relay_tls_run(struct relay *relay);
 uint32_t relay_next_timer_ms(const struct relay *relay, uint32_t limit_ms);
 // Box-wide drain: no new session (421 4.3.2), sessions between mails end with 421 at their next
 // command.

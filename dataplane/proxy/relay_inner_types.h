@@ -6,7 +6,7 @@
 
 #pragma once
 
-#include "dataplane/proxy/session_types.h"
+#include "dataplane/proxy/shake_types.h"
 
 // What a line read gave.
 enum line_result { LINE_MORE, LINE_OK, LINE_LONG };
@@ -22,12 +22,18 @@ void client_leave(struct relay *r, struct session *s);
 
 // orphan.c: the client's connection is no longer the session's.
 void client_forget(struct relay *r, struct session *s);
+// The same after a FIN, what it still sends is discarded; close_notify before it.
+void client_release(struct relay *r, struct session *s);
+// The same of one that counts among its client's sessions until its leg has left.
+void client_hang_up(struct relay *r, struct session *s);
 // The session is a leg without a client from here on, until its leg ends.
 void orphan_count(struct relay *r, struct session *s);
 // Never more of a backend's connections than a quarter of its limit.
 bool may_abandon(const struct relay *r, uint32_t slot);
 // Leaves a leg that is in its greet pause to itself, so that it can end politely. False: no slot.
 bool leg_abandon(struct relay *r, struct session *s);
+// The same of one that is greeted and owes nothing, with QUIT; without a slot a FIN must do.
+void leg_part(struct relay *r, struct session *s);
 
 // locals.c
 void locals_build(struct relay *r);
@@ -44,13 +50,10 @@ blob_at(const struct blob_header *blob, const struct blob_array *array, uint32_t
 );
 // The service in this slot now, NULL when the configuration has it no more.
 const struct blob_service *service_at(const struct relay *r, uint32_t slot);
-enum line_result relay_line(
-	struct relay *r,
-	struct tcp_conn_id conn,
-	uint32_t max,
-	const char **ret,
-	uint32_t *ret_len
-);
+// Likewise a backend.
+const struct blob_backend *backend_at(const struct relay *r, uint32_t slot);
+enum line_result
+relay_line(struct relay *r, struct wire wire, uint32_t max, const char **ret, uint32_t *ret_len);
 void session_touch(struct relay *r, struct session *s);
 // Everything that can go on now: commands, body, replies. After each event.
 void session_run(struct relay *r, struct session *s);
@@ -64,6 +67,14 @@ bool accept_syn(
 	struct tcp_listen_info *ret
 );
 uint32_t accept_session(void *app, struct tcp_conn_id conn, uint32_t cookie);
+
+// ehlo.c: for a leg that opens later
+bool ehlo_init(struct relay *r);
+size_t ehlo_bytes(const struct relay *r); // reserved
+void ehlo_free(struct relay *r);
+bool ehlo_keep(struct relay *r, struct session *s, const char *line, uint32_t len);
+void ehlo_forget(struct relay *r, struct session *s);
+uint32_t ehlo_line(const struct relay *r, const struct session *s, char out[EHLO_LINE_MAX]);
 
 // say.c: replies of ours
 bool session_say(struct relay *r, struct session *s, enum smtp_own own); // now
@@ -85,8 +96,8 @@ void leg_open(struct relay *r, struct session *s);
 void leg_failed(struct relay *r, struct session *s, bool refused_by_reply);
 void leg_lost(struct relay *r, struct session *s);
 void leg_drop(struct relay *r, struct session *s);    // RST, counts
-void leg_release(struct relay *r, struct session *s); // FIN
 void leg_forget(struct relay *r, struct session *s);  // gone already
+void leg_release(struct relay *r, struct session *s); // FIN, what still comes is discarded
 void leg_leave(struct relay *r, struct session *s);   // politely, as far as the state lets
 void leg_reopen(struct relay *r, struct session *s);
 
@@ -139,6 +150,22 @@ uint32_t leg_wait_timer_ms(const struct session *s);
 // The dialogue is over: waits for the backend's FIN, then the session ends.
 void leg_finish(struct relay *r, struct session *s);
 
+// timer.c
+void session_timer(struct relay *r, struct session *s); // sets it anew
+void session_timer_fire(void *relay, uint32_t idx);
+
+// command.c, for offer.c too
+bool input_over(struct relay *r, struct session *s);
+bool line_swallow(struct relay *r, struct session *s);
+bool line_is_clean(const char *line, uint32_t len);
+bool command_refuse(
+	struct relay *r,
+	struct session *s,
+	const char *line,
+	uint32_t len,
+	enum smtp_own own
+);
+
 // command.c, body.c, reply.c: each returns true when it made progress
 bool command_step(struct relay *r, struct session *s);
 bool body_step(struct relay *r, struct session *s);
@@ -148,6 +175,9 @@ bool swallow_step(struct relay *r, struct session *s);
 void body_lost(struct relay *r, struct session *s, enum smtp_own own, unsigned owed);
 void body_refuse(struct relay *r, struct session *s, enum smtp_own own);
 bool reply_step(struct relay *r, struct session *s);
+void reply_line_take(struct relay *r, struct session *s, const char *line, uint32_t len);
+// Greeted, and in TLS if it is to be. False: the session has ended.
+bool leg_ready(struct relay *r, struct session *s);
 bool splice_step(struct relay *r, struct session *s);
 void splice_cut(struct relay *r, struct session *s); // silent for too long
 

@@ -36,7 +36,7 @@ static void reply_count(struct relay *r, struct session *s, enum smtp_verb verb,
 		service->messages++;
 		stat_inc(r->env, STAT_SESSION_MESSAGES);
 	} else {
-		s->leg_flags &= (uint8_t)~SESSION_LEG_F_FRUIT;
+		s->leg_flags &= (uint16_t)~SESSION_LEG_F_FRUIT;
 		stat_inc(r->env, STAT_SESSION_MESSAGES_REFUSED);
 	}
 }
@@ -52,7 +52,7 @@ static void reply_act(struct relay *r, struct session *s, enum smtp_verb verb, u
 		[[fallthrough]];
 	case SMTP_V_EHLO:
 		if (code == 250)
-			s->flags &= (uint16_t)~SESSION_F_MAIL; // C6
+			s->flags &= ~(uint32_t)SESSION_F_MAIL; // C6
 		break;
 	case SMTP_V_MAIL:
 		if (code / 100 == 2) {
@@ -82,20 +82,11 @@ static void reply_act(struct relay *r, struct session *s, enum smtp_verb verb, u
 		break;
 	case SMTP_V_RSET:
 	case SMTP_V_BODY:
-		s->flags &= (uint16_t)~SESSION_F_MAIL;
+		s->flags &= ~(uint32_t)SESSION_F_MAIL;
 		break;
 	default:
 		break;
 	}
-}
-
-static void clients_release(struct relay *r, struct session *s)
-{
-	struct tcp_conn_id client = s->client;
-
-	client_forget(r, s);
-	if (client.v != 0)
-		tcp_release(r->tcp, client, true);
 }
 
 // The last line was relayed.
@@ -121,7 +112,7 @@ static void reply_done(struct relay *r, struct session *s, unsigned code)
 	}
 	pending_flush_own(r, s);
 	if (code == 421 || verb == SMTP_V_QUIT) {
-		clients_release(r, s);
+		client_release(r, s);
 		if (s->state == RELAY_S_DATA || s->state == RELAY_S_BDAT) {
 			leg_drop(r, s);
 			session_free(r, s);
@@ -136,10 +127,10 @@ static void reply_done(struct relay *r, struct session *s, unsigned code)
 }
 
 // Reads a line off the leg.
-static void line_take(struct relay *r, struct session *s, const char *line, uint32_t len)
+void reply_line_take(struct relay *r, struct session *s, const char *line, uint32_t len)
 {
 	dialogue(r, s, CAPTURE_FROM_BACKEND, line, len);
-	tcp_rx_drop(r->tcp, s->leg, len);
+	wire_rx_drop(r, wire_leg(s), len);
 }
 
 static void protocol_error(struct relay *r, struct session *s)
@@ -147,7 +138,7 @@ static void protocol_error(struct relay *r, struct session *s)
 	dialogue_note(r, s, "the backend's reply is none", 0);
 	stat_inc(r->env, STAT_LEG_MALFORMED);
 	leg_signal(r, s, SHM_SIGNAL_MALFORMED, NULL, 0);
-	if (s->leg_state == LEG_S_BANNER) {
+	if (leg_is_greeting(s)) {
 		leg_failed(r, s, true);
 		return;
 	}
@@ -155,12 +146,43 @@ static void protocol_error(struct relay *r, struct session *s)
 	session_close(r, s, SMTP_OWN_BACKEND_PROTOCOL);
 }
 
+bool leg_ready(struct relay *r, struct session *s)
+{
+	char line[EHLO_LINE_MAX];
+	uint64_t id = s->id;
+	uint32_t n;
+
+	s->leg_state = LEG_S_READY;
+	if (s->state == RELAY_S_GONE) {
+		leg_leave(r, s);
+		if (s->leg.v == 0)
+			session_free(r, s);
+		return s->id == id;
+	}
+	if ((s->flags & SESSION_F_EHLO_KEPT) == 0)
+		return true;
+	s->leg_state = LEG_S_REEHLO; // a fresh leg for a later mail
+	s->leg_since_ms = env_now_ms(r->env);
+	n = ehlo_line(r, s, line);
+	if (!wire_tx_write(r, wire_leg(s), line, n)) {
+		leg_drop(r, s);
+		session_close(r, s, SMTP_OWN_NO_LEG);
+		return s->id == id;
+	}
+	if ((s->flags & SESSION_F_REOPENED) != 0) // else no backend has heard it yet
+		stat_inc(
+			r->env,
+			s->ehlo.helo ? STAT_SYNTHETIC_HELO_REOPENED : STAT_SYNTHETIC_EHLO_REOPENED
+		);
+	s->flags &= ~(uint32_t)SESSION_F_REOPENED;
+	dialogue(r, s, CAPTURE_TO_BACKEND, line, n);
+	return true;
+}
+
 // The banner: 220 opens the leg, anything else sends the session to the next backend.
 static void banner_take(struct relay *r, struct session *s, unsigned code)
 {
 	struct shm_backend_local *backend = session_backend(r, s);
-	char line[SESSION_EHLO_MAX + 8];
-	int n;
 
 	hist_add(&backend->latency[SHM_VERB_BANNER], relay_now_us(r) - s->leg_since_us);
 	if (code != 220) {
@@ -177,34 +199,10 @@ static void banner_take(struct relay *r, struct session *s, unsigned code)
 	backend->connecting--;
 	backend->sessions++;
 	lb_report_success(r->lb, s->backend_slot);
-	s->leg_state = LEG_S_READY;
-	if (s->state == RELAY_S_GONE) {
-		leg_leave(r, s);
-		if (s->leg.v == 0)
-			session_free(r, s);
-		return;
-	}
-	if ((s->flags & SESSION_F_EHLO_KEPT) == 0)
-		return;
-	s->leg_state = LEG_S_REEHLO; // a fresh leg for a later mail
-	s->leg_since_ms = env_now_ms(r->env);
-	n = snprintf(
-		line,
-		sizeof(line),
-		"%s %.*s\r\n",
-		s->ehlo.helo ? "HELO" : "EHLO",
-		(int)s->ehlo.len,
-		s->ehlo.name
-	);
-	if (!tcp_tx_write(r->tcp, s->leg, line, (uint32_t)n)) {
-		leg_drop(r, s);
-		session_close(r, s, SMTP_OWN_NO_LEG);
-		return;
-	}
-	stat_inc(
-		r->env, s->ehlo.helo ? STAT_SYNTHETIC_HELO_REOPENED : STAT_SYNTHETIC_EHLO_REOPENED
-	);
-	dialogue(r, s, CAPTURE_TO_BACKEND, line, (uint32_t)n);
+	if ((s->leg_flags & SESSION_LEG_F_STARTTLS) != 0 && s->state != RELAY_S_GONE)
+		leg_starttls_begin(r, s);
+	else
+		leg_ready(r, s);
 }
 
 // A whole EHLO reply, rewritten. 0: not complete yet; false in *ret_ok: malformed.
@@ -215,7 +213,7 @@ static uint32_t ehlo_collect(struct relay *r, struct session *s, bool *ret_ok)
 	uint32_t n;
 
 	*ret_ok = true;
-	while (tcp_rx_peek(r->tcp, s->leg, len, &p, &n)) {
+	while (wire_rx_peek(r, wire_leg(s), len, &p, &n)) {
 		uint32_t take = n < RELAY_SCRATCH - len ? n : RELAY_SCRATCH - len;
 
 		memcpy(r->scratch + len, p, take);
@@ -244,7 +242,7 @@ static bool ehlo_reply(struct relay *r, struct session *s)
 {
 	bool ok;
 	uint32_t len = ehlo_collect(r, s, &ok);
-	const struct smtp_limits limits = {s->max_message_bytes, s->max_recipients};
+	const struct smtp_limits limits = {s->max_message_bytes, s->max_recipients, offers_tls(s)};
 	uint32_t out;
 
 	if (len == 0)
@@ -255,11 +253,12 @@ static bool ehlo_reply(struct relay *r, struct session *s)
 		return false;
 	}
 	if (s->leg_state != LEG_S_REEHLO && s->client.v != 0 &&
-	    !tcp_tx_write(r->tcp, s->client, r->out, out)) {
+	    !wire_tx_write(r, wire_client(s), r->out, out)) {
 		s->flags |= SESSION_F_RETRY;
 		return false;
 	}
-	line_take(r, s, r->scratch, len);
+	reply_line_take(r, s, r->scratch, len);
+	profile_learn(r, s);
 	if (s->leg_state != LEG_S_REEHLO && s->client.v != 0)
 		dialogue(r, s, CAPTURE_TO_CLIENT, r->out, out);
 	if (s->leg_state == LEG_S_REEHLO) {
@@ -282,8 +281,13 @@ reply_unasked(struct relay *r, struct session *s, unsigned code, const char *lin
 		body_refuse(r, s, SMTP_OWN_BODY_LOST); // C16: the client hears of it at its end
 		return true;
 	}
+	if (code == 421 && s->state == RELAY_S_TLS) { // nothing of the client has reached it
+		leg_release(r, s);
+		leg_failed(r, s, true);
+		return false;
+	}
 	if (code == 421) {
-		if (s->client.v != 0 && tcp_tx_write(r->tcp, s->client, line, len))
+		if (s->client.v != 0 && wire_tx_write(r, wire_client(s), line, len))
 			dialogue(r, s, CAPTURE_TO_CLIENT, line, len);
 		leg_release(r, s);
 	} else {
@@ -291,7 +295,7 @@ reply_unasked(struct relay *r, struct session *s, unsigned code, const char *lin
 		session_backend(r, s)->desync++;
 		leg_drop(r, s);
 	}
-	clients_release(r, s);
+	client_release(r, s);
 	session_free(r, s);
 	return false;
 }
@@ -315,10 +319,10 @@ line_relay(struct relay *r, struct session *s, const char *line, uint32_t len, u
 
 	if ((s->leg_flags & SESSION_LEG_F_SOFT_BOUNCE) == 0 || code / 100 != 5 ||
 	    !smtp_verb_softens(verb))
-		return tcp_tx_write(r->tcp, s->client, line, len);
+		return wire_tx_write(r, wire_client(s), line, len);
 	memcpy(r->out, line, len);
 	smtp_reply_soften(r->out, len);
-	if (!tcp_tx_write(r->tcp, s->client, r->out, len))
+	if (!wire_tx_write(r, wire_client(s), r->out, len))
 		return false;
 	stat_inc(r->env, STAT_LEG_SOFT_BOUNCED);
 	return true;
@@ -335,11 +339,11 @@ static bool reply_line(
 )
 {
 	if (s->leg_state == LEG_S_CLOSING || (s->leg_state == LEG_S_BANNER && more)) {
-		line_take(r, s, line, len);
+		reply_line_take(r, s, line, len);
 		return true;
 	}
 	if (s->leg_state == LEG_S_QUITTING || s->leg_state == LEG_S_REEHLO) {
-		line_take(r, s, line, len);
+		reply_line_take(r, s, line, len);
 		if (more)
 			return true;
 		if (s->leg_state == LEG_S_QUITTING) {
@@ -352,10 +356,12 @@ static bool reply_line(
 	}
 	if (s->leg_state == LEG_S_BANNER) {
 		banner_judge(r, s, code, line, len);
-		line_take(r, s, line, len);
+		reply_line_take(r, s, line, len);
 		banner_take(r, s, code);
 		return s->id != 0;
 	}
+	if (s->leg_state == LEG_S_TLS_EHLO || s->leg_state == LEG_S_TLS_ASKED)
+		return leg_tls_reply(r, s, line, len, code, more);
 	if (s->pending_count == 0)
 		return reply_unasked(r, s, code, line, len);
 	if ((s->reply_bytes > 0 && s->reply_code != code) ||
@@ -374,7 +380,7 @@ static bool reply_line(
 	dialogue(r, s, CAPTURE_FROM_BACKEND, line, len);
 	if (s->client.v != 0)
 		dialogue(r, s, CAPTURE_TO_CLIENT, line, len);
-	tcp_rx_drop(r->tcp, s->leg, len);
+	wire_rx_drop(r, wire_leg(s), len);
 	s->reply_bytes += len;
 	s->reply_code = (uint16_t)code;
 	if (!more)
@@ -393,13 +399,19 @@ bool reply_step(struct relay *r, struct session *s)
 	if (s->leg.v == 0 || s->leg_state <= LEG_S_CONNECTING || s->state == RELAY_S_SPLICE ||
 	    (s->flags & SESSION_F_RETRY) != 0)
 		return false;
-	result = relay_line(r, s->leg, SMTP_REPLY_LINE_MAX, &line, &len);
+	if (s->leg_state == LEG_S_TLS && leg_tls_step(r, s))
+		return true;
+	if (s->leg.v == 0)
+		return false;
+	result = relay_line(r, wire_leg(s), SMTP_REPLY_LINE_MAX, &line, &len);
 	if (result == LINE_MORE) {
 		if ((s->flags & SESSION_F_LEG_FIN) != 0) {
-			if (s->state == RELAY_S_DATA || s->state == RELAY_S_BDAT)
+			if (s->state == RELAY_S_DATA || s->state == RELAY_S_BDAT) {
 				tcp_abort(r->tcp, s->leg); // no FIN behind half a body (C16)
-			else
+			} else {
+				wire_end(r, wire_leg(s));
 				tcp_release(r->tcp, s->leg, true);
+			}
 			leg_close_judge(r, s, TCP_CLOSE_DONE);
 			leg_lost(r, s);
 		}

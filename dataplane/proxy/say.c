@@ -8,10 +8,10 @@
 
 bool session_say(struct relay *r, struct session *s, enum smtp_own own)
 {
-	bool enhanced = (s->flags & SESSION_F_GREETED) != 0;
+	bool enhanced = (s->flags & SESSION_F_GREETED) != 0 || s->state == RELAY_S_OFFER;
 	uint32_t len = smtp_own_format(own, r->blob->hostname, enhanced, r->out, 400);
 
-	if (s->client.v != 0 && !tcp_tx_write(r->tcp, s->client, r->out, len)) {
+	if (s->client.v != 0 && !wire_tx_write(r, wire_client(s), r->out, len)) {
 		stat_inc(r->env, STAT_SESSION_NO_BUFFER);
 		return false;
 	}
@@ -71,12 +71,14 @@ void pending_own(struct relay *r, struct session *s, enum smtp_own own, unsigned
 
 void session_close(struct relay *r, struct session *s, enum smtp_own own)
 {
+	if (s->state == RELAY_S_TLS && s->client.v != 0) {
+		s->own_after = (uint8_t)own; // nothing can be said in the middle of a handshake
+		session_timer(r, s);
+		return;
+	}
 	if (s->client.v != 0) {
-		struct tcp_conn_id client = s->client;
-
 		session_say(r, s, own);
-		client_forget(r, s);
-		tcp_release(r->tcp, client, true);
+		client_release(r, s);
 	}
 	s->flags |= SESSION_F_CLOSING;
 	leg_leave(r, s);

@@ -17,10 +17,14 @@
 #include "dataplane/smtp/reply.h"
 #include "dataplane/smtp/show.h"
 #include "dataplane/smtp/verb.h"
+#include "tls/tls.h"
 
-#define SESSION_PENDING_MAX 14       // commands awaiting replies; more wait unread (back-pressure)
-#define SESSION_EHLO_MAX 50          // octets of EHLO's argument kept for a fresh leg
+#define SESSION_PENDING_MAX 14 // commands awaiting replies; more wait unread (back-pressure)
+#define SESSION_EHLO_MAX 46    // octets of EHLO's argument kept in the session
+#define EHLO_NAME_MAX 250      // of a longer one no leg can be told later
+#define EHLO_LINE_MAX 264
 #define SESSION_WINDOW_COMMAND 16384 // receive window in the command phase
+#define SESSION_WINDOW_TLS 40960     // a whole record beside the longest line
 #define SESSION_WINDOW_BODY (256U << 10)
 #define SESSION_RETRY_MS 10           // no buffer: once more
 #define SESSION_LEG_PATIENCE_MS 60000 // over all backends tried
@@ -31,6 +35,8 @@
 #define SESSION_TURN_LOOPS 64 // commands or replies a call handles before it yields
 #define RELAY_TIMER_QUOTA 256
 #define RELAY_SCRATCH 16384
+#define RELAY_RECORD (TLS_RECORD_MAX + TLS_SEAL_OVERHEAD)
+#define RELAY_HELLO 20480        // a ClientHello with its records' headers
 #define TCP_USER_LEG 0x40000000U // in a connection's user word: the session's backend leg
 
 // Meanings: common/abi/session_states.def.
@@ -64,9 +70,13 @@ enum {
 	SESSION_F_LEG_ONLY = 1 << 10,    // an abandoned leg: never was a session of a client
 	SESSION_F_ORPHAN = 1 << 11,      // counted as such at its backend
 	SESSION_F_LEG_WAIT = 1 << 12,    // no leg yet: all backends are at their limit
-	SESSION_F_AUTHED = 1 << 13,      // another leg would not know who the client is
-	SESSION_F_CHUNKS_LOST = 1 << 14, // further chunks of the message are swallowed too
-	SESSION_F_GREETED = 1 << 15,     // EHLO was answered: enhanced codes from here on (C5)
+	SESSION_F_OFFERED = 1 << 13,     // STARTTLS: by its policy when it was accepted
+	SESSION_F_TLS_ONLY = 1 << 14,    // no mail before it
+	SESSION_F_TLS_WAIT = 1 << 15,    // the handshake is to begin when there is room for it
+	SESSION_F_AUTHED = 1 << 16,      // another leg would not know who the client is
+	SESSION_F_CHUNKS_LOST = 1 << 17, // further chunks of the message are swallowed too
+	SESSION_F_REOPENED = 1 << 19,    // the next leg is to be told EHLO a second time
+	SESSION_F_GREETED = 1 << 18,     // EHLO was answered: enhanced codes from here on (C5)
 };
 
 enum {                                      // of the leg: begin anew with each
@@ -76,6 +86,9 @@ enum {                                      // of the leg: begin anew with each
 	SESSION_LEG_F_FAILING = 1 << 3,     // counted among those with a signal
 	SESSION_LEG_F_RCPT_VOTED = 1 << 4,  // of this transaction
 	SESSION_LEG_F_MAILED = 1 << 5,      // a MAIL was accepted
+	SESSION_LEG_F_STARTTLS = 1 << 6,    // the pool's, when it was opened
+	SESSION_LEG_F_IMPLICIT = 1 << 7,    // likewise: TLS from the start
+	SESSION_LEG_F_OFFERED = 1 << 8,     // STARTTLS, by the backend
 };
 
 struct pending {
@@ -96,18 +109,19 @@ struct probe {
 struct session {
 	struct wheel_entry timer;
 	struct tcp_conn_id client, leg;
+	uint32_t client_tls, leg_tls; // see wire.h; 0: plain
 	uint64_t id;
 	uint64_t swallow_left; // octets of a chunk
-	uint16_t flags;
+	uint32_t flags;
 	uint8_t state, leg_state;
 	uint8_t dot;       // enum smtp_dot_state
 	uint8_t own_after; // reply after a swallowed body
 	uint8_t pending_head, pending_count;
-	uint32_t pending_us[SESSION_PENDING_MAX];
-	uint8_t pending_verb[SESSION_PENDING_MAX];
 	uint8_t tried_count;
 	uint8_t bare_lf;
-	uint8_t leg_flags;
+	uint32_t pending_us[SESSION_PENDING_MAX];
+	uint8_t pending_verb[SESSION_PENDING_MAX];
+	uint16_t leg_flags;
 	uint8_t leg_looks;             // for a connection to become free
 	uint8_t rcpt_votes, eod_votes; // of this leg
 	uint32_t tried[LB_MAX_TRIED];
@@ -135,25 +149,40 @@ static_assert(sizeof(struct session) <= 256, "part of the 768 bytes an idle sess
 
 #define LOCALS_SIZE 16384
 
+struct wire_tls;
+struct wire_shake;
+struct ehlo_long;
+struct profile;
+
 struct relay {
 	struct worker_env *env;
 	struct tcp_stack *tcp;
 	struct relay_config config;
 	const struct blob_header *blob;
+	const struct tls_set *tls; // of the same generation
 	struct lb *lb;
 	struct {
 		uint32_t addr[LOCALS_SIZE], listener[LOCALS_SIZE];
 	} locals;
 	uint32_t *service_index; // [service_slots]: of the generation in force, UINT32_MAX: gone
+	uint32_t *backend_index; // [backend_slots]: likewise
 	struct session *session;
 	struct idpool ids;
 	struct wheel wheel;
 	struct client_table *clients;
 	const struct client_table **clients_of; // [workers]
 	uint64_t id_count;
-	uint32_t probes;      // sessions that are one
-	uint32_t *waiting_of; // [service_slots]: of these
-	uint32_t waiting;     // sessions that wait for a connection to become free
+	uint32_t probes;               // sessions that are one
+	uint32_t *waiting_of;          // [service_slots]: of these
+	uint32_t waiting;              // sessions that wait for a connection to become free
+	struct wire_tls *wire_tls;     // [max_tls + 1]
+	struct wire_shake *wire_shake; // [max_tls + 1], 0: head of the list
+	struct idpool wire_ids;
+	uint32_t *tls_ready; // [max_tls + 1]: indices of sides that are WIRE_READY
+	uint32_t tls_ready_count, tls_waiting;
+	struct ehlo_long *ehlo_long; // ehlo.c
+	struct idpool ehlo_ids;
+	struct profile *profile; // [backend_slots]
 	bool draining;
 	struct relay_listener listener; // dialogue.c
 	struct ctl_test_mail test_mail; // our checked copy
@@ -162,6 +191,8 @@ struct relay {
 	char probe_text[96];            // reply under judgement, else empty
 	char scratch[RELAY_SCRATCH];
 	char out[RELAY_SCRATCH];
+	uint8_t record[RELAY_RECORD]; // wire.c
+	uint8_t hello[RELAY_HELLO];   // shake.c
 };
 
 // Unique over all workers of this run; never 0.
@@ -169,6 +200,26 @@ static inline uint64_t session_id_new(struct relay *r)
 {
 	r->id_count++;
 	return (r->id_count - 1) * r->env->count + r->env->id + 1;
+}
+
+// Is its leg not yet where a command of the client may go?
+static inline bool leg_is_greeting(const struct session *s)
+{
+	return s->leg_state == LEG_S_CONNECTING || s->leg_state == LEG_S_BANNER ||
+	       s->leg_state == LEG_S_TLS_EHLO || s->leg_state == LEG_S_TLS_ASKED ||
+	       s->leg_state == LEG_S_TLS;
+}
+
+// Must its client begin TLS before anything else?
+static inline bool offers_tls_only(const struct session *s)
+{
+	return (s->flags & SESSION_F_TLS_ONLY) != 0 && s->client_tls == 0;
+}
+
+// Is its client in plain text where it could be in TLS (P11)?
+static inline bool offers_tls(const struct session *s)
+{
+	return (s->flags & SESSION_F_OFFERED) != 0 && s->client_tls == 0;
 }
 
 static inline struct session *session_of(struct relay *r, uint32_t idx)

@@ -103,7 +103,8 @@ static bool awaits_reply(const struct session *s)
 
 	if (s->state == RELAY_S_SPLICE)
 		return false;
-	return s->leg_state == LEG_S_BANNER || s->leg_state == LEG_S_REEHLO ||
+	return (leg_is_greeting(s) && s->leg_state != LEG_S_CONNECTING) ||
+	       s->leg_state == LEG_S_REEHLO ||
 	       (s->leg_state == LEG_S_READY && verb != SMTP_V_QUIT && verb != SMTP_V_AUTH &&
 		verb < SMTP_V_COUNT);
 }
@@ -170,7 +171,7 @@ void reply_judge(
 		reply_time_judge(r, s, relay_now_us(r) - s->pending_us[s->pending_head]);
 	if (verb == SMTP_V_MAIL && code / 100 == 2) {
 		mail_count(r, s, signals);
-		s->leg_flags &= (uint8_t)~SESSION_LEG_F_RCPT_VOTED;
+		s->leg_flags &= (uint16_t)~SESSION_LEG_F_RCPT_VOTED;
 	} else if (verb == SMTP_V_RCPT && (s->leg_flags & SESSION_LEG_F_RCPT_VOTED) == 0 &&
 		   s->rcpt_votes < VOTES_MAX) {
 		s->leg_flags |= SESSION_LEG_F_RCPT_VOTED;

@@ -61,12 +61,8 @@ bool splice_step(struct relay *r, struct session *s)
 	session_touch(r, s);
 	if ((s->flags & SESSION_F_CLIENT_FIN) != 0 && (s->flags & SESSION_F_LEG_FIN) != 0 &&
 	    tcp_rx_bytes(r->tcp, s->client) == 0 && tcp_rx_bytes(r->tcp, s->leg) == 0) {
-		struct tcp_conn_id client = s->client, leg = s->leg;
-
-		client_forget(r, s);
-		leg_forget(r, s);
-		tcp_release(r->tcp, client, true);
-		tcp_release(r->tcp, leg, true);
+		client_release(r, s);
+		leg_release(r, s);
 		session_free(r, s);
 		return false;
 	}

@@ -142,6 +142,7 @@ void test_mail_start(struct relay *r, const struct ctl_msg *msg)
 		.backend_slot = b->slot,
 		.probe = {.request_id = msg->request_id, .test = true},
 		.leg_state = LEG_S_CONNECTING,
+		.leg_flags = probe_tls_flags(pool),
 		.leg_since_ms = env_now_ms(r->env),
 	};
 	s->probe.mark_us = relay_now_us(r);
@@ -238,7 +239,7 @@ bool test_mail_reply(struct relay *r, struct session *s)
 		n = (uint32_t)snprintf(r->out, RELAY_SCRATCH, "QUIT\r\n");
 	}
 	step_next(r, s, good, next);
-	if (tcp_tx_write(r->tcp, s->leg, r->out, n))
+	if (wire_tx_write(r, wire_leg(s), r->out, n))
 		return true;
 	probe_end(r, s, CTL_PROBE_NO_RESOURCE);
 	return false;

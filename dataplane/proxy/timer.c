@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Copyright (c) 2026, the Mailrace authors
 
-// Who waits for whom, how long, and what then (C10, "Waiting", Z5): one timer a session. Worker
-// thread.
+// How long a session waits for its backend, its client, its handshake, a buffer, and what happens
+// then. One timer a session, of the nearest of them. Worker thread.
 
 #include "dataplane/proxy/relay_inner_types.h"
 
@@ -37,7 +37,7 @@ static uint32_t pool_timeout(const struct relay *r, const struct session *s)
 	pool = blob_at(r->blob, &r->blob->pools, service->pool, sizeof(*pool));
 	if (s->leg_state == LEG_S_CONNECTING)
 		return pool->connect_timeout_ms + 1000; // TCP's own limit comes first
-	if (s->leg_state == LEG_S_BANNER)
+	if (leg_is_greeting(s))
 		return banner_timeout(r, s, pool->banner_timeout_ms);
 	body = s->pending_count > 0 && s->pending_verb[s->pending_head] == SMTP_V_BODY;
 	return body ? pool->end_of_data_timeout_ms : pool->reply_timeout_ms;
@@ -74,31 +74,35 @@ static uint32_t client_timeout(const struct relay *r, const struct session *s)
 // Does the session wait for its backend (the client's idle timer stands still then, C10)?
 static bool waits_for_leg(const struct session *s)
 {
-	return (s->pending_count > 0 && !is_in_body(s)) || s->leg_state == LEG_S_CONNECTING ||
-	       s->leg_state == LEG_S_BANNER || s->leg_state == LEG_S_REEHLO ||
-	       s->leg_state == LEG_S_QUITTING;
+	return (s->pending_count > 0 && !is_in_body(s)) || leg_is_greeting(s) ||
+	       s->leg_state == LEG_S_REEHLO || s->leg_state == LEG_S_QUITTING;
+}
+
+static uint32_t due_ms(const struct relay *r, const struct session *s)
+{
+	if ((s->flags & SESSION_F_RETRY) != 0)
+		return env_now_ms(r->env) + SESSION_RETRY_MS;
+	if ((s->flags & (SESSION_F_LEG_WAIT | SESSION_F_TLS_WAIT)) != 0)
+		return leg_wait_timer_ms(s);
+	if (s->state == RELAY_S_PROBE)
+		return s->leg_since_ms + s->probe.timeout_ms;
+	if (s->leg_state == LEG_S_QUITTING)
+		return s->leg_since_ms + SESSION_QUIT_MS;
+	if (s->leg_state == LEG_S_CLOSING)
+		return s->leg_since_ms + SESSION_FIN_MS;
+	if (s->state == RELAY_S_GONE)
+		return s->leg_since_ms + SESSION_ORPHAN_MS;
+	if (waits_for_leg(s))
+		return s->leg_since_ms + pool_timeout(r, s);
+	return s->touched_ms + client_timeout(r, s);
 }
 
 void session_timer(struct relay *r, struct session *s)
 {
-	uint32_t at;
+	uint32_t at = due_ms(r, s);
 
-	if ((s->flags & SESSION_F_RETRY) != 0)
-		at = env_now_ms(r->env) + SESSION_RETRY_MS;
-	else if ((s->flags & SESSION_F_LEG_WAIT) != 0)
-		at = leg_wait_timer_ms(s);
-	else if (s->state == RELAY_S_PROBE)
-		at = s->leg_since_ms + s->probe.timeout_ms;
-	else if (s->leg_state == LEG_S_QUITTING)
-		at = s->leg_since_ms + SESSION_QUIT_MS;
-	else if (s->leg_state == LEG_S_CLOSING)
-		at = s->leg_since_ms + SESSION_FIN_MS;
-	else if (s->state == RELAY_S_GONE)
-		at = s->leg_since_ms + SESSION_ORPHAN_MS;
-	else if (waits_for_leg(s))
-		at = s->leg_since_ms + pool_timeout(r, s);
-	else
-		at = s->touched_ms + client_timeout(r, s);
+	if (s->client_tls != 0)
+		at = shake_timer_ms(r, s, at);
 	if (!wheel_put_off(&s->timer, at))
 		wheel_arm(&r->wheel, session_index(r, s), at);
 }
@@ -116,10 +120,11 @@ static void leg_timed_out(struct relay *r, struct session *s)
 			session_free(r, s);
 		return;
 	}
-	if (s->leg_state == LEG_S_CONNECTING || s->leg_state == LEG_S_BANNER) {
+	if (leg_is_greeting(s)) {
 		session_backend(r, s)->connect_timeouts++;
 		leg_signal(r, s, SHM_SIGNAL_TIMEOUT, NULL, 0);
-		if (s->leg_state != LEG_S_BANNER || !leg_abandon(r, s))
+		if (s->leg_state == LEG_S_CONNECTING || s->leg_state == LEG_S_TLS ||
+		    !leg_abandon(r, s))
 			leg_leave(r, s);
 		leg_failed(r, s, false);
 		return;
@@ -150,8 +155,16 @@ void session_timer_fire(void *owner, uint32_t idx)
 	struct session *s = session_of(r, idx);
 	uint32_t limit;
 
+	if (s->client_tls != 0 && shake_is_late(r, s)) {
+		shake_fail(r, s, STAT_TLS_FAIL_TIMEOUT);
+		return;
+	}
+	if ((s->flags & SESSION_F_TLS_WAIT) != 0) {
+		shake_look(r, s);
+		return;
+	}
 	if ((s->flags & SESSION_F_RETRY) != 0) {
-		s->flags &= (uint16_t)~SESSION_F_RETRY;
+		s->flags &= ~(uint32_t)SESSION_F_RETRY;
 		session_run(r, s);
 		return;
 	}
@@ -176,17 +189,4 @@ void session_timer_fire(void *owner, uint32_t idx)
 		splice_cut(r, s);
 	else
 		client_timed_out(r, s);
-}
-
-unsigned relay_timers_run(struct relay *r)
-{
-	lb_leases_settle(r->lb, r->config.shm.backends, r->env->now_ns);
-	return wheel_run(&r->wheel, env_now_ms(r->env), RELAY_TIMER_QUOTA);
-}
-
-uint32_t relay_next_timer_ms(const struct relay *r, uint32_t limit_ms)
-{
-	int32_t left = (int32_t)(wheel_next_ms(&r->wheel, limit_ms) - env_now_ms(r->env));
-
-	return left < 0 ? 0 : (uint32_t)left < limit_ms ? (uint32_t)left : limit_ms;
 }

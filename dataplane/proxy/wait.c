@@ -63,5 +63,5 @@ void leg_wait_end(struct relay *r, struct session *s)
 		return;
 	r->waiting--;
 	r->waiting_of[s->service_slot]--;
-	s->flags &= (uint16_t)~SESSION_F_LEG_WAIT;
+	s->flags &= ~(uint32_t)SESSION_F_LEG_WAIT;
 }

@@ -28,10 +28,11 @@ const struct smtp_own_reply smtp_own_replies[SMTP_OWN_COUNT] = {
 uint32_t
 smtp_own_format(enum smtp_own own, const char *hostname, bool enhanced, char *out, uint32_t out_len)
 {
-	int n = snprintf(out, out_len - 2, smtp_own_replies[own].text, hostname);
+	const char *text = smtp_own_replies[own].text;
+	int n = snprintf(out, out_len - 2, text, hostname);
 	uint32_t len = n < (int)out_len - 3 ? (uint32_t)n : out_len - 3;
 
-	if (!enhanced && own != SMTP_OWN_BANNER) {
+	if (!enhanced && text[4] >= '2' && text[4] <= '5' && text[5] == '.') {
 		len -= CODE_LEN;
 		memmove(out + 4, out + 4 + CODE_LEN, len - 4);
 	}

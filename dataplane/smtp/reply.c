@@ -92,7 +92,7 @@ static uint64_t number_get(const char *text, uint32_t len)
 
 // One line of an EHLO reply, without its code: true when the client may see it. Sets the capability
 // bit.
-static bool keyword_take(const char *text, uint32_t len, uint32_t *caps)
+static bool keyword_take(const char *text, uint32_t len, bool starttls, uint32_t *caps)
 {
 	uint32_t word = 0;
 
@@ -104,7 +104,7 @@ static bool keyword_take(const char *text, uint32_t len, uint32_t *caps)
 	for (unsigned i = 0; i < sizeof(caps_known) / sizeof(caps_known[0]); i++)
 		if (word_is(text, word, caps_known[i].keyword))
 			*caps |= caps_known[i].cap;
-	return true;
+	return !starttls || !word_is(text, word, "AUTH");
 }
 
 static bool keyword_is(const char *line, uint32_t len, const char *keyword)
@@ -190,7 +190,8 @@ uint32_t smtp_ehlo_filter(
 			text--;
 		if (used + text + 48 > out_len)
 			return 0;
-		if (first || (text > 4 && keyword_take(in + 4, text - 4, &caps))) {
+		if (first ||
+		    (text > 4 && keyword_take(in + 4, text - 4, limits->starttls, &caps))) {
 			last = used;
 			if (text == 3) { // "250" alone
 				memcpy(out + used, "250-\r\n", 6);
@@ -202,6 +203,11 @@ uint32_t smtp_ehlo_filter(
 		first = false;
 		in += whole;
 		len -= whole;
+	}
+	if (used > 0 && limits->starttls) {
+		last = used;
+		memcpy(out + used, "250-STARTTLS\r\n", 14); // there is room for 48
+		used += 14;
 	}
 	if (used > 0)
 		out[last + 3] = ' ';

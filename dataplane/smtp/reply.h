@@ -36,6 +36,7 @@ unsigned smtp_reply_code(const char *line, uint32_t len, bool *ret_more);
 // Limits of ours; 0: none.
 struct smtp_limits {
 	uint32_t message_bytes, recipients;
+	bool starttls; // the client could have TLS and has not: shown that, but no AUTH (P11)
 };
 
 // Rewrites a whole EHLO reply (lines with CRLF) into out: keywords that cannot be relayed are left

@@ -153,6 +153,17 @@ bool tcp_rx_peek(
 	uint32_t *ret_len
 );
 void tcp_rx_drop(struct tcp_stack *stack, struct tcp_conn_id conn, uint32_t n);
+// The same run as tcp_rx_peek gives, to be written: nobody else looks at held bytes.
+bool tcp_rx_piece(
+	struct tcp_stack *stack,
+	struct tcp_conn_id conn,
+	uint32_t off,
+	uint8_t **ret_ptr,
+	uint32_t *ret_len
+);
+// Takes n bytes out of the middle of those held, n <= tcp_rx_bytes - off. Pieces given before are
+// not valid any more.
+void tcp_rx_cut(struct tcp_stack *stack, struct tcp_conn_id conn, uint32_t off, uint32_t n);
 // Bytes this connection may hold (also those moved to its peer's transmit queue); never shrinks the
 // offered window.
 void tcp_rx_window_set(struct tcp_stack *stack, struct tcp_conn_id conn, uint32_t cap);

@@ -156,6 +156,77 @@ void tcp_rx_drop(struct tcp_stack *s, struct tcp_conn_id conn, uint32_t n)
 	rx_consumed(s, p);
 }
 
+bool tcp_rx_piece(
+	struct tcp_stack *s,
+	struct tcp_conn_id conn,
+	uint32_t off,
+	uint8_t **ret_ptr,
+	uint32_t *ret_len
+)
+{
+	const uint8_t *ptr;
+
+	// a buffer may be in several queues, but then each has its own part of it
+	if (!tcp_rx_peek(s, conn, off, &ptr, ret_len))
+		return false;
+	*ret_ptr = (uint8_t *)(uintptr_t)ptr;
+	return true;
+}
+
+// n bytes at off, all in this slice: the shorter side moves over them, within the slice's own part
+// of the buffer.
+static void slice_cut(struct tcp_slice *sl, uint32_t off, uint32_t n)
+{
+	uint8_t *data = slice_data(sl);
+	uint32_t behind = sl->len - off - n;
+
+	if (off < behind) {
+		memmove(data + n, data, off);
+		sl->off = (uint16_t)(sl->off + n);
+	} else {
+		memmove(data + off, data + off + n, behind);
+	}
+	sl->len = (uint16_t)(sl->len - n);
+}
+
+static void rx_unlink(struct tcp_stack *s, struct tcp_pcb *p, uint32_t before, uint32_t idx)
+{
+	uint32_t next = s->slice[idx].next;
+
+	if (before != 0)
+		s->slice[before].next = next;
+	else
+		p->rx_head = next;
+	if (next == 0)
+		p->rx_tail = before;
+	slice_free(s, idx);
+}
+
+void tcp_rx_cut(struct tcp_stack *s, struct tcp_conn_id conn, uint32_t off, uint32_t n)
+{
+	struct tcp_pcb *p = pcb_of(s, conn.v);
+	uint32_t idx = p->rx_head, before = 0;
+
+	while (idx != 0 && n > 0) {
+		struct tcp_slice *sl = &s->slice[idx];
+		uint32_t next = sl->next, take = 0;
+
+		if (off < sl->len) {
+			take = n < sl->len - off ? n : sl->len - off;
+			slice_cut(sl, off, take);
+			n -= take;
+			p->rx_bytes -= take;
+		}
+		off -= off < sl->len ? off : sl->len; // what is left of it stands behind the rest
+		if (sl->len == 0)
+			rx_unlink(s, p, before, idx);
+		else
+			before = idx;
+		idx = next;
+	}
+	rx_consumed(s, p);
+}
+
 static bool tx_may(const struct tcp_pcb *p, uint32_t len)
 {
 	bool open = p->state != TCP_S_CLOSED &&

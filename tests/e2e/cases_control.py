@@ -13,7 +13,7 @@ import struct
 import subprocess
 import time
 
-from lab import BUILD, DIRECTORY, HOST4, HOST6, NET4, NET6, VIP4, Control, Lab, Sink, attach, wait_for
+from lab import ABI_MAJOR, BUILD, DIRECTORY, HOST4, HOST6, NET4, NET6, VIP4, Control, Lab, Sink, attach, wait_for
 from mail import Raw, body_of, quiet, send
 
 MAIL = b"a: b\r\n\r\nc\r\n"
@@ -286,7 +286,7 @@ print(codes)"""
         strangers = subprocess.run(["python3", "-c", crowd, lab.socket], capture_output=True, text=True, timeout=20, check=False,
                                    user="games", group="games", extra_groups=[])
         assert strangers.stdout == "{3}\n", strangers
-        waiting.send(struct.pack("<IHHII", 0x4B53524D, 1, 0, 1, 0))
+        waiting.send(struct.pack("<IHHII", 0x4B53524D, ABI_MAJOR, 0, 1, 0))
         assert struct.unpack_from("<I", waiting.recv(64), 8)[0] == 0
         waiting.close()
         curl = ["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "--unix-socket", control.socket]

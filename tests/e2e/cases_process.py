@@ -14,7 +14,7 @@ import socket
 import subprocess
 import time
 
-from lab import HOST4, VIP4, Control, Lab, Sink, Stats, alone, attach, wait_for
+from lab import ABI_MAJOR, HOST4, VIP4, Control, Lab, Sink, Stats, alone, attach, wait_for
 from mail import Raw, body_of, quiet, send
 
 
@@ -121,7 +121,7 @@ def case_own_users_without_privileges():
 def case_another_version_of_the_shared_memory_is_refused():
     with Lab() as lab:
         for role in (1, 2):
-            s, code, fds = attach(lab.socket, role, major=2)
+            s, code, fds = attach(lab.socket, role, major=ABI_MAJOR + 1)
             assert code == 2 and not fds, "neither side takes the other for its own"
             s.close()
         for garbage in (b"", b"x", b"\0" * 16, b"\xff" * 400):
@@ -140,7 +140,7 @@ def case_another_version_of_the_shared_memory_is_refused():
         late = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         late.connect(lab.socket)
         time.sleep(0.5)  # a process that had to wait for its core
-        late.send(struct.pack("<IHHII", 0x4B53524D, 1, 0, 1, 0))
+        late.send(struct.pack("<IHHII", 0x4B53524D, ABI_MAJOR, 0, 1, 0))
         assert struct.unpack_from("<I", late.recv(64), 8)[0] == 0
         for s in silent + [late]:
             s.close()
@@ -152,7 +152,7 @@ def case_another_version_of_the_shared_memory_is_refused():
         viewer = subprocess.Popen([lab.build + "/tools/mailrace-stats", path], stderr=subprocess.PIPE, text=True)
         client, _ = fake.accept()
         client.recv(64)
-        client.send(struct.pack("<IHHIIQ", 0x4B53524D, 2, 0, 0, 0, 1))
+        client.send(struct.pack("<IHHIIQ", 0x4B53524D, ABI_MAJOR + 1, 0, 0, 0, 1))
         _, err = viewer.communicate(timeout=10)
         assert viewer.returncode == 69 and err, err
         client.close()

@@ -22,6 +22,14 @@ BUILD = "build/gcc"
 DIRECTORY = 136  # of a segment, after the header's fields
 
 
+def abi_major():
+    with open(os.path.dirname(os.path.abspath(__file__)) + "/../../common/abi/abi.h", encoding="ascii") as f:
+        return int(f.read().split("#define MR_ABI_MAJOR ")[1].split()[0])
+
+
+ABI_MAJOR = abi_major()
+
+
 def sh(*cmd):
     subprocess.run(cmd, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, timeout=20)
 
@@ -40,7 +48,7 @@ def alone(case):
     return case
 
 
-def attach(path, role, major=1):
+def attach(path, role, major=ABI_MAJOR):
     """Asks the dataplane's socket as a reader (1) or as control (2): (connection, answer code, descriptors)."""
     s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     s.settimeout(5)
@@ -279,7 +287,7 @@ virtual_services = { inbound = { listen = [ "%s:25", "[%s]:25" ]; pool = "mail";
         """Another dataplane, after the first has died: a TAP's interface is made anew."""
         count = self.read_log().count("ready")
         self.proc = subprocess.Popen([self.binary, *options, "-c", self.dir + "/mailrace.conf"], stderr=self.log, stdout=self.log)
-        wait_for("the dataplane to be ready again", lambda: self.read_log().count("ready") > count, 20)
+        wait_for("the dataplane to be ready again", lambda: self.read_log().count("ready") > count, 60)
         if self.port == "tap":
             self.addresses_set()
         self.stats = Stats(self.socket)
@@ -288,7 +296,7 @@ virtual_services = { inbound = { listen = [ "%s:25", "[%s]:25" ]; pool = "mail";
         self.log = open(self.dir + "/log", "w+", encoding="utf-8")
         self.proc = subprocess.Popen([self.binary, "-c", self.dir + "/mailrace.conf"], stderr=self.log, stdout=self.log)
         try:
-            wait_for("the dataplane to be ready", lambda: self.proc.poll() is not None or "ready" in self.read_log(), 20)
+            wait_for("the dataplane to be ready", lambda: self.proc.poll() is not None or "ready" in self.read_log(), 60)
             assert self.proc.poll() is None, self.read_log()
             self.addresses_set()
             self.stats = Stats(self.socket)

@@ -151,7 +151,7 @@ static void blob_use(const struct blob_header *blob, const uint8_t *seed)
 	reader.relay = relay_new(&config);
 	if (reader.relay == NULL)
 		abort();
-	relay_generation(reader.relay, blob);
+	relay_generation(reader.relay, blob, NULL);
 	FUZZ_CHECK(blob->hostname[0] != '\0');
 	FUZZ_CHECK(memchr(blob->hostname, '\0', sizeof(blob->hostname)) != NULL);
 	services_read(&reader, blob);

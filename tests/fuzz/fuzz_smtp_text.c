@@ -267,7 +267,7 @@ static void ehlo(struct fuzz_in *in)
 	const uint32_t max[2] = {
 		fuzz_u8(in) * 1000U * (fuzz_u8(in) & 1 ? 4000 : 1), fuzz_u16(in) % 2000U
 	};
-	const struct smtp_limits limits = {max[0], max[1]};
+	const struct smtp_limits limits = {max[0], max[1], false};
 	uint32_t room = fuzz_u8(in) & 1 ? OUT_MAX : fuzz_u8(in) * 4U;
 	uint32_t len = (uint32_t)in->left, whole, n, caps = 0, again, caps_again = 0;
 	char *text = (char *)fuzz_copy(in->at, len);

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #define LEGS_MAX 512
+#define BANNER "220 backend.sim.example ESMTP"
 #define LEG_IDLE_NS (1500ULL * 1000 * SIM_MS) // a server gives a silent client up
 
 enum leg_state { L_FREE, L_COMMAND, L_DATA, L_BDAT, L_ENDED };
@@ -16,6 +17,7 @@ enum leg_state { L_FREE, L_COMMAND, L_DATA, L_BDAT, L_ENDED };
 struct leg {
 	enum leg_state state;
 	struct tcp_conn_id conn;
+	struct speaker speaker;
 	bool fin;
 	uint64_t heard_ns;
 	unsigned ehlos;
@@ -54,6 +56,7 @@ static void leg_reply(struct backend_app *app, struct leg *leg, const char *text
 
 static void leg_end(struct backend_app *app, struct leg *leg)
 {
+	speaker_close(&leg->speaker, leg->close_after);
 	free(leg->body);
 	leg->body = NULL;
 	if (leg->state != L_FREE)
@@ -170,6 +173,10 @@ static void leg_ehlo(struct backend_app *app, struct leg *leg)
 {
 	char text[400];
 
+	if (strncmp(leg->line, sim_ehlo[0], strlen(leg->line)) != 0 &&
+	    strncmp(leg->line, sim_ehlo[1], strlen(leg->line)) != 0 &&
+	    strcmp(leg->line, "EHLO mx.sim.example") != 0)
+		sim_fail(app->sim, "an EHLO that is nobody's", app->host->id, strlen(leg->line));
 	if (++leg->ehlos > 1)
 		sim_fail(app->sim, "a second EHLO on one leg", leg->ehlos, app->host->id);
 	snprintf(
@@ -217,12 +224,7 @@ static void leg_command(struct backend_app *app, struct leg *leg)
 		leg_reply(app, leg, "221 2.0.0 bye");
 		leg->close_after = true;
 	} else {
-		sim_fail(
-			app->sim,
-			"a verb that no client sent",
-			(uint64_t)leg->line[0],
-			(uint64_t)leg->line[1]
-		);
+		sim_fail(app->sim, "a verb that no client sent", (uint64_t)leg->line[0], 0);
 	}
 }
 
@@ -232,7 +234,7 @@ static void leg_leave(struct backend_app *app, struct leg *leg)
 	if (app->plan.leave == LEAVE_RST)
 		leg_die(app, leg);
 	else if (app->plan.leave == LEAVE_421)
-		tcp_tx_write(app->host->tcp, leg->conn, "421 4.3.2 bye\r\n", 15);
+		speaker_write(&leg->speaker, "421 4.3.2 bye\r\n", 15);
 	else
 		tcp_shutdown(app->host->tcp, leg->conn);
 }
@@ -282,8 +284,7 @@ static void leg_read(struct backend_app *app, struct leg *leg)
 	uint32_t len;
 
 	while (leg->state != L_FREE && leg->reply_at_ns == 0 &&
-	       app->sim->now_ns >= leg->read_at_ns &&
-	       tcp_rx_peek(app->host->tcp, leg->conn, 0, &p, &len)) {
+	       app->sim->now_ns >= leg->read_at_ns && speaker_peek(&leg->speaker, &p, &len)) {
 		uint8_t copy[2048];
 		uint32_t n = len < sizeof(copy) ? len : sizeof(copy);
 		uint32_t i = 0;
@@ -306,7 +307,7 @@ static void leg_read(struct backend_app *app, struct leg *leg)
 			}
 		}
 		if (leg->state != L_FREE)
-			tcp_rx_drop(app->host->tcp, leg->conn, i);
+			speaker_drop(&leg->speaker, i);
 		if (leg->state == L_DATA || leg->state == L_BDAT)
 			leg->read_at_ns = app->sim->now_ns + app->plan.read_pause_ms * SIM_MS;
 	}
@@ -323,12 +324,17 @@ static void leg_finish(struct backend_app *app, struct leg *leg)
 
 static void leg_turn(struct backend_app *app, struct leg *leg)
 {
-	if (leg->reply_at_ns != 0 && app->sim->now_ns >= leg->reply_at_ns) {
+	const uint8_t *p;
+	uint32_t len;
+	struct tcp_conn_id conn = leg->conn;
+	bool ready = speaker_ready(&leg->speaker);
+
+	if (leg->reply_at_ns != 0 && app->sim->now_ns >= leg->reply_at_ns && ready) {
 		leg->reply_at_ns = 0;
-		tcp_tx_write(app->host->tcp, leg->conn, leg->reply, (uint32_t)strlen(leg->reply));
+		speaker_write(&leg->speaker, leg->reply, (uint32_t)strlen(leg->reply));
 		if (leg->close_after) {
-			tcp_release(app->host->tcp, leg->conn, true);
 			leg_end(app, leg);
+			tcp_release(app->host->tcp, conn, true);
 			return;
 		}
 	}
@@ -339,8 +345,8 @@ static void leg_turn(struct backend_app *app, struct leg *leg)
 		return;
 	}
 	leg_read(app, leg);
-	if (leg->state != L_FREE && leg->fin && leg->reply_at_ns == 0 &&
-	    tcp_rx_bytes(app->host->tcp, leg->conn) == 0)
+	if (leg->state != L_FREE && leg->fin && (leg->reply_at_ns == 0 || !ready) &&
+	    !speaker_peek(&leg->speaker, &p, &len))
 		leg_finish(app, leg);
 }
 
@@ -398,16 +404,13 @@ static uint32_t on_accept(void *a, struct tcp_conn_id conn, uint32_t cookie)
 			.conn = conn,
 			.client = -1,
 			.heard_ns = app->sim->now_ns,
+			.speaker = {app->sim, app->host->tcp, conn, app->plan.secure, NULL},
 		};
+		speaker_open(&leg->speaker);
 		app->open++;
 		app->legs_total++;
 		if (!app->plan.silent) {
-			leg_reply(
-				app,
-				leg,
-				app->plan.banner_421 ? "421 4.3.2 not now"
-						     : "220 backend.sim.example ESMTP"
-			);
+			leg_reply(app, leg, app->plan.banner_421 ? "421 4.3.2 not now" : BANNER);
 			leg->reply_at_ns += (uint64_t)app->plan.banner_delay_ms * SIM_MS;
 			leg->close_after = app->plan.banner_421;
 		} else {

@@ -8,9 +8,11 @@
 #include <stdlib.h>
 
 #include "dataplane/port/steer.h"
+#include "tests/sim/secure.h"
 
 struct box {
 	struct sim *sim;
+	bool tls;
 	unsigned workers;
 	struct worker worker[SIM_WORKERS_MAX];
 	struct sim_port port[SIM_WORKERS_MAX];
@@ -190,6 +192,7 @@ struct box *box_new(struct sim *sim, struct sim_host *host, const struct box_lim
 	if (box->leases == NULL)
 		abort();
 	box->workers = host->workers;
+	box->tls = limits->max_tls > 0;
 	rings_make(box);
 	for (unsigned i = 0; i < box->workers; i++) {
 		box->port[i] = (struct sim_port){host, (uint16_t)i};
@@ -214,6 +217,8 @@ struct box *box_new(struct sim *sim, struct sim_host *host, const struct box_lim
 			.flow_key = {rng_next(&sim->rng), 3},
 			.isn_key = {rng_next(&sim->rng), 4},
 			.shm = shm_of(box, i),
+			.tls = limits->max_tls > 0 ? secure_engine(i) : NULL,
+			.max_tls = limits->max_tls,
 			.event = event_pass,
 			.up = box,
 			.client_key = {7, 9},
@@ -247,18 +252,23 @@ void box_free(struct box *box)
 	free(box);
 }
 
+static void generation_give(struct box *box, unsigned worker, const struct blob_header *blob)
+{
+	relay_generation(box->worker[worker].relay, blob, box->tls ? secure_set(worker) : NULL);
+}
+
 bool box_generation_take(struct box *box, unsigned worker, const struct blob_header *blob)
 {
 	if (worker >= box->workers)
 		return false;
-	relay_generation(box->worker[worker].relay, blob);
+	generation_give(box, worker, blob);
 	return true;
 }
 
 void box_generation(struct box *box, const struct blob_header *blob)
 {
 	for (unsigned i = 0; i < box->workers; i++)
-		relay_generation(box->worker[i].relay, blob);
+		generation_give(box, i, blob);
 }
 
 bool box_idle(const struct box *box)
@@ -269,6 +279,8 @@ bool box_idle(const struct box *box)
 		tcp_usage_get(box->worker[i].tcp, &usage);
 		if (relay_sessions(box->worker[i].relay) > 0 || usage.conns > 0 ||
 		    usage.slices > 0 || usage.half_open > 0 || usage.time_wait > 0)
+			return false;
+		if (box->tls && secure_handshakes(i) > 0)
 			return false;
 	}
 	return true;

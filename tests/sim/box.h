@@ -14,6 +14,7 @@
 
 struct box_limits {
 	uint32_t max_sessions, max_conns, max_slices;
+	uint32_t max_tls; // 0: no TLS
 };
 
 struct box;

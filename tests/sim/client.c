@@ -11,7 +11,6 @@
 #define CLIENT_PATIENCE_NS (1800ULL * 1000 * SIM_MS)
 #define CLIENT_BANNER_NS (300ULL * 1000 * SIM_MS)
 #define CLIENT_WINDOW 65536U
-#define EHLO "EHLO client.sim.example\r\n"
 
 enum client_step { C_START, C_BANNER, C_EHLO, C_MAIL, C_RCPT, C_DATA, C_BODY, C_QUIT, C_DONE };
 
@@ -20,6 +19,7 @@ struct client {
 	unsigned id;
 	enum client_step step;
 	struct tcp_conn_id conn;
+	struct speaker speaker;
 	uint64_t deadline_ns;
 	unsigned message, rcpt_asked, rcpt_seen, rcpt_ok, replies;
 	bool can_pipeline, can_bdat, mail_ok, data_asked;
@@ -49,13 +49,14 @@ static void client_end(struct client_app *app, struct client *c, bool in_order)
 	app->ledger->sessions_ended++;
 	if (!in_order)
 		app->ledger->sessions_cut++;
+	speaker_close(&c->speaker, false); // whoever lets go of it has said so before
 	free(c->body);
 	c->body = NULL;
 }
 
 static void client_say(struct client_app *app, struct client *c, const char *text)
 {
-	tcp_tx_write(app->host->tcp, c->conn, text, (uint32_t)strlen(text));
+	speaker_write(&c->speaker, text, (uint32_t)strlen(text));
 }
 
 static void client_body_make(struct client_app *app, struct client *c)
@@ -80,9 +81,9 @@ static void client_body_push(struct client_app *app, struct client *c)
 		uint32_t n = c->body_len - c->body_sent;
 		uint32_t queued = tcp_tx_bytes(app->host->tcp, c->conn);
 
-		n = n > 1400 ? 1400 : n;
+		n = n > c->plan.piece ? c->plan.piece : n;
 		if (queued >= CLIENT_WINDOW ||
-		    !tcp_tx_write(app->host->tcp, c->conn, c->body + c->body_sent, n))
+		    !speaker_write(&c->speaker, c->body + c->body_sent, n))
 			return;
 		c->body_sent += n;
 	}
@@ -210,7 +211,7 @@ static void client_reply(struct client_app *app, struct client *c, int code)
 		}
 		c->step = C_EHLO;
 		if (!c->plan.early)
-			client_say(app, c, EHLO);
+			client_say(app, c, sim_ehlo[c->plan.long_name]);
 		break;
 	case C_EHLO:
 		if (code == 250)
@@ -242,6 +243,7 @@ static void client_reply(struct client_app *app, struct client *c, int code)
 			client_mail_end(app, c, code);
 		break;
 	case C_QUIT:
+		speaker_close(&c->speaker, c->id % 2 == 0);
 		tcp_release(app->host->tcp, c->conn, true);
 		client_end(app, c, true);
 		break;
@@ -305,8 +307,7 @@ static void on_data(void *a, struct tcp_conn_id conn, uint32_t user)
 	const uint8_t *p;
 	uint32_t len;
 
-	while (c->step != C_DONE && c->resume_ns == 0 &&
-	       tcp_rx_peek(app->host->tcp, conn, 0, &p, &len)) {
+	while (c->step != C_DONE && c->resume_ns == 0 && speaker_peek(&c->speaker, &p, &len)) {
 		uint32_t used = 0;
 
 		while (used < len && c->step != C_DONE) {
@@ -317,22 +318,25 @@ static void on_data(void *a, struct tcp_conn_id conn, uint32_t user)
 					c->line[c->line_len++] = (char)b;
 				continue;
 			}
-			tcp_rx_drop(app->host->tcp, conn, used);
+			speaker_drop(&c->speaker, used);
 			used = len = 0;
 			client_line(app, c);
 			c->line_len = 0;
 		}
 		if (c->step != C_DONE && used > 0)
-			tcp_rx_drop(app->host->tcp, conn, used);
+			speaker_drop(&c->speaker, used);
 	}
 }
 
 static void on_connect(void *a, struct tcp_conn_id conn, uint32_t user)
 {
 	struct client_app *app = a;
+	struct client *c = &app->client[user];
 
-	if (app->client[user].plan.early)
-		client_say(app, &app->client[user], EHLO);
+	c->speaker = (struct speaker){app->sim, app->host->tcp, conn, c->plan.secure, NULL};
+	speaker_open(&c->speaker);
+	if (c->plan.early)
+		client_say(app, c, sim_ehlo[c->plan.long_name]);
 }
 
 static void on_sent(void *a, struct tcp_conn_id conn, uint32_t user)
@@ -361,23 +365,9 @@ static void on_close(void *a, struct tcp_conn_id conn, uint32_t user, enum tcp_c
 	client_end(app, &app->client[user], false);
 }
 
-static uint32_t on_accept(void *a, struct tcp_conn_id conn, uint32_t cookie)
-{
-	return TCP_USER_REFUSE;
-}
-
-static bool
-on_syn(void *a,
-       const struct ip_endpoint *local,
-       const struct ip_endpoint *remote,
-       struct tcp_listen_info *ret)
-{
-	return false;
-}
-
 static const struct tcp_ops client_ops = {
-	.on_syn = on_syn,
-	.on_accept = on_accept,
+	.on_syn = sim_no_syn,
+	.on_accept = sim_no_accept,
 	.on_connect = on_connect,
 	.on_data = on_data,
 	.on_sent = on_sent,
@@ -477,6 +467,8 @@ void clients_add(struct client_app *app, const struct client_plan *plan)
 	struct client *c = &app->client[app->count];
 
 	c->plan = *plan;
+	if (c->plan.piece == 0)
+		c->plan.piece = 1400;
 	c->id = app->count++;
 }
 

@@ -171,6 +171,21 @@ void sim_host_plain(struct sim_host *host, const struct tcp_ops *ops, void *app)
 	host->dev = dev;
 }
 
+uint32_t sim_no_accept(void *a, struct tcp_conn_id conn, uint32_t cookie)
+{
+	return TCP_USER_REFUSE;
+}
+
+bool sim_no_syn(
+	void *a,
+	const struct ip_endpoint *local,
+	const struct ip_endpoint *remote,
+	struct tcp_listen_info *ret
+)
+{
+	return false;
+}
+
 void sim_host_free(struct sim_host *host)
 {
 	for (unsigned q = 0; q < SIM_WORKERS_MAX; q++)

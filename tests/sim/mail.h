@@ -6,9 +6,12 @@
 
 #pragma once
 
+#include "tests/sim/secure.h"
 #include "tests/sim/sim.h"
 
 #define MAIL_RCPT_MAX 8
+
+extern const char *const sim_ehlo[2]; // what clients say, a short name and a long one
 
 struct ledger {                                               // [client][message]
 	uint8_t stored[SIM_CLIENTS_MAX][SIM_MESSAGES_MAX];    // complete bodies at any backend
@@ -26,9 +29,12 @@ struct client_plan {
 	uint64_t start_ns;
 	unsigned messages, rcpts;
 	bool pipelining, bdat, ipv6;
-	unsigned chunks;     // of a body by BDAT
-	bool eager;          // with pipelining: BDAT in the group of MAIL and RCPT
-	bool early;          // says EHLO before the banner
+	unsigned chunks; // of a body by BDAT
+	bool eager;      // with pipelining: BDAT in the group of MAIL and RCPT
+	bool long_name;  // in its EHLO
+	bool early;      // says EHLO before the banner
+	enum secure_plan secure;
+	uint32_t piece;      // octets of a body written at once, 0: 1,400
 	bool careless;       // bare line ends in bodies of DATA
 	uint32_t pause_ms;   // silence ...
 	unsigned pause_step; // ... after so many replies
@@ -48,6 +54,7 @@ bool clients_done(const struct client_app *app);
 void clients_free(struct client_app *app);
 
 struct backend_plan {
+	enum secure_plan secure;
 	bool refuse, silent, banner_421;
 	uint32_t reply_delay_ms, banner_delay_ms;
 	uint32_t read_pause_ms;                      // after 2 KiB of a body: a slow reader

@@ -5,7 +5,7 @@
 // leading dots, empty lines, long lines. Both ends make the same bytes, so a stored body is
 // compared with a complete one.
 
-#include "tests/sim/sim.h"
+#include "tests/sim/mail.h"
 
 static struct rng message_rng(uint64_t seed, unsigned client, unsigned message)
 {
@@ -21,6 +21,13 @@ void message_size_fix(uint32_t bytes)
 {
 	fixed_size = bytes;
 }
+
+const char *const sim_ehlo[2] = {
+	"EHLO client.sim.example\r\n",
+	"EHLO "
+	"a-name-that-is-longer.than-what-a-session-keeps-of-it.in-its-own-256-octets.sim."
+	"example\r\n",
+};
 
 uint32_t message_size(uint64_t seed, unsigned client, unsigned message)
 {

@@ -8,5 +8,7 @@
 #include "tests/sim/sim.h"
 
 void scenario_direct(struct sim *sim); // clients and a backend without anything between: proves TCP
-void scenario_relay(struct sim *sim);  // the product between them
-void scenario_cost(struct sim *sim);   // plain sessions on a good wire, for counting instructions
+// The product between them; tls: clients that begin TLS, or try to.
+void scenario_relay(struct sim *sim, bool tls);
+void scenario_offer(struct sim *sim); // dialogues before and in TLS, line by line
+void scenario_cost(struct sim *sim);  // plain sessions on a good wire, for counting instructions

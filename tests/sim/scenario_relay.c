@@ -25,7 +25,9 @@ struct plot {
 	struct control_blob blob;
 	struct control *control;
 	unsigned mails;
-	bool benign;
+	bool benign, tls;
+	bool stalled; // most clients stop in the middle of their handshake
+	enum blob_leg_tls leg_tls;
 };
 
 static bool plot_done(void *arg)
@@ -51,8 +53,11 @@ static bool plot_done(void *arg)
 static struct blob_policy policy_draw(const struct plot *d, struct rng *rng)
 {
 	return (struct blob_policy){
-		.tls_mode =
-			d->benign && rng_below(rng, 8) == 0 ? BLOB_TLS_PASSTHROUGH : BLOB_TLS_OFF,
+		.tls_mode = d->tls && rng_below(rng, 6) != 0
+				    ? (uint8_t)(BLOB_TLS_STARTTLS_OPTIONAL + rng_below(rng, 3))
+			    : d->benign && !d->tls && rng_below(rng, 8) == 0 ? BLOB_TLS_PASSTHROUGH
+									     : BLOB_TLS_OFF,
+		.tls_server = d->tls ? 1 : 0,
 		.bare_lf = (uint8_t)rng_below(rng, 3),
 		.early_talker = d->benign ? BLOB_EARLY_COUNT : (uint8_t)rng_below(rng, 2),
 		.sources = UINT32_MAX,
@@ -73,9 +78,11 @@ static void blob_make(struct plot *d, const struct sim_host *box, struct rng *rn
 	};
 	const struct blob_pool pool = {
 		.backend_count = d->backends,
+		.tls_mode = (uint8_t)d->leg_tls,
+		.tls_client = d->leg_tls != BLOB_LEG_PLAIN ? 1 : 0,
 		.scheduler = (uint8_t)rng_below(rng, 2),
 		.flags = rng_below(rng, 4) == 0 ? BLOB_POOL_F_SOFT_BOUNCE : 0,
-		.connect_timeout_ms = 3000,
+		.connect_timeout_ms = d->tls && d->benign ? 20000 : 3000,
 		.banner_timeout_ms = d->benign || rng_below(rng, 2) ? 30000 : 2000,
 		.reply_timeout_ms = 660000,
 		.end_of_data_timeout_ms = 720000,
@@ -105,8 +112,13 @@ static struct backend_plan backend_draw(const struct plot *d, struct rng *rng)
 		.read_pause_ms = rng_below(rng, 4) == 0 ? 1 + rng_below(rng, 200) : 0,
 	};
 
+	plan.secure = d->leg_tls == BLOB_LEG_IMPLICIT   ? SECURE_SERVER
+		      : d->leg_tls == BLOB_LEG_STARTTLS ? SECURE_SERVER_STARTTLS
+							: SECURE_NONE;
 	if (d->benign)
 		return plan;
+	if (d->leg_tls == BLOB_LEG_STARTTLS && rng_below(rng, 3) == 0)
+		plan.secure = (enum secure_plan)(SECURE_SERVER_NONE + rng_below(rng, 3));
 	switch (rng_below(rng, 8)) {
 	case 0:
 		plan.refuse = true;
@@ -153,11 +165,35 @@ static void backends_make(struct sim *sim, struct plot *d)
 	}
 }
 
+// How a client begins where the service offers STARTTLS, or wants TLS at once.
+static enum secure_plan secure_draw(const struct plot *d, struct rng *rng)
+{
+	static const enum secure_plan bad[] = {
+		SECURE_INJECT,
+		SECURE_INJECT_LATER,
+		SECURE_HALF_HELLO,
+		SECURE_NO_FINISHED,
+		SECURE_GARBAGE,
+	};
+	uint8_t mode = d->blob.service[0].policy.tls_mode;
+
+	if (mode <= BLOB_TLS_PASSTHROUGH)
+		return SECURE_NONE;
+	if (mode == BLOB_TLS_IMPLICIT)
+		return SECURE_IMPLICIT;
+	if (d->stalled && rng_below(rng, 4) != 0)
+		return SECURE_NO_FINISHED;
+	if (!d->benign && rng_below(rng, 4) == 0)
+		return bad[rng_below(rng, sizeof(bad) / sizeof(bad[0]))];
+	return mode == BLOB_TLS_STARTTLS_OPTIONAL && rng_below(rng, 4) == 0 ? SECURE_NONE
+									    : SECURE_STARTTLS;
+}
+
 static void clients_make(struct sim *sim, struct plot *d, const struct sim_host *box)
 {
 	struct rng *rng = &sim->rng;
 	struct ip_endpoint target[2] = {{box->addr4.addr, 25}, {box->addr6.addr, 25}};
-	unsigned count = 1 + rng_below(rng, 16);
+	unsigned count = d->stalled ? 24 : 1 + rng_below(rng, 16);
 
 	d->clients = clients_new(sim, d->host[0], &d->ledger, target);
 	for (unsigned i = 0; i < count; i++) {
@@ -183,6 +219,12 @@ static void clients_make(struct sim *sim, struct plot *d, const struct sim_host 
 			.vanish_step = rng_below(rng, 10),
 		};
 
+		c.long_name = i % 2 != 0;
+		if (d->tls) {
+			c.secure = secure_draw(d, rng);
+			c.early = false;
+			c.piece = 1 + rng_below(rng, 16384);
+		}
 		d->mails += c.messages;
 		clients_add(d->clients, &c);
 	}
@@ -247,7 +289,7 @@ static void plot_judge(struct sim *sim, struct plot *d)
 		);
 }
 
-void scenario_relay(struct sim *sim)
+void scenario_relay(struct sim *sim, bool tls)
 {
 	struct plot *d = calloc(1, sizeof(*d));
 	struct rng *rng = &sim->rng;
@@ -257,6 +299,12 @@ void scenario_relay(struct sim *sim)
 	if (d == NULL)
 		abort();
 	d->benign = rng_below(rng, 3) == 0;
+	d->tls = tls;
+	d->stalled = tls && !d->benign && rng_below(rng, 4) == 0;
+	d->leg_tls = tls && rng_below(rng, 2) ? (enum blob_leg_tls)(1 + rng_below(rng, 2))
+					      : BLOB_LEG_PLAIN;
+	if (tls)
+		limits.max_tls = d->benign ? 64 : 1 + rng_below(rng, 40);
 	d->backends = 1 + rng_below(rng, BACKENDS_MAX);
 	if (!d->benign && rng_below(rng, 6) == 0)
 		limits.max_sessions = 1 + rng_below(rng, 6);
@@ -273,7 +321,7 @@ void scenario_relay(struct sim *sim)
 	if (d->benign) // connect time-outs of 3 s are no fault of the product on a very bad wire
 		sim->wire.loss_ppm /= 10;
 	d->host[0] = sim_host_new(sim, 1);
-	box = sim_host_new(sim, (uint16_t)(1 + rng_below(rng, SIM_WORKERS_MAX)));
+	box = sim_host_new(sim, (uint16_t)(d->stalled ? 1 : 1 + rng_below(rng, SIM_WORKERS_MAX)));
 	backends_make(sim, d);
 	d->box = box_new(sim, box, &limits);
 	for (unsigned i = 0; i < d->backends; i++)

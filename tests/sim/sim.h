@@ -109,6 +109,14 @@ void sim_wire_clear(struct sim *sim);
 struct sim_host *sim_host_new(struct sim *sim, uint16_t workers);
 // A plain host: net and TCP with an application behind ops.
 void sim_host_plain(struct sim_host *host, const struct tcp_ops *ops, void *app);
+// For hosts that only connect.
+bool sim_no_syn(
+	void *app,
+	const struct ip_endpoint *local,
+	const struct ip_endpoint *remote,
+	struct tcp_listen_info *ret
+);
+uint32_t sim_no_accept(void *app, struct tcp_conn_id conn, uint32_t cookie);
 void sim_host_free(struct sim_host *host);
 void sim_host_port_config(const struct sim_host *host, struct net_port_config *ret);
 

@@ -19,7 +19,8 @@
 #define LINK_SECONDS 20
 #define IDLE_TURNS_POLL 256U
 #define IDLE_SLEEP_US 20
-#define FLUSH_NS 200000000ULL // FINs and their ACKs after the last session
+#define FLUSH_NS 200000000ULL   // FINs and their ACKs after the last session
+#define CLOSE_NS 10000000000ULL // for the box to close what it has of ours
 
 static volatile sig_atomic_t stop_signal;
 
@@ -77,6 +78,14 @@ static bool never(const struct bench *b)
 	return false;
 }
 
+static bool connections_gone(const struct bench *b)
+{
+	struct tcp_usage usage;
+
+	tcp_usage_get(b->tcp, &usage);
+	return usage.conns == 0 && usage.half_open == 0;
+}
+
 // Idle sessions, then the load, then the end of all.
 static void bench_run(struct bench *b)
 {
@@ -106,6 +115,8 @@ static void bench_run(struct bench *b)
 	turns_until(b, b->env.now_ns + wait_ns, clients_done);
 	b->clients->release = true;
 	turns_until(b, b->env.now_ns + hold_ns, clients_done);
+	// who is owed our last ACK would send its FIN for minutes
+	turns_until(b, b->env.now_ns + CLOSE_NS, connections_gone);
 	turns_until(b, b->env.now_ns + FLUSH_NS, never);
 }
 

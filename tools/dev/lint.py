@@ -40,7 +40,7 @@ SYSTEM = [
                            "dataplane/ctl/", "tests/"]),
     (r"rte_.*", ["dataplane/port/", "dataplane/net/", "dataplane/tcp/", "dataplane/ctl/", "dataplane/turn.c", "dataplane/worker.c",
                  "dataplane/main.c", "tests/", "tools/bench/"]),
-    (r"mbedtls/.*", ["tls/", "tests/"]),
+    (r"mbedtls/.*", ["tls/", "tests/", "config/certs_pem.c"]),
     (r"libconfig\.h", ["config/cfg_read.h"]),
     (r"sys/(socket|un)\.h|netinet/.*", ["controlplane/", "tools/", "dataplane/ctl/", "common/abi/attach.c", "common/unix_listen.c", "common/user.c",
                                            "tests/"]),

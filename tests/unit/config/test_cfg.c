@@ -70,12 +70,6 @@ static void errors_name_the_key(void **state)
 
 static void keys_not_built_yet_are_refused_by_name(void **state)
 {
-	refused("pool = \"mail\";",
-		"pool = \"mail\"; tls = { mode = \"starttls-optional\"; };",
-		"virtual_services.inbound.tls.mode",
-		"not built yet");
-	refused("networks = {", "certificates = { };\nnetworks = {", "certificates", "not built yet"
-	);
 	refused("scheduler =",
 		"client_address = \"transparent\"; scheduler =",
 		"pools.mail.client_address",
@@ -334,6 +328,11 @@ static void a_reload_names_what_it_cannot_change(void **state)
 	b->ports[0].addresses[0].len--;
 	assert_int_equal(cfg_diff_start_only(a, b, keys), 2);
 	assert_string_equal(keys[1], "ports");
+	a->dataplane.max_tls_connections++; // that of b follows from what else it says
+	assert_int_equal(cfg_diff_start_only(a, b, keys), 2);
+	b->dataplane.max_tls_derived = false;
+	assert_int_equal(cfg_diff_start_only(a, b, keys), 3);
+	assert_string_equal(keys[1], "dataplane.max_tls_connections");
 	cfg_free(a);
 	cfg_free(b);
 	cfg_free(c);

@@ -101,19 +101,11 @@ static void the_target_names_what_is_not_built(void **state)
 		unsigned line;
 		const char *key;
 	} unbuilt[] = {
-		{23, "certificates"},
-		{30, "pools.exchange.tls"},
 		{29, "pools.exchange.client_address"},
 		{31, "pools.exchange.probe.starttls"},
 		{36, "pools.submission.client_address"},
-		{43, "virtual_services.inbound.tls.certificates"},
-		{43, "virtual_services.inbound.tls.mode"},
 		{46, "virtual_services.inbound.limits.messages_per_minute"},
 		{45, "virtual_services.inbound.rules[1].client_address"},
-		{48, "virtual_services.submission.tls.certificates"},
-		{48, "virtual_services.submission.tls.mode"},
-		{49, "virtual_services.submissions.tls.certificates"},
-		{49, "virtual_services.submissions.tls.mode"},
 	};
 
 	assert_null(cfg_load(target, &errs));

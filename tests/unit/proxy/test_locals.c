@@ -73,7 +73,7 @@ static void every_address_and_no_other(void **state)
 	assert_false(relay_is_local(r, &at.addr)); // before the first generation
 	assert_null(listener_at(r, &at));
 	blob_make(BLOB_MAX_LISTENERS, BLOB_MAX_SOURCES);
-	relay_generation(r, &blob.head);
+	relay_generation(r, &blob.head, NULL);
 	for (uint32_t i = 0; i < BLOB_MAX_LISTENERS; i++) {
 		at = (struct ip_endpoint){blob.listener[i].addr, blob.listener[i].port};
 		assert_true(relay_is_local(r, &at.addr));
@@ -91,7 +91,7 @@ static void every_address_and_no_other(void **state)
 		assert_false(relay_is_local(r, &at.addr));
 	}
 	blob_make(1, 0);
-	relay_generation(r, &blob.head);
+	relay_generation(r, &blob.head, NULL);
 	at.addr = addr_of(1, true);
 	assert_false(relay_is_local(r, &at.addr));
 	at.addr = addr_of(0, true);

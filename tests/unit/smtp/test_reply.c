@@ -41,7 +41,7 @@ static void codes_are_three_digits_and_a_mark(void **state)
 
 static void filtered(const char *in, uint32_t max, const char *want, uint32_t want_caps)
 {
-	const struct smtp_limits limits = {max, max};
+	const struct smtp_limits limits = {.message_bytes = max, .recipients = max};
 	char out[512];
 	uint32_t caps, n = smtp_ehlo_filter(
 			       in, (uint32_t)strlen(in), &limits, out, sizeof(out) - 1, &caps
@@ -71,6 +71,18 @@ static void ehlo_replies_lose_what_cannot_be_relayed(void **state)
 	);
 	filtered("250-mx\r\n250 SIZE\r\n", 500, "250-mx\r\n250 SIZE 500\r\n", SMTP_CAP_SIZE);
 	filtered("250-mx\r\n250 SIZE 100\r\n", 500, "250-mx\r\n250 SIZE 100\r\n", SMTP_CAP_SIZE);
+}
+
+static void starttls_is_shown_and_auth_is_not(void **state)
+{
+	static const char in[] = "250-mx\r\n250-AUTH PLAIN\r\n250-AUTH=LOGIN\r\n250 8BITMIME\r\n";
+	const struct smtp_limits limits = {.starttls = true};
+	char out[256];
+	uint32_t caps, n = smtp_ehlo_filter(in, sizeof(in) - 1, &limits, out, sizeof(out), &caps);
+
+	assert_int_equal(n, 36);
+	assert_memory_equal(out, "250-mx\r\n250-8BITMIME\r\n250 STARTTLS\r\n", n);
+	assert_int_equal(caps, SMTP_CAP_AUTH | SMTP_CAP_8BITMIME);
 }
 
 // RFC 9422: the smaller one holds.
@@ -176,6 +188,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(codes_are_three_digits_and_a_mark),
 		cmocka_unit_test(ehlo_replies_lose_what_cannot_be_relayed),
+		cmocka_unit_test(starttls_is_shown_and_auth_is_not),
 		cmocka_unit_test(limits_are_lowered_to_ours),
 		cmocka_unit_test(limits_cut_off_are_not_read_beyond),
 		cmocka_unit_test(parameters_need_their_extension),

@@ -160,13 +160,32 @@ static void move_some(struct tcp_stack *s, struct tcp_pcb *to, struct tcp_pcb *f
 	rx_model.head += moved;
 }
 
+// Bytes leave from the middle, and others are written over in place.
+static void cut_some(struct tcp_stack *s, struct tcp_conn_id id, uint32_t n)
+{
+	uint32_t have = tcp_rx_bytes(s, id), off = have > 0 ? (uint32_t)random() % have : 0, len;
+	uint8_t *at = rx_model.bytes + rx_model.head + off, *ptr;
+
+	n = n < have - off ? n : have - off;
+	memmove(at, at + n, have - off - n);
+	rx_model.tail -= n;
+	tcp_rx_cut(s, id, off, n);
+	if (!tcp_rx_piece(s, id, off, &ptr, &len))
+		return;
+	random_bytes(ptr, len);
+	memcpy(at, ptr, len);
+}
+
 static void step(struct tcp_stack *s, struct tcp_pcb *from, struct tcp_pcb *to)
 {
 	const struct tcp_conn_id id = {pcb_index(s, from)};
 	uint32_t n = (uint32_t)random() % (random() % 2 == 0 ? 40 : 1400) + 1;
 	uint32_t have = tcp_rx_bytes(s, id);
 
-	switch (random() % 6) {
+	switch (random() % 7) {
+	case 6:
+		cut_some(s, id, random() % 2 == 0 ? 3 * n : n % 30);
+		break;
 	case 0:
 	case 1:
 		arrive(s, from, n);

@@ -252,6 +252,11 @@ static void servers_are_verified(void **state)
 
 	assert_int_equal(client_against(&config, NAME), TLS_FAIL_NONE);
 	assert_int_equal(client_against(&config, "other.example"), TLS_FAIL_VERIFY);
+	config.name = NAME; // holds for all servers
+	assert_int_equal(client_against(&config, "other.example"), TLS_FAIL_NONE);
+	config.name = "other.example";
+	assert_int_equal(client_against(&config, NAME), TLS_FAIL_VERIFY);
+	config.name = "";
 	config.verify = TLS_VERIFY_CA;
 	assert_int_equal(client_against(&config, "other.example"), TLS_FAIL_NONE);
 	config.ca = other.pair.chain;
@@ -264,6 +269,10 @@ static void servers_are_verified(void **state)
 	SHA256(der, (size_t)len, config.pin);
 	OPENSSL_free(der);
 	assert_int_equal(client_against(&config, "whatever.example"), TLS_FAIL_NONE);
+	config.ca = (struct tls_pem){0}; // a pin needs no CA
+	assert_int_equal(client_against(&config, "whatever.example"), TLS_FAIL_NONE);
+	config.pin[0] ^= 1;
+	assert_int_equal(client_against(&config, "whatever.example"), TLS_FAIL_VERIFY);
 }
 
 static enum tls_failure

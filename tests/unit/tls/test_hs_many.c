@@ -152,11 +152,41 @@ static void those_given_up_while_they_wait(void **state)
 	crowd_free(c);
 }
 
+static void contexts_for_reuse_go_little_by_little(void **state)
+{
+	struct tls_creds_config config = {
+		.server = true, .pairs = &certs[0].pair, .pair_count = 1, .max_handshakes = 5
+	};
+	char why[128];
+	struct tls_creds *creds = tls_creds_new(engine, &config, why);
+	struct tls_hs *hs[5];
+
+	assert_non_null(creds);
+	assert_int_equal(tls_creds_thin(creds, 9), 0);
+	for (unsigned i = 0; i < 5; i++)
+		assert_non_null(hs[i] = tls_hs_new(creds, NULL));
+	for (unsigned i = 0; i < 5; i++)
+		tls_hs_free(hs[i]);
+	assert_int_equal(tls_creds_thin(creds, 0), 0);
+	assert_int_equal(tls_creds_thin(creds, 3), 3);
+	assert_int_equal(tls_creds_thin(creds, 3), 2);
+	assert_int_equal(tls_creds_thin(creds, 3), 0);
+	for (unsigned i = 0; i < 5; i++)
+		assert_non_null(hs[i] = tls_hs_new(creds, NULL));
+	assert_null(tls_hs_new(creds, NULL));
+	tls_creds_put(creds); // those under way keep it; none of them waits for reuse
+	for (unsigned i = 0; i < 4; i++)
+		tls_hs_free(hs[i]);
+	assert_int_equal(tls_creds_thin(creds, 9), 0);
+	tls_hs_free(hs[4]);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(many_at_once_share_batches),
 		cmocka_unit_test(those_given_up_while_they_wait),
+		cmocka_unit_test(contexts_for_reuse_go_little_by_little),
 	};
 	int failed;
 

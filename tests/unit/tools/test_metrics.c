@@ -15,6 +15,7 @@
 
 #include <cmocka.h>
 
+#include "common/abi/creds.h"
 #include "common/abi/hist.h"
 #include "common/abi/stats.h"
 
@@ -29,6 +30,7 @@ static struct {
 	struct shm_backend_verdict verdict[SLOTS];
 	struct shm_stat_desc desc[4];
 	uint64_t counters[2][4]; // of the worker, and of the main thread
+	struct shm_certificate certificate[CREDS_MAX_CERTS];
 } segment;
 static const char *reload_at; // when this is written, the first backend leaves the configuration
 static char page[1 << 16];
@@ -67,6 +69,16 @@ static void segment_make(void)
 	){SHM_SEC_STAT_DESC, 4, offsetof(typeof(segment), desc), sizeof(segment.desc[0])};
 	segment.head.dir[6] = (struct shm_dir_entry
 	){SHM_SEC_COUNTERS, 2, offsetof(typeof(segment), counters), sizeof(segment.counters[0])};
+	segment.head.dir[7] = (struct shm_dir_entry){SHM_SEC_CERTIFICATE,
+						     1,
+						     offsetof(typeof(segment), certificate),
+						     sizeof(segment.certificate)};
+	segment.certificate[0] =
+		(struct shm_certificate){.name = "mail", .not_after = 2000000000, .generation = 7};
+	segment.certificate[1] = (struct shm_certificate
+	){.name = "of before", .not_after = 1900000000, .generation = 6};
+	segment.certificate[2] =
+		(struct shm_certificate){.name = "a\"b\\", .not_after = -5, .generation = 7};
 	segment.names[2].health = SHM_HEALTH_EJECTED;
 	segment.verdict[2] = (struct shm_backend_verdict
 	){.reason = SHM_REASON_BOUNCES, .drift_permille = 1500, .ejections = 3};
@@ -239,9 +251,31 @@ static void commands_have_a_verb_and_a_cause(void **state)
 	);
 }
 
+static void certificates_in_use_are_shown(void **state)
+{
+	const struct shm_view view = {
+		.base = (uint8_t *)&segment, .size = sizeof(segment), .header = &segment.head
+	};
+	char *text;
+	size_t len;
+	FILE *out = open_memstream(&text, &len);
+
+	segment_make();
+	metrics_certificates_write(&view, out);
+	fclose(out);
+	assert_non_null(strstr(
+		text,
+		"\nmailrace_tls_certificate_not_after_seconds{certificate=\"mail\"} 2000000000\n"
+	));
+	assert_non_null(strstr(text, "{certificate=\"a\\\"b\\\\\"} -5\n"));
+	assert_null(strstr(text, "of before"));
+	free(text);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(certificates_in_use_are_shown),
 		cmocka_unit_test(pools_are_the_sums_of_their_backends),
 		cmocka_unit_test(buckets_shown_are_edges),
 		cmocka_unit_test(why_a_backend_is_out),

@@ -1,0 +1,460 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Copyright (c) 2026, the Mailrace authors
+
+// TLS of the simulator's hosts, see secure.h.
+
+#include "tests/sim/secure.h"
+
+#include <stdlib.h>
+
+#include "tests/unit/tls/peer.h"
+
+#define TEXT_MAX (128U << 10)
+#define NAME "mx.sim.example"
+
+enum secure_step { S_BANNER, S_EHLO, S_STARTTLS, S_SHAKE, S_TALK, S_STUCK };
+
+struct secure {
+	enum secure_step step;
+	struct tls_hs *hs;
+	struct tls_state st;
+	bool told, starttls;
+	uint32_t written;
+	uint8_t raw[TLS_RECORD_MAX + TLS_FLIGHT_MAX];
+	uint8_t text[TEXT_MAX]; // for the reader
+	uint32_t text_len, text_at;
+};
+
+static struct {
+	struct peer_cert cert;
+	struct tls_engine *engine[SIM_WORKERS_MAX], *peer;
+	struct tls_creds *server[SIM_WORKERS_MAX], *client[SIM_WORKERS_MAX];
+	struct tls_set set[SIM_WORKERS_MAX];
+	struct tls_creds *peer_server, *peer_client;
+} kit;
+
+static struct tls_creds *creds_make(struct tls_engine *engine, bool server, uint32_t handshakes)
+{
+	const struct tls_creds_config config = {
+		.server = server,
+		.pairs = &kit.cert.pair,
+		.pair_count = server ? 1 : 0,
+		.max_handshakes = handshakes,
+	};
+	char why[128];
+	struct tls_creds *c = tls_creds_new(engine, &config, why);
+
+	if (c == NULL)
+		abort();
+	return c;
+}
+
+static void kit_make(void)
+{
+	if (kit.peer != NULL)
+		return;
+	peer_cert_make(&kit.cert, PEER_EC256, NAME);
+	kit.peer = tls_engine_new(PK_ENGINE_BUILTIN);
+	if (kit.peer == NULL)
+		abort();
+	kit.peer_server = creds_make(kit.peer, true, SIM_CLIENTS_MAX * 8);
+	kit.peer_client = creds_make(kit.peer, false, SIM_CLIENTS_MAX);
+	for (unsigned i = 0; i < SIM_WORKERS_MAX; i++) {
+		kit.engine[i] = tls_engine_new(PK_ENGINE_MBX);
+		if (kit.engine[i] == NULL)
+			abort();
+		kit.server[i] = creds_make(kit.engine[i], true, SECURE_HANDSHAKES);
+		kit.client[i] = creds_make(kit.engine[i], false, SECURE_HANDSHAKES);
+		kit.set[i] = (struct tls_set){1, 1, &kit.server[i], &kit.client[i]};
+	}
+}
+
+struct tls_engine *secure_engine(unsigned worker)
+{
+	kit_make();
+	return kit.engine[worker];
+}
+
+const struct tls_set *secure_set(unsigned worker)
+{
+	kit_make();
+	return &kit.set[worker];
+}
+
+unsigned secure_handshakes(unsigned worker)
+{
+	return tls_creds_handshakes(kit.server[worker]) + tls_creds_handshakes(kit.client[worker]);
+}
+
+void secure_fini(void)
+{
+	if (kit.peer == NULL)
+		return;
+	for (unsigned i = 0; i < SIM_WORKERS_MAX; i++) {
+		tls_creds_put(kit.server[i]);
+		tls_creds_put(kit.client[i]);
+		tls_engine_free(kit.engine[i]);
+	}
+	tls_creds_put(kit.peer_server);
+	tls_creds_put(kit.peer_client);
+	tls_engine_free(kit.peer);
+	peer_cert_free(&kit.cert);
+}
+
+static bool is_server(const struct speaker *sp)
+{
+	return sp->plan >= SECURE_SERVER;
+}
+
+static void shake_start(struct speaker *sp)
+{
+	struct secure *x = sp->secure;
+
+	x->told = is_server(sp); // a client speaks first
+	x->hs = is_server(sp) ? tls_hs_new(kit.peer_server, NULL)
+			      : tls_hs_new(kit.peer_client, NAME);
+	if (x->hs == NULL)
+		abort();
+	x->step = S_SHAKE;
+}
+
+void speaker_open(struct speaker *sp)
+{
+	if (sp->plan == SECURE_NONE)
+		return;
+	kit_make();
+	sp->secure = calloc(1, sizeof(*sp->secure));
+	if (sp->secure == NULL)
+		abort();
+	if (sp->plan == SECURE_SERVER) {
+		shake_start(sp);
+	} else if (is_server(sp)) {
+		sp->secure->step = S_EHLO;
+	} else if (sp->plan == SECURE_IMPLICIT) {
+		shake_start(sp);
+		speaker_peek(sp, &(const uint8_t *){NULL}, &(uint32_t){0}); // its ClientHello
+	}
+}
+
+void speaker_close(struct speaker *sp, bool notify)
+{
+	struct secure *x = sp->secure;
+	uint8_t out[TLS_REPLY_MAX];
+	uint32_t len;
+
+	if (x == NULL)
+		return;
+	if (notify && x->step == S_TALK) {
+		len = tls_alert_seal(kit.peer, &x->st, TLS_ALERT_CLOSE_NOTIFY, out);
+		tcp_tx_write(sp->tcp, sp->conn, out, len);
+	}
+	tls_hs_free(x->hs);
+	free(x);
+	sp->secure = NULL;
+	sp->plan = SECURE_NONE;
+}
+
+static bool record_send(struct speaker *sp, enum tls_type type, const void *data, uint32_t len)
+{
+	struct secure *x = sp->secure;
+	const struct tls_seg seg = {(uint8_t *)(uintptr_t)data, len};
+	uint64_t seq = x->st.wr.seq;
+	uint8_t out[TLS_RECORD_MAX];
+	uint32_t n = tls_record_seal(kit.peer, &x->st, type, &seg, 1, out);
+
+	if (tcp_tx_write(sp->tcp, sp->conn, out, n))
+		return true;
+	x->st.wr.seq = seq;
+	return false;
+}
+
+bool speaker_write(struct speaker *sp, const void *data, uint32_t len)
+{
+	static const uint8_t update[] = {24, 0, 0, 1, 1};
+	struct secure *x = sp->secure;
+
+	if (x == NULL || x->step < S_SHAKE)
+		return tcp_tx_write(sp->tcp, sp->conn, data, len);
+	if (x->step != S_TALK)
+		return true; // QUIT of one that is refused: nobody listens
+	if (x->written++ % 16 == 5 && x->written < 300 && x->st.version == TLS_V13 &&
+	    record_send(sp, TLS_T_HANDSHAKE, update, sizeof(update)))
+		tls_half_update(&x->st, &x->st.wr);
+	return record_send(sp, TLS_T_DATA, data, len);
+}
+
+static void text_put(struct secure *x, const void *data, uint32_t len)
+{
+	if (x->text_at > 0) {
+		memmove(x->text, x->text + x->text_at, x->text_len - x->text_at);
+		x->text_len -= x->text_at;
+		x->text_at = 0;
+	}
+	memcpy(x->text + x->text_len, data, len);
+	x->text_len += len;
+}
+
+// Whatever is held, at most max, in one piece.
+static uint32_t raw_gather(struct speaker *sp, uint8_t *out, uint32_t max)
+{
+	const uint8_t *p;
+	uint32_t n = 0, len;
+
+	while (n < max && tcp_rx_peek(sp->tcp, sp->conn, n, &p, &len)) {
+		len = len < max - n ? len : max - n;
+		memcpy(out + n, p, len);
+		n += len;
+	}
+	return n;
+}
+
+static void shake_write(struct speaker *sp, const struct tls_step *step)
+{
+	struct secure *x = sp->secure;
+	uint32_t len = step->out_len;
+
+	if (len == 0)
+		return;
+	if (sp->plan == SECURE_HALF_HELLO)
+		len /= 2;
+	if (sp->plan == SECURE_NO_FINISHED && x->told)
+		len = 0;
+	x->told = true;
+	if (len > 0 && !tcp_tx_write(sp->tcp, sp->conn, step->out, len))
+		sim_fail(sp->sim, "no room for a flight", len, 0);
+}
+
+// False: nothing more to do now.
+static bool shake_step(struct speaker *sp)
+{
+	struct secure *x = sp->secure;
+	struct tls_step step = {.in = x->raw};
+	struct tls_info info;
+	enum tls_result result;
+
+	step.in_len = raw_gather(sp, x->raw, sizeof(x->raw));
+	if (step.in_len == 0 && x->told)
+		return false;
+	result = tls_hs_step(x->hs, &step, &x->st, &info);
+	tcp_rx_drop(sp->tcp, sp->conn, step.taken);
+	shake_write(sp, &step);
+	if (result == TLS_FATAL)
+		sim_fail(sp->sim, "the handshake failed", step.failure, step.in_len);
+	if (result != TLS_OK)
+		return result == TLS_WANT_IN && step.taken > 0;
+	tls_hs_free(x->hs);
+	x->hs = NULL;
+	x->step = S_TALK;
+	if (sp->plan == SECURE_NO_FINISHED)
+		x->step = S_STUCK;
+	else if (sp->plan == SECURE_STARTTLS)
+		text_put(x, "220 TLS\r\n", 9);
+	return true;
+}
+
+static void post_take(struct speaker *sp, const struct tls_opened *opened)
+{
+	struct secure *x = sp->secure;
+	struct tls_reply reply;
+	enum tls_result result = tls_post_handle(
+		kit.peer, &x->st, opened->type, x->raw + opened->off, opened->len, &reply
+	);
+
+	if (result == TLS_FATAL)
+		sim_fail(sp->sim, "a record that may not come, or an alert", opened->type, 0);
+	if (reply.len > 0 && !tcp_tx_write(sp->tcp, sp->conn, reply.data, reply.len))
+		sim_fail(sp->sim, "no room for a record", reply.len, 0);
+}
+
+static bool record_read(struct speaker *sp)
+{
+	struct secure *x = sp->secure;
+	uint32_t have = raw_gather(sp, x->raw, TLS_RECORD_MAX), len;
+	struct tls_opened opened;
+	enum tls_alert alert;
+
+	if (have < TLS_RECORD_HEADER || x->text_len - x->text_at > TEXT_MAX - TLS_PLAIN_MAX)
+		return false;
+	len = x->st.rd_closed ? 0 : tls_record_length(&x->st, x->raw, &alert);
+	if (len == 0) {
+		sim_fail(sp->sim, "no record", x->raw[0], have);
+		return false;
+	}
+	if (have < len)
+		return false;
+	if (tls_record_open(kit.peer, &x->st, &(struct tls_seg){x->raw, len}, 1, &opened) !=
+	    TLS_OK) {
+		sim_fail(sp->sim, "a record that does not verify", len, x->st.rd.seq);
+		return false;
+	}
+	tcp_rx_drop(sp->tcp, sp->conn, len);
+	if (opened.type == TLS_T_DATA)
+		text_put(x, x->raw + opened.off, opened.len);
+	else
+		post_take(sp, &opened);
+	return true;
+}
+
+static void garbage_send(struct speaker *sp)
+{
+	uint8_t out[300];
+
+	for (unsigned i = 0; i < sizeof(out); i++)
+		out[i] = (uint8_t)rng_next(&sp->sim->rng);
+	out[0] = 'M';
+	tcp_tx_write(sp->tcp, sp->conn, out, sizeof(out));
+}
+
+// The reply to STARTTLS was yes.
+static void starttls_yes(struct speaker *sp)
+{
+	struct secure *x = sp->secure;
+
+	x->step = S_STUCK;
+	if (sp->plan == SECURE_INJECT)
+		sim_fail(sp->sim, "STARTTLS with a command behind it was accepted", 0, 0);
+	else if (sp->plan == SECURE_GARBAGE)
+		garbage_send(sp);
+	else if (sp->plan != SECURE_INJECT_LATER)
+		shake_start(sp);
+}
+
+static void say(struct speaker *sp, const char *text)
+{
+	tcp_tx_write(sp->tcp, sp->conn, text, (uint32_t)strlen(text));
+}
+
+// A line before TLS. A reply that is none of those hoped for is the reader's.
+static void plain_line(struct speaker *sp, const uint8_t *line, uint32_t len)
+{
+	struct secure *x = sp->secure;
+	bool ok = line[0] == '2', more = line[3] == '-';
+
+	x->starttls = x->starttls || (len >= 14 && memcmp(line + 4, "STARTTLS", 8) == 0);
+	if (ok && more)
+		return;
+	if (!ok) {
+		text_put(x, line, len);
+		x->step = S_STUCK;
+		return;
+	}
+	switch (x->step) {
+	case S_BANNER:
+		x->step = S_EHLO;
+		say(sp, "EHLO before.tls.example\r\n");
+		break;
+	case S_EHLO:
+		if (!x->starttls)
+			sim_fail(sp->sim, "STARTTLS is not offered", 0, 0);
+		x->step = S_STARTTLS;
+		say(sp,
+		    sp->plan == SECURE_INJECT ? "STARTTLS\r\nNOOP injected\r\n" : "STARTTLS\r\n");
+		if (sp->plan == SECURE_INJECT_LATER)
+			say(sp, "NOOP injected\r\n");
+		break;
+	default:
+		starttls_yes(sp);
+		break;
+	}
+}
+
+static const char *server_answer(const struct speaker *sp, const char *line)
+{
+	if (strncmp(line, "EHLO ", 5) == 0)
+		return sp->plan == SECURE_SERVER_NONE ? "250-plain.example\r\n250 8BITMIME\r\n"
+						      : "250-tls.example\r\n250 StartTLS\r\n";
+	if (strncmp(line, "STARTTLS\r\n", 10) != 0)
+		return NULL;
+	return sp->plan == SECURE_SERVER_REFUSE   ? "454 4.7.0 not now\r\n"
+	       : sp->plan == SECURE_SERVER_INJECT ? "220 go on\r\n250 injected\r\n"
+						  : "220 go on\r\n";
+}
+
+// A line that a client says before TLS: QUIT alone is for the reader.
+static void server_line(struct speaker *sp, const uint8_t *line, uint32_t len)
+{
+	struct secure *x = sp->secure;
+	const char *answer = server_answer(sp, (const char *)line);
+
+	if (answer != NULL)
+		say(sp, answer);
+	else if (strncmp((const char *)line, "QUIT\r\n", 6) == 0)
+		text_put(x, line, len);
+	else
+		sim_fail(
+			sp->sim, "a command in plain text to a backend with TLS", line[0], line[1]
+		);
+	if (answer == NULL || line[0] != 'S')
+		return;
+	if (sp->plan == SECURE_SERVER_STARTTLS)
+		shake_start(sp);
+	else if (sp->plan == SECURE_SERVER_NONE)
+		sim_fail(sp->sim, "STARTTLS that was not offered", 0, 0);
+}
+
+static bool plain_read(struct speaker *sp)
+{
+	struct secure *x = sp->secure;
+	uint32_t have = raw_gather(sp, x->raw, 2048);
+	const uint8_t *lf = memchr(x->raw, '\n', have);
+
+	if (lf == NULL)
+		return false;
+	tcp_rx_drop(sp->tcp, sp->conn, (uint32_t)(lf - x->raw) + 1);
+	if (is_server(sp))
+		server_line(sp, x->raw, (uint32_t)(lf - x->raw) + 1);
+	else
+		plain_line(sp, x->raw, (uint32_t)(lf - x->raw) + 1);
+	return true;
+}
+
+static void pull(struct speaker *sp)
+{
+	bool more = true;
+
+	while (more && sp->sim->failed == NULL) {
+		switch (sp->secure->step) {
+		case S_TALK:
+			more = record_read(sp);
+			break;
+		case S_SHAKE:
+			more = shake_step(sp);
+			break;
+		case S_STUCK:
+			tcp_rx_drop(sp->tcp, sp->conn, tcp_rx_bytes(sp->tcp, sp->conn));
+			more = false;
+			break;
+		default:
+			more = plain_read(sp);
+			break;
+		}
+	}
+}
+
+bool speaker_ready(struct speaker *sp)
+{
+	if (sp->secure == NULL)
+		return true;
+	pull(sp);
+	return sp->secure->step != S_SHAKE;
+}
+
+bool speaker_peek(struct speaker *sp, const uint8_t **ret, uint32_t *ret_len)
+{
+	struct secure *x = sp->secure;
+
+	if (x == NULL)
+		return tcp_rx_peek(sp->tcp, sp->conn, 0, ret, ret_len);
+	pull(sp);
+	*ret = x->text + x->text_at;
+	*ret_len = x->text_len - x->text_at;
+	return *ret_len > 0;
+}
+
+void speaker_drop(struct speaker *sp, uint32_t n)
+{
+	if (sp->secure == NULL)
+		tcp_rx_drop(sp->tcp, sp->conn, n);
+	else
+		sp->secure->text_at += n;
+}
