@@ -3,9 +3,9 @@
 
 // Packet buffers, see eal.h: pools as the dataplane has them, frames in external buffers.
 
+#include "tests/eal.h"
 #include "tests/fuzz/eal.h"
 
-#include <rte_eal.h>
 #include <rte_malloc.h>
 
 #include <stdlib.h>
@@ -65,21 +65,7 @@ void eal_pools_check(void)
 
 int LLVMFuzzerInitialize(int *argc, char ***argv)
 {
-	char *eal[] = {
-		(*argv)[0],
-		"--no-huge",
-		"--no-shconf",
-		"--no-pci",
-		"--no-telemetry",
-		"-m",
-		"64",
-		"-l",
-		"0",
-		"--log-level=lib.eal:error",
-		NULL,
-	};
-
-	if (rte_eal_init(10, eal) < 0)
+	if (!eal_start(64))
 		abort();
 	eal_pool = pool_new("fuzz", RTE_MBUF_DEFAULT_BUF_SIZE);
 	eal_small_pool = pool_new("small", RTE_PKTMBUF_HEADROOM + 512);

@@ -5,8 +5,8 @@
 // the frames that are freed with a ring.
 
 #include "dataplane/port/steer.h"
+#include "tests/eal.h"
 
-#include <rte_eal.h>
 #include <rte_mbuf.h>
 
 #include <setjmp.h>
@@ -98,21 +98,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(a_full_ring_refuses_and_keeps_what_it_has),
 		cmocka_unit_test(frames_are_freed_with_their_ring),
 	};
-	char *eal[] = {
-		argv[0],
-		"--no-huge",
-		"--no-shconf",
-		"--no-pci",
-		"--no-telemetry",
-		"-m",
-		"64",
-		"-l",
-		"0",
-		"--log-level=lib.eal:error",
-		NULL,
-	};
-
-	if (rte_eal_init(10, eal) < 0)
+	if (!eal_start(64))
 		return 1;
 	pool = rte_pktmbuf_pool_create("frames", 127, 0, 0, RTE_MBUF_DEFAULT_BUF_SIZE, 0);
 	return pool != NULL ? cmocka_run_group_tests(tests, NULL, NULL) : 1;

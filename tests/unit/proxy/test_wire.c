@@ -7,8 +7,7 @@
 
 #include "dataplane/proxy/relay_inner_types.h"
 #include "dataplane/tcp/tcp_inner_types.h"
-
-#include <rte_eal.h>
+#include "tests/eal.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -396,22 +395,9 @@ int main(int argc, char **argv)
 		cmocka_unit_test(close_notify_and_truncation),
 		cmocka_unit_test(too_many_empty_records_end_it),
 	};
-	char *eal[] = {
-		argv[0],
-		"--no-huge",
-		"--no-shconf",
-		"--no-pci",
-		"--no-telemetry",
-		"-m",
-		"64",
-		"-l",
-		"0",
-		"--log-level=lib.eal:error",
-		NULL,
-	};
 	int failed;
 
-	if (rte_eal_init(10, eal) < 0)
+	if (!eal_start(64))
 		return 1;
 	pool = rte_pktmbuf_pool_create("in", 8191, 0, 0, RTE_MBUF_DEFAULT_BUF_SIZE, 0);
 	small_pool = rte_pktmbuf_pool_create("small", 4095, 0, 0, RTE_PKTMBUF_HEADROOM + 512, 0);

@@ -5,8 +5,7 @@
 // whose window, and what a worker that stood still makes of the connections that wait.
 
 #include "dataplane/tcp/tcp_inner_types.h"
-
-#include <rte_eal.h>
+#include "tests/eal.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -210,21 +209,7 @@ int main(int argc, char **argv)
 		CASE(what_waited_while_the_worker_stood_still_is_over),
 #undef CASE
 	};
-	char *eal[] = {
-		argv[0],
-		"--no-huge",
-		"--no-shconf",
-		"--no-pci",
-		"--no-telemetry",
-		"-m",
-		"64",
-		"-l",
-		"0",
-		"--log-level=lib.eal:error",
-		NULL,
-	};
-
-	if (rte_eal_init(10, eal) < 0)
+	if (!eal_start(64))
 		return 1;
 	small_pool = rte_pktmbuf_pool_create("small", 63, 0, 0, RTE_PKTMBUF_HEADROOM + 512, 0);
 	ref_pool = rte_pktmbuf_pool_create("ref", 63, 0, 0, 0, 0);
