@@ -36,10 +36,11 @@ def check_load(r, sessions, *args):
 
 
 def check_drained(r):
-    wait_for("the buffers to come back", lambda: r.stats()["buffers_in_use"] == 0, 60)
+    wait_for("the buffers to come back", lambda: r.stats()["buffers_in_use"] == 0, 150)
     assert r.stop() == 0, r.read_log()
 
 
+@alone
 def case_generator_plain_sessions_of_both_families():
     with rig() as r:
         report = check_load(r, 300, "-n", 300, "-c", 16)
@@ -48,6 +49,7 @@ def case_generator_plain_sessions_of_both_families():
         check_drained(r)
 
 
+@alone
 def case_generator_many_messages_recipients_and_sizes():
     with rig() as r:
         report = check_load(r, 60, "-n", 60, "-c", 8, "-m", 4, "-r", 3, "-s", "64-200000")
@@ -55,6 +57,7 @@ def case_generator_many_messages_recipients_and_sizes():
         check_drained(r)
 
 
+@alone
 def case_generator_pipelining_and_chunks():
     with rig() as r:
         for args in (["--pipelining"], ["--bdat"], ["--pipelining", "--bdat"]):
@@ -63,6 +66,7 @@ def case_generator_pipelining_and_chunks():
         check_drained(r)
 
 
+@alone
 def case_generator_idle_sessions_under_load():
     with rig() as r:
         report = check_load(r, 1100, "--hold", 1000, "-n", 100, "-c", 8)
@@ -70,6 +74,7 @@ def case_generator_idle_sessions_under_load():
         check_drained(r)
 
 
+@alone
 def case_generator_open_loop_and_slow_backends():
     with rig() as r:
         report = check_load(r, 100, "-n", 100, "--rate", 50, "-c", 100, "--delay", 30)
@@ -94,6 +99,7 @@ def case_generator_over_a_veth():
         sh("ip", "link", "del", "bench0")
 
 
+@alone
 def case_generator_notices_faults():
     """A judge that never finds anything would pass all others."""
     with rig(service='limits = { message_size = "10K"; };') as r:
@@ -108,6 +114,7 @@ def case_generator_notices_faults():
         assert status == 1 and report["sessions_ok"] == 0, text
 
 
+@alone
 def case_generator_cycles_of_each_stage():
     with rig(cycles=True) as r:
         check_load(r, 200, "-n", 200, "-c", 16)
