@@ -19,7 +19,7 @@ bool input_over(struct relay *r, struct session *s)
 	return false;
 }
 
-// Rest of a line that was too long.
+// Rest of a line that was answered before its end: only CRLF ends it (C1).
 bool line_swallow(struct relay *r, struct session *s)
 {
 	const uint8_t *p;
@@ -27,16 +27,27 @@ bool line_swallow(struct relay *r, struct session *s)
 
 	while (wire_rx_peek(r, wire_client(s), 0, &p, &len)) {
 		const uint8_t *lf = memchr(p, '\n', len);
+		uint32_t n = lf != NULL ? (uint32_t)(lf - p) + 1 : len;
+		bool cr = n > 1 ? p[n - 2] == '\r' : (s->flags & SESSION_F_SWALLOW_CR) != 0;
 
-		wire_rx_drop(r, wire_client(s), lf != NULL ? (uint32_t)(lf - p) + 1 : len);
-		if (lf != NULL) {
+		s->flags &= ~(uint32_t)SESSION_F_SWALLOW_CR;
+		if (p[n - 1] == '\r')
+			s->flags |= SESSION_F_SWALLOW_CR;
+		wire_rx_drop(r, wire_client(s), n);
+		if (lf != NULL && cr) {
 			s->flags &= ~(uint32_t)SESSION_F_SWALLOW_LINE;
-			dialogue_note(r, s, "a line that is too long", 0);
-			session_say_in_turn(r, s, SMTP_OWN_LINE_LONG);
 			return true;
 		}
 	}
 	return input_over(r, s);
+}
+
+bool line_too_long(struct relay *r, struct session *s)
+{
+	dialogue_note(r, s, "a line that is too long", 0);
+	s->flags |= SESSION_F_SWALLOW_LINE;
+	session_say_in_turn(r, s, SMTP_OWN_LINE_LONG);
+	return true;
 }
 
 bool line_is_clean(const char *line, uint32_t len)
@@ -81,6 +92,14 @@ bool command_refuse(
 	wire_rx_drop(r, wire_client(s), len);
 	session_say_in_turn(r, s, own);
 	return true;
+}
+
+// Up to its LF, which alone ends no line: what follows it is the rest of the same command.
+bool line_unclean(struct relay *r, struct session *s, const char *line, uint32_t len)
+{
+	if (len < 2 || line[len - 2] != '\r')
+		s->flags |= SESSION_F_SWALLOW_LINE;
+	return command_refuse(r, s, line, len, SMTP_OWN_BARE_IN_COMMAND);
 }
 
 // Recipients of the open transaction, those included that the backend has not answered yet.
@@ -176,7 +195,7 @@ static bool command_handle(struct relay *r, struct session *s, const char *line,
 	enum smtp_own own;
 
 	if (!line_is_clean(line, len))
-		return command_refuse(r, s, line, len, SMTP_OWN_BARE_IN_COMMAND);
+		return line_unclean(r, s, line, len);
 	smtp_command_parse(line, len - 2, &cmd);
 	if (cmd.verb == SMTP_V_BDAT)
 		return bdat_command(r, s, line, len, &cmd);
@@ -237,11 +256,11 @@ static bool without_leg(struct relay *r, struct session *s)
 	result = relay_line(r, wire_client(s), SMTP_AUTH_LINE_MAX, &line, &len);
 	if (result == LINE_MORE)
 		return input_over(r, s);
-	if (result == LINE_LONG) {
-		s->flags |= SESSION_F_SWALLOW_LINE;
-		return line_swallow(r, s);
-	}
-	if (len >= 6 && line_is_clean(line, len)) {
+	if (result == LINE_LONG)
+		return line_too_long(r, s);
+	if (!line_is_clean(line, len))
+		return line_unclean(r, s, line, len);
+	if (len >= 6) {
 		smtp_command_parse(line, len - 2, &cmd);
 		if ((s->flags & SESSION_F_CHUNKS_LOST) != 0 && chunk_swallow(r, s, line, len, &cmd))
 			return true;
@@ -299,10 +318,8 @@ bool command_step(struct relay *r, struct session *s)
 		return false;
 	}
 	if (result == LINE_LONG ||
-	    (!sasl && len > SMTP_LINE_MAX && strncasecmp(line, "AUTH ", 5) != 0)) {
-		s->flags |= SESSION_F_SWALLOW_LINE;
-		return line_swallow(r, s);
-	}
+	    (!sasl && len > SMTP_LINE_MAX && strncasecmp(line, "AUTH ", 5) != 0))
+		return line_too_long(r, s);
 	if (r->draining && !sasl && (s->flags & SESSION_F_MAIL) == 0 && s->pending_count == 0) {
 		session_close(r, s, SMTP_OWN_DRAIN);
 		return false;

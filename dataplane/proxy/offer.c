@@ -138,7 +138,7 @@ static bool offer_handle(struct relay *r, struct session *s, const char *line, u
 	struct smtp_command cmd;
 
 	if (!line_is_clean(line, len))
-		return command_refuse(r, s, line, len, SMTP_OWN_BARE_IN_COMMAND);
+		return line_unclean(r, s, line, len);
 	smtp_command_parse(line, len - 2, &cmd);
 	switch (cmd.verb) {
 	case SMTP_V_EHLO:
@@ -176,10 +176,8 @@ bool offer_step(struct relay *r, struct session *s)
 	result = relay_line(r, wire_client(s), SMTP_LINE_MAX, &line, &len);
 	if (result == LINE_MORE)
 		return input_over(r, s);
-	if (result == LINE_LONG) {
-		s->flags |= SESSION_F_SWALLOW_LINE;
-		return line_swallow(r, s);
-	}
+	if (result == LINE_LONG)
+		return line_too_long(r, s);
 	if (r->draining) {
 		session_close(r, s, SMTP_OWN_DRAIN);
 		return false;

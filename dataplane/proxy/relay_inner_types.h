@@ -157,7 +157,9 @@ void session_timer_fire(void *relay, uint32_t idx);
 // command.c, for offer.c too
 bool input_over(struct relay *r, struct session *s);
 bool line_swallow(struct relay *r, struct session *s);
+bool line_too_long(struct relay *r, struct session *s);
 bool line_is_clean(const char *line, uint32_t len);
+bool line_unclean(struct relay *r, struct session *s, const char *line, uint32_t len);
 bool command_refuse(
 	struct relay *r,
 	struct session *s,

@@ -59,7 +59,7 @@ enum leg_state {
 enum {
 	SESSION_F_CLIENT_FIN = 1 << 0, // half-closed: what it sent before still counts
 	SESSION_F_LEG_FIN = 1 << 1,
-	SESSION_F_SWALLOW_LINE = 1 << 2, // rest of a line that was too long
+	SESSION_F_SWALLOW_LINE = 1 << 2, // rest of a line that was refused before its CRLF
 	SESSION_F_WAIT = 1 << 3, // the last command must be answered before the next is read
 	SESSION_F_BDAT_LAST = 1 << 4,
 	SESSION_F_CLOSING = 1 << 5, // 221 or 421 was said: only the queue is flushed
@@ -77,6 +77,7 @@ enum {
 	SESSION_F_CHUNKS_LOST = 1 << 17, // further chunks of the message are swallowed too
 	SESSION_F_REOPENED = 1 << 19,    // the next leg is to be told EHLO a second time
 	SESSION_F_GREETED = 1 << 18,     // EHLO was answered: enhanced codes from here on (C5)
+	SESSION_F_SWALLOW_CR = 1 << 20,  // of that line: the octet before is a CR
 };
 
 enum {                                      // of the leg: begin anew with each

@@ -188,7 +188,7 @@ def case_refusals_of_ours():
         assert lines[-1] == "250 SIZE 1048576", lines
         for line, code in (
             ("BLAH", "500 5.5.1"), ("XCLIENT ADDR=1.2.3.4", "500 5.5.1"), ("STARTTLS", "502"), ("NOOP " + "x" * 3000, "500 5.5.6"),
-            ("MAIL FROM:<a@b> BODY=8BITMIME", "555"), ("MAIL FROM:<a@b> SIZE=2000000", "552 5.3.4"), (b"NOOP\n", "500 5.5.2"),
+            ("MAIL FROM:<a@b> BODY=8BITMIME", "555"), ("MAIL FROM:<a@b> SIZE=2000000", "552 5.3.4"), (b"NOOP\nNOOP\r\n", "500 5.5.2"),
             ("NOOP", "250"),
         ):
             assert c.ask(line).startswith(code), line

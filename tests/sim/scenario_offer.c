@@ -40,7 +40,7 @@ static const struct script scripts[] = {
 	  {"BDAT 12 LAST\r\nQUIT\r\nQUIT\r\n", "530 5.7.0", NULL}, // octets, not commands
 	  {"NONSENSE\r\n", "530 5.7.0", NULL},
 	  {"STARTTLS now\r\n", "501 5.5.4", NULL},
-	  {"NOOP\n", "500 5.5.2", NULL},
+	  {"NO\rOP\r\n", "500 5.5.2", NULL},
 	  {"EHLO\r\n", "501 5.5.4", NULL},
 	  {EHLO, "250 STARTTLS", "!AUTH"},
 	  {"starttls \r\n", "220 2.0.0", NULL},

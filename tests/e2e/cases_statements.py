@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# Copyright (c) 2026, the Mailrace authors
+"""Statements about a session that no other case asks for, each against a backend that does as it is told: which line ends a
+command, what a broken reply becomes, who hears 421 and 221, what a client that vanishes leaves behind, which octets count."""
+
+import socket
+import threading
+import time
+
+from lab import HOST4, Lab, wait_for
+from mail import Raw, quiet
+
+ALL = ("PIPELINING", "CHUNKING", "8BITMIME", "SIZE 100000000")
+TEXT = b"a: b\r\n\r\nc\r\n"
+
+
+class Leave(Exception):
+    """An answer: these octets, then the end of the connection, by a reset or not."""
+
+    def __init__(self, octets=b"", reset=False):
+        super().__init__()
+        self.octets, self.reset = octets, reset
+
+
+def reset(s):
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+    s.close()
+
+
+class Backend:
+    """answer(verb, line, n): octets, None for the usual answer, or Leave; n counts the connections. Verbs are also BANNER, EOD
+    and the CHUNK behind each BDAT. What it has of a body when its peer's side ends it keeps in `halves`, as a server that takes that
+    for the end of a mail would; `ends` says how each connection ended."""
+
+    def __init__(self, answer=lambda *_: None, keywords=ALL, port=2525):
+        self.answer, self.keywords = answer, keywords
+        self.seen, self.bodies, self.halves, self.ends = [], [], [], []
+        self.server = socket.create_server((HOST4, port), backlog=64)
+        threading.Thread(target=self.serve, daemon=True).start()
+
+    def serve(self):
+        while True:
+            try:
+                s, _ = self.server.accept()
+            except OSError:
+                return
+            self.seen.append([])
+            threading.Thread(target=self.connection, args=(s, len(self.seen) - 1), daemon=True).start()
+
+    def connection(self, s, n):
+        s.settimeout(90)
+        f = s.makefile("rb")
+        end = "FIN"
+        try:
+            self.session(s, f, n)
+        except Leave as leave:
+            s.sendall(leave.octets)
+            end = "left"
+            if leave.reset:
+                f.close()
+                reset(s)
+        except ConnectionError:
+            end = "RST"
+        except (OSError, ValueError):
+            end = "late"
+        self.ends.append(end)
+        f.close()
+        s.close()
+
+    def say(self, s, verb, line, n, usual):
+        answer = self.answer(verb, line, n)
+        if isinstance(answer, Leave):
+            raise answer
+        s.sendall(usual if answer is None else answer)
+        return usual if answer is None else answer
+
+    def session(self, s, f, n):
+        body = b""
+        self.say(s, "BANNER", b"", n, b"220 x ESMTP\r\n")
+        while line := f.readline():
+            self.seen[n].append(line)
+            verb = line.split()[0].upper().decode("latin1") if line.split() else ""
+            if verb == "BDAT":
+                body += self.octets(f, int(line.split()[1]), body)
+                self.say(s, "CHUNK", line, n, b"250 2.0.0 chunk\r\n")
+                if line.upper().rstrip().endswith(b"LAST"):
+                    self.bodies.append(body)
+                    body = b""
+                continue
+            keywords = b"".join(b"250-%s\r\n" % k.encode() for k in ("x",) + self.keywords)
+            said = self.say(s, verb, line, n, {"EHLO": keywords + b"250 HELP\r\n", "DATA": b"354 go on\r\n",
+                                               "QUIT": b"221 2.0.0 bye\r\n"}.get(verb, b"250 2.0.0 ok\r\n"))
+            if verb == "DATA" and said.startswith(b"3"):
+                self.bodies.append(self.dotted(f))
+                self.say(s, "EOD", b"", n, b"250 2.0.0 queued\r\n")
+            if verb in ("RSET", "EHLO"):
+                body = b""
+            if verb == "QUIT":
+                return
+        if body:
+            self.halves.append(body)
+
+    def octets(self, f, count, before):
+        got = b""
+        while len(got) < count:
+            more = f.read1(count - len(got))
+            if not more:
+                self.halves.append(before + got)
+                raise ConnectionAbortedError
+            got += more
+        return got
+
+    def dotted(self, f):
+        body = b""
+        while (line := f.readline()) != b".\r\n":
+            if not line:
+                self.halves.append(body)
+                raise ConnectionAbortedError
+            body += line[1:] if line.startswith(b".") else line
+        return body
+
+    def said(self, n=0):
+        return [line.rstrip(b"\r\n").decode("latin1") for line in self.seen[n]]
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.server.close()
+
+
+def greeted(*lines):
+    c = Raw()
+    for line in ("EHLO me",) + lines:
+        assert c.ask(line)[0] in "23", line
+    return c
+
+
+MAIL = ("MAIL FROM:<a@b>", "RCPT TO:<c@d>")
+
+
+def rest(c):
+    """Whatever still comes, up to the end of the connection."""
+    try:
+        return c.f.read()
+    except ConnectionError:
+        return b"reset"
+
+
+def case_only_crlf_ends_a_command():
+    """C1: bare CR, bare LF and NUL at any place of a command, in any segmentation: one 500 for all up to its CRLF, and neither
+    it nor what follows the bare octet is done. Also where the line is too long besides."""
+    bad = [command.replace(b"?", octet) + b"\r\n" for octet in (b"\r", b"\n", b"\0") for command in
+           (b"VR?FY x", b"?VRFY x", b"VRFY x?y", b"VRFY x?", b"VRFY?x", b"VRFY x?MAIL FROM:<smuggled@x>", b"MAIL FROM:<smuggled@x>??RSET")]
+    with Lab() as lab, Backend() as backend:
+        c = greeted()
+        for line in bad:
+            for pieces in ([line], [bytes([b]) for b in line]):
+                for piece in pieces:
+                    c.say(piece)
+                assert c.reply().startswith("500 5.5.2"), line
+                assert c.ask("NOOP") == "250 2.0.0 ok", line
+        c.say(b"".join(bad) + b"NOOP\r\n")
+        assert [c.reply()[:9] for _ in bad] == ["500 5.5.2"] * len(bad) and c.reply().startswith("250"), "in one group"
+        for line in (b"VRFY " + b"x" * 3000 + b"\nMAIL FROM:<smuggled@x>\r\n", b"VRFY " + b"x" * 13000 + b"\nMAIL FROM:<smuggled@x>\r\n"):
+            assert c.ask(line).startswith("500 5.5.6") and c.ask("NOOP").startswith("250")
+        assert c.ask("QUIT").startswith("221")
+        c.close()
+        quiet(lab)
+        assert lab.stats["smtp_reply_bare_in_command"] == 3 * len(bad)
+        assert set(backend.said()) == {"EHLO me", "NOOP", "QUIT"} and len(backend.said()) == 2 * len(bad) + 5, backend.said()
