@@ -38,6 +38,8 @@ static void body_over(struct relay *r, struct session *s)
 	dialogue_note(
 		r, s, s->state == RELAY_S_BDAT ? "a chunk of the body" : "the body", s->body_bytes
 	);
+	if (s->state == RELAY_S_DATA || (s->flags & SESSION_F_BDAT_LAST) != 0)
+		s->flags &= ~(uint32_t)SESSION_F_CHUNKS; // it is whole
 	s->state = RELAY_S_COMMAND;
 	s->flags |= SESSION_F_WAIT;
 	s->leg_since_ms = env_now_ms(r->env); // the backend's turn begins now

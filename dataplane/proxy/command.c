@@ -182,8 +182,7 @@ static bool bdat_command(
 	wire_rx_drop(r, wire_client(s), len);
 	s->swallow_left = octets;
 	s->flags &= ~(uint32_t)SESSION_F_BDAT_LAST;
-	if (last)
-		s->flags |= SESSION_F_BDAT_LAST;
+	s->flags |= SESSION_F_CHUNKS | (last ? SESSION_F_BDAT_LAST : 0);
 	s->state = RELAY_S_BDAT;
 	tcp_rx_window_set(r->tcp, s->client, SESSION_WINDOW_BODY);
 	return true;

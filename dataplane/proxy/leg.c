@@ -158,7 +158,8 @@ void leg_forget(struct relay *r, struct session *s)
 	s->leg_state = LEG_S_NONE;
 	s->pending_count = 0;
 	s->reply_bytes = 0;
-	s->flags &= ~(uint32_t)(SESSION_F_LEG_FIN | SESSION_F_WAIT | SESSION_F_ORPHAN);
+	s->flags &= ~(uint32_t)(SESSION_F_LEG_FIN | SESSION_F_WAIT | SESSION_F_ORPHAN |
+				SESSION_F_CHUNKS);
 }
 
 void leg_release(struct relay *r, struct session *s)
@@ -176,10 +177,18 @@ void leg_drop(struct relay *r, struct session *s)
 
 	if (leg.v == 0)
 		return;
-	if (s->state == RELAY_S_DATA || s->state == RELAY_S_BDAT)
+	if (leg_in_body(s))
 		stat_inc(r->env, STAT_LEG_ABORTED_IN_BODY);
 	leg_forget(r, s);
 	tcp_abort(r->tcp, leg);
+}
+
+void leg_let_go(struct relay *r, struct session *s)
+{
+	if (leg_in_body(s))
+		leg_drop(r, s);
+	else
+		leg_release(r, s);
 }
 
 // Since when: the session began, or the command came for which a fresh leg was opened.
@@ -304,8 +313,7 @@ void leg_leave(struct relay *r, struct session *s)
 	default:
 		break;
 	}
-	if (s->state == RELAY_S_DATA || s->state == RELAY_S_BDAT || s->state == RELAY_S_SPLICE ||
-	    !alone) {
+	if (leg_in_body(s) || s->state == RELAY_S_SPLICE || !alone) {
 		leg_drop(r, s);
 		return;
 	}
@@ -343,8 +351,9 @@ void leg_reopen(struct relay *r, struct session *s)
 
 void leg_finish(struct relay *r, struct session *s)
 {
-	if ((s->flags & SESSION_F_LEG_FIN) != 0 || s->leg_state == LEG_S_CLOSING) {
-		leg_release(r, s);
+	if ((s->flags & SESSION_F_LEG_FIN) != 0 || s->leg_state == LEG_S_CLOSING ||
+	    leg_in_body(s)) {
+		leg_let_go(r, s);
 		session_free(r, s);
 		return;
 	}

@@ -39,7 +39,7 @@ void client_gone(struct relay *r, struct session *s)
 	wire_tls_put(r, &s->client_tls);
 	if ((s->flags & (SESSION_F_SAID_QUIT | SESSION_F_CLOSING)) == 0)
 		stat_inc(r->env, STAT_SESSION_CLIENT_GONE);
-	if (s->state == RELAY_S_DATA || s->state == RELAY_S_BDAT)
+	if (leg_in_body(s))
 		stat_inc(r->env, STAT_SESSION_CLIENT_GONE_IN_BODY);
 	leg_leave(r, s);
 	if (s->leg.v == 0)

@@ -98,6 +98,7 @@ void leg_lost(struct relay *r, struct session *s);
 void leg_drop(struct relay *r, struct session *s);    // RST, counts
 void leg_forget(struct relay *r, struct session *s);  // gone already
 void leg_release(struct relay *r, struct session *s); // FIN, what still comes is discarded
+void leg_let_go(struct relay *r, struct session *s);  // by FIN, or inside a body by RST
 void leg_leave(struct relay *r, struct session *s);   // politely, as far as the state lets
 void leg_reopen(struct relay *r, struct session *s);
 

@@ -52,11 +52,13 @@ static void reply_act(struct relay *r, struct session *s, enum smtp_verb verb, u
 		[[fallthrough]];
 	case SMTP_V_EHLO:
 		if (code == 250)
-			s->flags &= ~(uint32_t)SESSION_F_MAIL; // C6
+			s->flags &= ~(uint32_t)(SESSION_F_MAIL | SESSION_F_CHUNKS); // C6
 		break;
 	case SMTP_V_MAIL:
 		if (code / 100 == 2) {
 			s->flags |= SESSION_F_MAIL;
+			if (s->pending_count == 0) // after chunks that were refused
+				s->flags &= ~(uint32_t)SESSION_F_CHUNKS;
 			s->recipients = 0;
 			s->body_bytes = 0;
 		}
@@ -81,6 +83,9 @@ static void reply_act(struct relay *r, struct session *s, enum smtp_verb verb, u
 			s->flags |= SESSION_F_AUTHED;
 		break;
 	case SMTP_V_RSET:
+		if (code / 100 == 2)
+			s->flags &= ~(uint32_t)SESSION_F_CHUNKS;
+		[[fallthrough]];
 	case SMTP_V_BODY:
 		s->flags &= ~(uint32_t)SESSION_F_MAIL;
 		break;
@@ -113,12 +118,7 @@ static void reply_done(struct relay *r, struct session *s, unsigned code)
 	pending_flush_own(r, s);
 	if (code == 421 || verb == SMTP_V_QUIT) {
 		client_release(r, s);
-		if (s->state == RELAY_S_DATA || s->state == RELAY_S_BDAT) {
-			leg_drop(r, s);
-			session_free(r, s);
-		} else {
-			leg_finish(r, s);
-		}
+		leg_finish(r, s);
 	} else if (s->state == RELAY_S_GONE) {
 		leg_leave(r, s);
 		if (s->leg.v == 0)
@@ -289,7 +289,7 @@ reply_unasked(struct relay *r, struct session *s, unsigned code, const char *lin
 	if (code == 421) {
 		if (s->client.v != 0 && wire_tx_write(r, wire_client(s), line, len))
 			dialogue(r, s, CAPTURE_TO_CLIENT, line, len);
-		leg_release(r, s);
+		leg_let_go(r, s);
 	} else {
 		stat_inc(r->env, STAT_LEG_DESYNC);
 		session_backend(r, s)->desync++;
@@ -406,7 +406,7 @@ bool reply_step(struct relay *r, struct session *s)
 	result = relay_line(r, wire_leg(s), SMTP_REPLY_LINE_MAX, &line, &len);
 	if (result == LINE_MORE) {
 		if ((s->flags & SESSION_F_LEG_FIN) != 0) {
-			if (s->state == RELAY_S_DATA || s->state == RELAY_S_BDAT) {
+			if (leg_in_body(s)) {
 				tcp_abort(r->tcp, s->leg); // no FIN behind half a body (C16)
 			} else {
 				wire_end(r, wire_leg(s));

@@ -78,6 +78,7 @@ enum {
 	SESSION_F_REOPENED = 1 << 19,    // the next leg is to be told EHLO a second time
 	SESSION_F_GREETED = 1 << 18,     // EHLO was answered: enhanced codes from here on (C5)
 	SESSION_F_SWALLOW_CR = 1 << 20,  // of that line: the octet before is a CR
+	SESSION_F_CHUNKS = 1 << 21,      // the leg has chunks of a message, and not the last
 };
 
 enum {                                      // of the leg: begin anew with each
@@ -209,6 +210,13 @@ static inline bool leg_is_greeting(const struct session *s)
 	return s->leg_state == LEG_S_CONNECTING || s->leg_state == LEG_S_BANNER ||
 	       s->leg_state == LEG_S_TLS_EHLO || s->leg_state == LEG_S_TLS_ASKED ||
 	       s->leg_state == LEG_S_TLS;
+}
+
+// Does its leg hold a part of a body, so that it may only be reset (C16)?
+static inline bool leg_in_body(const struct session *s)
+{
+	return s->state == RELAY_S_DATA || s->state == RELAY_S_BDAT ||
+	       (s->flags & SESSION_F_CHUNKS) != 0;
 }
 
 // Must its client begin TLS before anything else?

@@ -126,6 +126,7 @@ class Backend:
         return self
 
     def __exit__(self, *_):
+        self.server.shutdown(socket.SHUT_RDWR)  # whoever waits in accept holds the port
         self.server.close()
 
 
@@ -169,3 +170,54 @@ def case_only_crlf_ends_a_command():
         quiet(lab)
         assert lab.stats["smtp_reply_bare_in_command"] == 3 * len(bad)
         assert set(backend.said()) == {"EHLO me", "NOOP", "QUIT"} and len(backend.said()) == 2 * len(bad) + 5, backend.said()
+
+
+def vanishing(how, stage):
+    """A client that leaves `how` at a stage of its mail, by DATA or by BDAT: what the backend kept, and how it was left."""
+    answered = threading.Event()
+
+    def answer(verb, line, n):
+        if verb == stage:
+            answered.wait(20)
+
+    with Lab() as lab, Backend(answer) as backend:
+        c = greeted(*MAIL)
+        if stage == "DATA body":
+            assert c.ask("DATA").startswith("354")
+            c.say(TEXT)
+        elif stage == "chunk":
+            c.say(b"BDAT 100\r\n" + TEXT)
+        elif stage == "between chunks":
+            assert c.ask(b"BDAT 11\r\n" + TEXT).startswith("250")
+        elif stage == "EOD":
+            assert c.ask("DATA").startswith("354")
+            c.say(TEXT + b".\r\n")
+        elif stage == "CHUNK":
+            c.say(b"BDAT 11 LAST\r\n" + TEXT)
+        wait_for("the body to be there", lambda: lab.stats["session_body_bytes"] >= len(TEXT))
+        time.sleep(0.2)
+        c.f.close()
+        if how == "RST":
+            reset(c.s)
+        else:
+            c.s.shutdown(socket.SHUT_RDWR)
+            c.s.close()
+        if stage in ("EOD", "CHUNK") and how == "RST":
+            wait_for("the client to be missed", lambda: lab.stats["session_client_gone"] == 1)
+        time.sleep(0.3)
+        answered.set()
+        quiet(lab)
+        wait_for("the backend to notice", lambda: len(backend.ends) == 1)
+        figures = {name: lab.stats[name] for name in ("session_client_gone", "session_client_gone_in_body",
+                   "leg_aborted_in_body", "leg_quits", "session_messages")}
+        return backend, figures
+
+
+def case_no_half_mail_of_a_client_that_vanishes():
+    """C16: inside a body, between two chunks too, the backend sees a reset, not an end and not a QUIT."""
+    for how in ("FIN", "RST"):
+        for stage in ("DATA body", "chunk", "between chunks"):
+            backend, figures = vanishing(how, stage)
+            assert (backend.bodies, backend.halves, backend.ends) == ([], [], ["RST"]), (how, stage, vars(backend))
+            assert "QUIT" not in backend.said() and figures["leg_quits"] == 0, backend.said()
+            assert figures["session_client_gone_in_body"] == figures["leg_aborted_in_body"] == 1, (how, stage, figures)

@@ -315,8 +315,9 @@ static void leg_read(struct backend_app *app, struct leg *leg)
 
 static void leg_finish(struct backend_app *app, struct leg *leg)
 {
-	if (app->plan.accept_on_fin && (leg->state == L_DATA || leg->state == L_BDAT) &&
-	    leg->body_len > 0 && leg->client >= 0)
+	bool body = leg->state == L_DATA || leg->state == L_BDAT || leg->in_chunks;
+
+	if (app->plan.accept_on_fin && body && leg->body_len > 0 && leg->client >= 0)
 		body_store(app, leg);
 	tcp_release(app->host->tcp, leg->conn, true);
 	leg_end(app, leg);
