@@ -215,12 +215,22 @@ void leg_failed(struct relay *r, struct session *s, bool refused_by_reply)
 	leg_open(r, s);
 }
 
-static bool awaits_body_reply(const struct session *s)
+bool awaits_body_reply(const struct session *s)
 {
+	if (s->state == RELAY_S_BDAT)
+		return false;
 	for (unsigned i = 0; i < s->pending_count; i++)
 		if (s->pending_verb[(s->pending_head + i) % SESSION_PENDING_MAX] == SMTP_V_BODY)
 			return true;
 	return false;
+}
+
+void leg_eod_judge(struct relay *r, struct session *s)
+{
+	if (!awaits_body_reply(s))
+		return;
+	session_backend(r, s)->eod_lost++;
+	stat_inc(r->env, STAT_LEG_EOD_LOST);
 }
 
 // A leg lost between two mails takes nothing with it: QUIT still gets its 221 (C7), anything else a
@@ -241,10 +251,7 @@ void leg_lost(struct relay *r, struct session *s)
 	bool go_on = can_go_on(s);
 	unsigned owed = s->pending_count;
 
-	if (s->state != RELAY_S_BDAT && awaits_body_reply(s)) {
-		session_backend(r, s)->eod_lost++;
-		stat_inc(r->env, STAT_LEG_EOD_LOST);
-	}
+	leg_eod_judge(r, s);
 	leg_forget(r, s);
 	if (s->state == RELAY_S_GONE) {
 		session_free(r, s);

@@ -95,11 +95,14 @@ void pending_own(struct relay *r, struct session *s, enum smtp_own own, unsigned
 void leg_open(struct relay *r, struct session *s);
 void leg_failed(struct relay *r, struct session *s, bool refused_by_reply);
 void leg_lost(struct relay *r, struct session *s);
-void leg_drop(struct relay *r, struct session *s);    // RST, counts
-void leg_forget(struct relay *r, struct session *s);  // gone already
-void leg_release(struct relay *r, struct session *s); // FIN, what still comes is discarded
-void leg_let_go(struct relay *r, struct session *s);  // by FIN, or inside a body by RST
-void leg_leave(struct relay *r, struct session *s);   // politely, as far as the state lets
+// Has the body been sent whole, and is its reply awaited?
+bool awaits_body_reply(const struct session *s);
+void leg_eod_judge(struct relay *r, struct session *s); // the leg is given up: counts such
+void leg_drop(struct relay *r, struct session *s);      // RST, counts
+void leg_forget(struct relay *r, struct session *s);    // gone already
+void leg_release(struct relay *r, struct session *s);   // FIN, what still comes is discarded
+void leg_let_go(struct relay *r, struct session *s);    // by FIN, or inside a body by RST
+void leg_leave(struct relay *r, struct session *s);     // politely, as far as the state lets
 void leg_reopen(struct relay *r, struct session *s);
 
 // signal.c

@@ -142,6 +142,7 @@ static void protocol_error(struct relay *r, struct session *s)
 		leg_failed(r, s, true);
 		return;
 	}
+	leg_eod_judge(r, s);
 	leg_drop(r, s);
 	session_close(r, s, SMTP_OWN_BACKEND_PROTOCOL);
 }

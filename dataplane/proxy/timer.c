@@ -114,6 +114,7 @@ static void leg_timed_out(struct relay *r, struct session *s)
 		leg_finish(r, s);
 		return;
 	}
+	leg_eod_judge(r, s);
 	if (s->state == RELAY_S_GONE || s->leg_state == LEG_S_QUITTING) {
 		leg_drop(r, s);
 		if (s->client.v == 0)

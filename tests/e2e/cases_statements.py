@@ -209,7 +209,7 @@ def vanishing(how, stage):
         quiet(lab)
         wait_for("the backend to notice", lambda: len(backend.ends) == 1)
         figures = {name: lab.stats[name] for name in ("session_client_gone", "session_client_gone_in_body",
-                   "leg_aborted_in_body", "leg_quits", "session_messages")}
+                   "session_client_gone_at_end_of_data", "leg_aborted_in_body", "leg_quits", "session_messages")}
         return backend, figures
 
 
@@ -221,3 +221,15 @@ def case_no_half_mail_of_a_client_that_vanishes():
             assert (backend.bodies, backend.halves, backend.ends) == ([], [], ["RST"]), (how, stage, vars(backend))
             assert "QUIT" not in backend.said() and figures["leg_quits"] == 0, backend.said()
             assert figures["session_client_gone_in_body"] == figures["leg_aborted_in_body"] == 1, (how, stage, figures)
+
+
+def case_a_client_that_vanishes_at_its_end_of_data():
+    """Z5: the reply is waited for and the leg left with QUIT. The mail stands, its client will send it again: counted (RFC 1047)."""
+    for how in ("FIN", "RST"):
+        for stage in ("EOD", "CHUNK"):
+            backend, figures = vanishing(how, stage)
+            assert backend.bodies == [TEXT] and backend.halves == [] and backend.said()[-1] == "QUIT", (how, stage, vars(backend))
+            assert backend.ends == ["FIN"] and figures["leg_quits"] == 1 and figures["session_client_gone_in_body"] == 0, figures
+            assert figures["session_messages"] == 1, figures
+            # who has only ended its side may still read the reply
+            assert figures["session_client_gone_at_end_of_data"] == (how == "RST"), (how, stage, figures)
