@@ -150,6 +150,8 @@ bool leg_tls_reply(
 	    strncasecmp(line + 4, "STARTTLS", 8) == 0 && (line[12] == '\r' || line[12] == ' '))
 		s->leg_flags |= SESSION_LEG_F_OFFERED;
 	reply_line_take(r, s, line, len);
+	s->reply_bytes = more ? s->reply_bytes + len : 0;
+	s->reply_code = (uint16_t)code;
 	return more || reply_over(r, s, code);
 }
 

@@ -181,6 +181,10 @@ bool swallow_step(struct relay *r, struct session *s);
 void body_lost(struct relay *r, struct session *s, enum smtp_own own, unsigned owed);
 void body_refuse(struct relay *r, struct session *s, enum smtp_own own);
 bool reply_step(struct relay *r, struct session *s);
+// hold.c: room for a whole reply, is the one at the front whole, and after it
+void reply_make_room(struct relay *r, struct session *s);
+enum smtp_reply_part reply_hold(struct relay *r, struct session *s);
+void reply_let_go(struct relay *r, struct session *s);
 void reply_line_take(struct relay *r, struct session *s, const char *line, uint32_t len);
 // Greeted, and in TLS if it is to be. False: the session has ended.
 bool leg_ready(struct relay *r, struct session *s);

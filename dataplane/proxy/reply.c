@@ -69,9 +69,7 @@ static void reply_act(struct relay *r, struct session *s, enum smtp_verb verb, u
 			s->dot = SMTP_DOT_START;
 			tcp_rx_window_set(r->tcp, s->client, SESSION_WINDOW_BODY);
 		} else if (code == 354) {
-			leg_drop(
-				r, s
-			); // the client has gone: no body will come, and none may be ended (C16)
+			leg_drop(r, s); // no body will come, and none may be ended (C16)
 		}
 		break;
 	case SMTP_V_AUTH:
@@ -94,6 +92,12 @@ static void reply_act(struct relay *r, struct session *s, enum smtp_verb verb, u
 	}
 }
 
+static bool is_body_reply(const struct session *s)
+{
+	return s->leg_state == LEG_S_READY && s->pending_count > 0 && s->reply_bytes == 0 &&
+	       s->pending_verb[s->pending_head] == SMTP_V_BODY;
+}
+
 // The last line was relayed.
 static void reply_done(struct relay *r, struct session *s, unsigned code)
 {
@@ -103,6 +107,7 @@ static void reply_done(struct relay *r, struct session *s, unsigned code)
 	s->pending_head = (uint8_t)((s->pending_head + 1) % SESSION_PENDING_MAX);
 	s->pending_count--;
 	s->reply_bytes = 0;
+	reply_let_go(r, s);
 	s->leg_since_ms = env_now_ms(r->env);
 	s->touched_ms = env_now_ms(r->env); // the client's turn begins now
 	hist_add(&session_backend(r, s)->latency[smtp_verb_group(verb)], us);
@@ -142,9 +147,23 @@ static void protocol_error(struct relay *r, struct session *s)
 		leg_failed(r, s, true);
 		return;
 	}
+	if (s->state == RELAY_S_DATA || s->state == RELAY_S_BDAT) {
+		body_refuse(r, s, SMTP_OWN_BODY_LOST); // C16: the client hears of it at its end
+		return;
+	}
 	leg_eod_judge(r, s);
 	leg_drop(r, s);
 	session_close(r, s, SMTP_OWN_BACKEND_PROTOCOL);
+}
+
+// Its client did not wait for a leg that is ready now. False: the session has ended.
+static bool gone_leave(struct relay *r, struct session *s)
+{
+	leg_leave(r, s);
+	if (s->leg.v != 0)
+		return true;
+	session_free(r, s);
+	return false;
 }
 
 bool leg_ready(struct relay *r, struct session *s)
@@ -154,12 +173,8 @@ bool leg_ready(struct relay *r, struct session *s)
 	uint32_t n;
 
 	s->leg_state = LEG_S_READY;
-	if (s->state == RELAY_S_GONE) {
-		leg_leave(r, s);
-		if (s->leg.v == 0)
-			session_free(r, s);
-		return s->id == id;
-	}
+	if (s->state == RELAY_S_GONE)
+		return gone_leave(r, s);
 	if ((s->flags & SESSION_F_EHLO_KEPT) == 0)
 		return true;
 	s->leg_state = LEG_S_REEHLO; // a fresh leg for a later mail
@@ -246,8 +261,11 @@ static bool ehlo_reply(struct relay *r, struct session *s)
 	const struct smtp_limits limits = {s->max_message_bytes, s->max_recipients, offers_tls(s)};
 	uint32_t out;
 
-	if (len == 0)
+	if (len == 0) {
+		if (wire_rx_bytes(r, wire_leg(s)) > RELAY_SCRATCH / 4)
+			reply_make_room(r, s); // else its end, or that it is too long, never comes
 		return false;
+	}
 	out = ok ? smtp_ehlo_filter(r->scratch, len, &limits, r->out, RELAY_SCRATCH, &s->caps) : 0;
 	if (out == 0) {
 		protocol_error(r, s);
@@ -259,6 +277,7 @@ static bool ehlo_reply(struct relay *r, struct session *s)
 		return false;
 	}
 	reply_line_take(r, s, r->scratch, len);
+	reply_let_go(r, s);
 	profile_learn(r, s);
 	if (s->leg_state != LEG_S_REEHLO && s->client.v != 0)
 		dialogue(r, s, CAPTURE_TO_CLIENT, r->out, out);
@@ -329,6 +348,35 @@ line_relay(struct relay *r, struct session *s, const char *line, uint32_t len, u
 	return true;
 }
 
+// A line before the leg may be used: of its greeting, or of a refusal of the EHLO that we said
+// again.
+static bool greeting_line(
+	struct relay *r,
+	struct session *s,
+	const char *line,
+	uint32_t len,
+	unsigned code,
+	bool more
+)
+{
+	bool banner = s->leg_state == LEG_S_BANNER;
+
+	if (banner && !more)
+		banner_judge(r, s, code, line, len);
+	reply_line_take(r, s, line, len);
+	s->reply_bytes = more ? s->reply_bytes + len : 0;
+	s->reply_code = (uint16_t)code;
+	if (more)
+		return true;
+	if (banner) {
+		banner_take(r, s, code);
+		return s->id != 0;
+	}
+	leg_release(r, s);
+	session_close(r, s, SMTP_OWN_NO_LEG);
+	return false;
+}
+
 // A line of an ordinary reply, checked.
 static bool reply_line(
 	struct relay *r,
@@ -339,37 +387,25 @@ static bool reply_line(
 	bool more
 )
 {
-	if (s->leg_state == LEG_S_CLOSING || (s->leg_state == LEG_S_BANNER && more)) {
+	if (s->leg_state == LEG_S_CLOSING || s->leg_state == LEG_S_QUITTING) {
+		bool over = s->leg_state == LEG_S_QUITTING && !more;
+
 		reply_line_take(r, s, line, len);
-		return true;
-	}
-	if (s->leg_state == LEG_S_QUITTING || s->leg_state == LEG_S_REEHLO) {
-		reply_line_take(r, s, line, len);
-		if (more)
-			return true;
-		if (s->leg_state == LEG_S_QUITTING) {
+		if (over)
 			leg_finish(r, s);
-		} else {
-			leg_release(r, s);
-			session_close(r, s, SMTP_OWN_NO_LEG);
-		}
-		return false;
+		return !over;
 	}
-	if (s->leg_state == LEG_S_BANNER) {
-		banner_judge(r, s, code, line, len);
-		reply_line_take(r, s, line, len);
-		banner_take(r, s, code);
-		return s->id != 0;
-	}
-	if (s->leg_state == LEG_S_TLS_EHLO || s->leg_state == LEG_S_TLS_ASKED)
-		return leg_tls_reply(r, s, line, len, code, more);
-	if (s->pending_count == 0)
-		return reply_unasked(r, s, code, line, len);
 	if ((s->reply_bytes > 0 && s->reply_code != code) ||
 	    s->reply_bytes + len > SMTP_REPLY_MAX) {
 		protocol_error(r, s);
 		return false;
 	}
+	if (s->leg_state == LEG_S_BANNER || s->leg_state == LEG_S_REEHLO)
+		return greeting_line(r, s, line, len, code, more);
+	if (s->leg_state == LEG_S_TLS_EHLO || s->leg_state == LEG_S_TLS_ASKED)
+		return leg_tls_reply(r, s, line, len, code, more);
+	if (s->pending_count == 0)
+		return reply_unasked(r, s, code, line, len);
 	if (s->client.v != 0 && !line_relay(r, s, line, len, code)) {
 		s->flags |= SESSION_F_RETRY;
 		return false;
@@ -394,6 +430,7 @@ bool reply_step(struct relay *r, struct session *s)
 	enum line_result result;
 	const char *line;
 	uint32_t len;
+	enum smtp_reply_part part;
 	unsigned code;
 	bool more = false;
 
@@ -405,6 +442,14 @@ bool reply_step(struct relay *r, struct session *s)
 	if (s->leg.v == 0)
 		return false;
 	result = relay_line(r, wire_leg(s), SMTP_REPLY_LINE_MAX, &line, &len);
+	code = result == LINE_OK && len >= 5 && line[len - 2] == '\r'
+		       ? smtp_reply_code(line, len - 2, &more)
+		       : 0;
+	if (more && is_body_reply(s)) {
+		part = reply_hold(r, s);
+		code = part == SMTP_REPLY_BROKEN ? 0 : code;
+		result = part == SMTP_REPLY_MORE ? LINE_MORE : result;
+	}
 	if (result == LINE_MORE) {
 		if ((s->flags & SESSION_F_LEG_FIN) != 0) {
 			if (leg_in_body(s)) {
@@ -418,9 +463,6 @@ bool reply_step(struct relay *r, struct session *s)
 		}
 		return false;
 	}
-	code = result == LINE_OK && len >= 5 && line[len - 2] == '\r'
-		       ? smtp_reply_code(line, len - 2, &more)
-		       : 0;
 	if (code == 0) {
 		protocol_error(r, s);
 		return false;

@@ -26,9 +26,10 @@
 #define SESSION_WINDOW_COMMAND 16384 // receive window in the command phase
 #define SESSION_WINDOW_TLS 40960     // a whole record beside the longest line
 #define SESSION_WINDOW_BODY (256U << 10)
-#define SESSION_RETRY_MS 10           // no buffer: once more
-#define SESSION_LEG_PATIENCE_MS 60000 // over all backends tried
-#define SESSION_ORPHAN_MS 600000      // Z5
+#define SESSION_WINDOW_REPLY (SMTP_REPLY_MAX + (32U << 10)) // a whole one, and what is behind it
+#define SESSION_RETRY_MS 10                                 // no buffer: once more
+#define SESSION_LEG_PATIENCE_MS 60000                       // over all backends tried
+#define SESSION_ORPHAN_MS 600000                            // Z5
 #define SESSION_QUIT_MS 30000
 #define SESSION_FIN_MS \
 	2000 // after 221: the backend closes first, so that no TIME_WAIT takes our port
@@ -91,6 +92,7 @@ enum {                                      // of the leg: begin anew with each
 	SESSION_LEG_F_STARTTLS = 1 << 6,    // the pool's, when it was opened
 	SESSION_LEG_F_IMPLICIT = 1 << 7,    // likewise: TLS from the start
 	SESSION_LEG_F_OFFERED = 1 << 8,     // STARTTLS, by the backend
+	SESSION_LEG_F_HELD = 1 << 9,        // room was made for a whole reply
 };
 
 struct pending {
@@ -210,13 +212,6 @@ static inline bool leg_is_greeting(const struct session *s)
 	return s->leg_state == LEG_S_CONNECTING || s->leg_state == LEG_S_BANNER ||
 	       s->leg_state == LEG_S_TLS_EHLO || s->leg_state == LEG_S_TLS_ASKED ||
 	       s->leg_state == LEG_S_TLS;
-}
-
-// Does its leg hold a part of a body, so that it may only be reset (C16)?
-static inline bool leg_in_body(const struct session *s)
-{
-	return s->state == RELAY_S_DATA || s->state == RELAY_S_BDAT ||
-	       (s->flags & SESSION_F_CHUNKS) != 0;
 }
 
 // Must its client begin TLS before anything else?

@@ -136,3 +136,10 @@ static inline uint32_t session_window(const struct session *s)
 {
 	return s->client_tls == 0 ? SESSION_WINDOW_COMMAND : SESSION_WINDOW_TLS;
 }
+
+// Does its leg hold a part of a body, so that it may only be reset (C16)?
+static inline bool leg_in_body(const struct session *s)
+{
+	return s->state == RELAY_S_DATA || s->state == RELAY_S_BDAT ||
+	       (s->flags & SESSION_F_CHUNKS) != 0;
+}

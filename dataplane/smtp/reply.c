@@ -81,6 +81,38 @@ unsigned smtp_reply_code(const char *line, uint32_t len, bool *ret_more)
 	return code;
 }
 
+enum smtp_reply_part
+smtp_reply_scan(struct smtp_reply_scan *scan, const uint8_t *data, uint32_t len)
+{
+	for (uint32_t i = 0; i < len; i++) {
+		uint32_t text = scan->len > 0 ? scan->len - 1 : 0; // without CR
+		bool more = false;
+		unsigned code;
+
+		if (++scan->total > SMTP_REPLY_MAX)
+			return SMTP_REPLY_BROKEN;
+		if (data[i] != '\n') {
+			if (scan->len < sizeof(scan->head))
+				scan->head[scan->len] = (char)data[i];
+			if (++scan->len >= SMTP_REPLY_LINE_MAX)
+				return SMTP_REPLY_BROKEN;
+			scan->cr = data[i] == '\r';
+			continue;
+		}
+		code = smtp_reply_code(
+			scan->head, text < sizeof(scan->head) ? text : sizeof(scan->head), &more
+		);
+		if (!scan->cr || code == 0 || (scan->code != 0 && scan->code != code))
+			return SMTP_REPLY_BROKEN;
+		if (!more)
+			return SMTP_REPLY_WHOLE;
+		scan->code = code;
+		scan->len = 0;
+		scan->cr = false;
+	}
+	return SMTP_REPLY_MORE;
+}
+
 static uint64_t number_get(const char *text, uint32_t len)
 {
 	uint64_t n = 0;

@@ -33,6 +33,21 @@ enum smtp_cap {
 // line.
 unsigned smtp_reply_code(const char *line, uint32_t len, bool *ret_more);
 
+enum smtp_reply_part { SMTP_REPLY_MORE, SMTP_REPLY_WHOLE, SMTP_REPLY_BROKEN };
+
+// A reply that is looked at before it is relayed; zero at its start.
+struct smtp_reply_scan {
+	char head[4];
+	uint32_t len, total; // of the line, of the reply
+	unsigned code;
+	bool cr;
+};
+
+// Its next octets, in any segmentation. Broken: a line without code, or with another than the first
+// one's, or too long, or that ends without CRLF; or more than SMTP_REPLY_MAX (C4).
+enum smtp_reply_part
+smtp_reply_scan(struct smtp_reply_scan *scan, const uint8_t *data, uint32_t len);
+
 // Limits of ours; 0: none.
 struct smtp_limits {
 	uint32_t message_bytes, recipients;

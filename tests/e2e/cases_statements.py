@@ -233,3 +233,81 @@ def case_a_client_that_vanishes_at_its_end_of_data():
             assert figures["session_messages"] == 1, figures
             # who has only ended its side may still read the reply
             assert figures["session_client_gone_at_end_of_data"] == (how == "RST"), (how, stage, figures)
+
+
+LONG = b"".join(b"250-%s\r\n" % (b"x" * 90) for _ in range(800))
+BROKEN = (b"250-one\r\n251 two\r\n", b"250-one\r\ntwo\r\n", b"250-one\r\n250-two\r\n25 three\r\n", b"250-one\r\n250 two\n", b"hello\r\n", b"250 ok\n",
+          b"\r\n", b"250_ok\r\n", b"150 ok\r\n", b"999 ok\r\n", LONG + b"250 end\r\n", b"250 " + b"x" * 3000 + b"\r\n")
+
+
+def case_a_broken_reply_is_421():
+    """C4: changing codes, a line without a code or CRLF, more than 64 KiB: 421, the leg is dropped, and it is counted."""
+    for verb in ("EHLO", "MAIL", "VRFY", "DATA", "RSET"):
+        with Lab() as lab:
+            for i, broken in enumerate(BROKEN):
+                with Backend(lambda v, line, n, broken=broken, verb=verb: broken if v == verb else None) as backend:
+                    c = greeted(*({"DATA": MAIL}.get(verb, ()) if verb != "EHLO" else ())) if verb != "EHLO" else Raw()
+                    c.say({"EHLO": "EHLO me", "MAIL": MAIL[0], "VRFY": "VRFY x"}.get(verb, verb))
+                    lines = rest(c).split(b"\r\n")
+                    assert lines[-2].startswith(b"421 ") and lines[-1] == b"", (verb, broken[:30], lines[-3:])
+                    assert not any(l[3:4] == b" " for l in lines[:-2]), "no reply was finished"
+                    c.close()
+                    wait_for("the leg to be dropped", lambda: backend.ends == ["RST"])
+                    assert lab.stats["leg_malformed_replies"] == lab.stats["smtp_reply_backend_protocol"] == i + 1
+            quiet(lab)
+
+
+def case_a_broken_reply_to_a_mail_is_no_acceptance():
+    """The same at the end of data: a client may rely on the code of any line of a reply (RFC 5321 4.2.1), so not even a "250-" may
+    reach it before the whole reply is there. Also where the backend goes away in the middle of it."""
+    half = (Leave(b"250-one\r\n"), Leave(b"250-one\r\n250-two\r\n", True), Leave(b"250 o"), Leave(b"", True))
+    for by, stage in (("DATA", "EOD"), ("BDAT", "CHUNK")):
+        with Lab() as lab:
+            for i, broken in enumerate(BROKEN + half):
+                with Backend(lambda v, line, n, broken=broken, stage=stage: broken if v == stage else None) as backend:
+                    c = greeted(*MAIL)
+                    if by == "DATA":
+                        assert c.ask("DATA").startswith("354")
+                        c.say(TEXT + b".\r\n")
+                    else:
+                        c.say(b"BDAT %d LAST\r\n" % len(TEXT) + TEXT)
+                    lines = rest(c).split(b"\r\n")
+                    assert len(lines) == 2 and lines[0].startswith(b"421 4."), (by, broken[:40] if isinstance(broken, bytes) else broken, lines[:2])
+                    c.close()
+                    wait_for("the leg to be gone", lambda: len(backend.ends) == 1)
+                    assert lab.stats["leg_malformed_replies"] == min(i + 1, len(BROKEN))
+                    assert lab.stats["leg_end_of_data_lost"] == i + 1 and lab.stats["session_messages"] == 0
+            quiet(lab)
+
+
+def case_long_replies_are_relayed_whole():
+    """C4: in order and complete, up to 64 KiB, at the end of data too."""
+    whole = LONG[:96 * 600] + b"250 end\r\n"
+    with Lab() as lab, Backend(lambda v, line, n: whole if v in ("EOD", "CHUNK", "VRFY") else None):
+        c = greeted()
+        for say in ("VRFY x", MAIL[0], MAIL[1], "DATA", TEXT + b".\r\n", "VRFY y", MAIL[0], MAIL[1], b"BDAT 11 LAST\r\n" + TEXT, "VRFY z"):
+            c.say(say)
+            if not isinstance(say, bytes) and not say.startswith("VRFY"):
+                c.reply()
+                continue
+            got = b""
+            while not got.endswith(b"\r\n250 end\r\n"):
+                got += c.f.readline()
+            assert got == whole, say
+        assert c.ask("QUIT").startswith("221")
+        c.close()
+        quiet(lab)
+        assert lab.stats["session_messages"] == 2
+
+
+def case_a_broken_greeting_goes_to_the_next_backend():
+    broken = (b"220-x\r\n221 y\r\n", b"hello\r\n", b"220-x\r\ny\r\n", LONG.replace(b"250", b"220") + b"220 x\r\n")
+    for greeting in broken:
+        with Lab(backends=((HOST4, 2525), (HOST4, 2526))) as lab, \
+                Backend(lambda v, line, n, greeting=greeting: greeting if v == "BANNER" else None) as bad, Backend(port=2526) as good:
+            for _ in range(2):
+                c = greeted()
+                assert c.ask("QUIT").startswith("221")
+                c.close()
+            quiet(lab)
+            assert len(good.seen) == 2 and len(bad.seen) >= 1 and lab.stats["leg_malformed_replies"] == len(bad.seen), greeting[:20]

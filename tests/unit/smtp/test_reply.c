@@ -39,6 +39,63 @@ static void codes_are_three_digits_and_a_mark(void **state)
 		assert_int_equal(code(bad[i], &more), 0);
 }
 
+static enum smtp_reply_part scanned(const char *text, uint32_t len, uint32_t piece)
+{
+	struct smtp_reply_scan scan = {0};
+	enum smtp_reply_part part = SMTP_REPLY_MORE;
+
+	for (uint32_t at = 0; at < len && part == SMTP_REPLY_MORE; at += piece)
+		part = smtp_reply_scan(
+			&scan, (const uint8_t *)text + at, piece < len - at ? piece : len - at
+		);
+	return part;
+}
+
+static void whole_replies_are_told_from_broken_ones(void **state)
+{
+	static const struct {
+		const char *text;
+		enum smtp_reply_part want;
+	} cases[] = {
+		{"", SMTP_REPLY_MORE},
+		{"250", SMTP_REPLY_MORE},
+		{"250 ok\r", SMTP_REPLY_MORE},
+		{"250-ok\r\n", SMTP_REPLY_MORE},
+		{"250-ok\r\n250", SMTP_REPLY_MORE},
+		{"250 ok\r\n", SMTP_REPLY_WHOLE},
+		{"250\r\n", SMTP_REPLY_WHOLE},
+		{"250-a\r\n250-\r\n250 c\r\n", SMTP_REPLY_WHOLE},
+		{"250 a\r\n999", SMTP_REPLY_WHOLE},
+		{"250-a\r\n251 b\r\n", SMTP_REPLY_BROKEN},
+		{"250-a\r\nb\r\n", SMTP_REPLY_BROKEN},
+		{"250-a\n250 b\r\n", SMTP_REPLY_BROKEN},
+		{"250 a\n", SMTP_REPLY_BROKEN},
+		{"25\r\n", SMTP_REPLY_BROKEN},
+		{"\r\n", SMTP_REPLY_BROKEN},
+		{"\n", SMTP_REPLY_BROKEN},
+		{"250_a\r\n", SMTP_REPLY_BROKEN},
+	};
+	static char text[SMTP_REPLY_MAX + 1];
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+		for (uint32_t piece = 1; piece < 24; piece++)
+			assert_int_equal(
+				scanned(cases[i].text, (uint32_t)strlen(cases[i].text), piece),
+				cases[i].want
+			);
+	memset(text, 'x', sizeof(text));
+	memcpy(text, "250 ", 4);
+	assert_int_equal(scanned(text, SMTP_REPLY_LINE_MAX - 1, 7), SMTP_REPLY_MORE);
+	assert_int_equal(scanned(text, SMTP_REPLY_LINE_MAX, 7), SMTP_REPLY_BROKEN);
+	for (uint32_t i = 0; i < SMTP_REPLY_MAX; i += 8)
+		memcpy(text + i, "250-ab\r\n", 8);
+	assert_int_equal(scanned(text, SMTP_REPLY_MAX, 1000), SMTP_REPLY_MORE);
+	text[SMTP_REPLY_MAX - 5] = ' ';
+	assert_int_equal(scanned(text, SMTP_REPLY_MAX, 1000), SMTP_REPLY_WHOLE);
+	text[SMTP_REPLY_MAX - 5] = '-';
+	assert_int_equal(scanned(text, SMTP_REPLY_MAX + 1, 1000), SMTP_REPLY_BROKEN);
+}
+
 static void filtered(const char *in, uint32_t max, const char *want, uint32_t want_caps)
 {
 	const struct smtp_limits limits = {.message_bytes = max, .recipients = max};
@@ -187,6 +244,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(codes_are_three_digits_and_a_mark),
+		cmocka_unit_test(whole_replies_are_told_from_broken_ones),
 		cmocka_unit_test(ehlo_replies_lose_what_cannot_be_relayed),
 		cmocka_unit_test(starttls_is_shown_and_auth_is_not),
 		cmocka_unit_test(limits_are_lowered_to_ours),
