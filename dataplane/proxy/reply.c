@@ -63,19 +63,19 @@ static void reply_act(struct relay *r, struct session *s, enum smtp_verb verb, u
 			s->body_bytes = 0;
 		}
 		break;
-	case SMTP_V_DATA:
-		if (code == 354 && client) {
+	case SMTP_V_DATA: // clients go by the first digit (RFC 5321 4.2.1): a body follows
+		if (code / 100 == 3 && client) {
 			s->state = RELAY_S_DATA;
 			s->dot = SMTP_DOT_START;
 			tcp_rx_window_set(r->tcp, s->client, SESSION_WINDOW_BODY);
-		} else if (code == 354) {
+		} else if (code / 100 == 3) {
 			leg_drop(r, s); // no body will come, and none may be ended (C16)
 		}
 		break;
 	case SMTP_V_AUTH:
-		if (code == 334 && client)
+		if (code / 100 == 3 && client)
 			s->state = RELAY_S_AUTH;
-		else if (code == 334)
+		else if (code / 100 == 3)
 			leg_release(r, s); // it would take QUIT for an answer
 		if (code / 100 == 2)
 			s->flags |= SESSION_F_AUTHED;
@@ -283,6 +283,8 @@ static bool ehlo_reply(struct relay *r, struct session *s)
 		dialogue(r, s, CAPTURE_TO_CLIENT, r->out, out);
 	if (s->leg_state == LEG_S_REEHLO) {
 		s->leg_state = LEG_S_READY;
+		if (s->state == RELAY_S_GONE)
+			return gone_leave(r, s);
 		return true;
 	}
 	s->flags |= SESSION_F_GREETED;

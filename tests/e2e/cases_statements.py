@@ -311,3 +311,48 @@ def case_a_broken_greeting_goes_to_the_next_backend():
                 c.close()
             quiet(lab)
             assert len(good.seen) == 2 and len(bad.seen) >= 1 and lab.stats["leg_malformed_replies"] == len(bad.seen), greeting[:20]
+
+
+def case_a_client_that_vanishes_while_its_next_leg_is_greeted():
+    """Z5: the leg of a client that left before the EHLO we said again was answered hears QUIT when it is, not ten minutes later."""
+    answered = threading.Event()
+
+    def answer(verb, line, n):
+        if verb == "RSET":
+            return Leave(b"250 2.0.0 ok\r\n")
+        if verb == "EHLO" and n == 1:
+            answered.wait(20)
+        return None
+
+    with Lab() as lab, Backend(answer) as backend:
+        c = greeted("RSET")
+        wait_for("the leg to be lost", lambda: backend.ends == ["left"])
+        c.say("NOOP")
+        wait_for("EHLO to be said again", lambda: len(backend.seen) == 2 and backend.said(1) == ["EHLO me"])
+        c.f.close()
+        reset(c.s)
+        wait_for("the client to be missed", lambda: lab.stats["session_client_gone"] == 1)
+        answered.set()
+        quiet(lab, 10)
+        assert backend.said(1) == ["EHLO me", "QUIT"] and lab.stats["leg_quits"] == 1
+    with Lab() as lab, Backend(lambda v, line, n: Leave(b"250 ok\r\n") if v == "RSET" else b"250-x\r\n550 y\r\n" if v == "EHLO" and n else None):
+        c = greeted("RSET")
+        time.sleep(0.3)
+        assert c.ask("NOOP").startswith("421 4.3.0"), "a broken reply to the EHLO that was said again"
+        c.close()
+        quiet(lab)
+        assert lab.stats["leg_malformed_replies"] == 1
+
+
+def case_a_body_follows_any_3yz():
+    """Clients go by the first digit (RFC 5321 4.2.1): what follows is a body, and not a line of it a command."""
+    body = b"a: b\r\n\r\nMAIL FROM:<x@y>\r\nRSET\r\nQUIT\r\n"
+    for code in (b"354", b"353", b"300"):
+        with Lab() as lab, Backend(lambda v, line, n, code=code: code + b" go on\r\n" if v == "DATA" else None) as backend:
+            c = greeted(*MAIL)
+            assert c.ask("DATA") == code.decode() + " go on"
+            assert c.ask(body + b".\r\n").startswith("250")
+            assert c.ask("QUIT").startswith("221")
+            c.close()
+            quiet(lab)
+            assert backend.bodies == [body] and backend.said() == ["EHLO me", *MAIL, "DATA", "QUIT"], backend.said()
