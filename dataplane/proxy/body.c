@@ -56,18 +56,18 @@ static void swallow_over(struct relay *r, struct session *s)
 		session_say_in_turn(r, s, (enum smtp_own)s->own_after);
 }
 
-// Moves n bytes on. False: a limit was reached and the body is refused; what could not be moved is
-// dropped.
-static bool body_move(struct relay *r, struct session *s, uint32_t n)
+// Moves n bytes on, of which so many octets are of the message (P9, RFC 1870 3). False: a limit was
+// reached and the body is refused; what could not be moved is dropped.
+static bool body_move(struct relay *r, struct session *s, uint32_t n, uint32_t octets)
 {
 	uint32_t moved;
 
-	s->body_bytes += n;
-	if (s->max_message_bytes != 0 && s->body_bytes > s->max_message_bytes) {
+	if (s->max_message_bytes != 0 && (uint64_t)s->body_bytes + octets > s->max_message_bytes) {
 		body_refuse(r, s, SMTP_OWN_SIZE);
 		wire_rx_drop(r, wire_client(s), n);
 		return false;
 	}
+	s->body_bytes += octets;
 	moved = wire_tx_move(r, wire_leg(s), wire_client(s), n);
 	stat_add(r->env, STAT_SESSION_BYTES, moved);
 	session_backend(r, s)->bytes += moved;
@@ -86,12 +86,12 @@ static void body_bare(struct relay *r, struct session *s)
 	switch (s->bare_lf) {
 	case BLOB_BARE_LF_PASS:
 		s->dot = SMTP_DOT_TEXT;
-		body_move(r, s, 1);
+		body_move(r, s, 1, 1);
 		break;
 	case BLOB_BARE_LF_RESTUFF:
 		wire_rx_drop(r, wire_client(s), 1);
 		s->dot = SMTP_DOT_BROKEN;
-		s->body_bytes += 2;
+		s->body_bytes += dot ? 3 : 2;
 		if (!wire_tx_write(r, wire_leg(s), dot ? ".\r\n" : "\r\n", dot ? 3 : 2))
 			body_refuse(r, s, SMTP_OWN_BODY_LOST);
 		break;
@@ -105,8 +105,13 @@ static void body_bare(struct relay *r, struct session *s)
 
 // One scan of what lies at the front; a CR at the end of a buffer is looked at together with the
 // first byte of the next.
-static bool
-front_scan(struct relay *r, struct session *s, enum smtp_dot_event *ret_event, uint32_t *ret_n)
+static bool front_scan(
+	struct relay *r,
+	struct session *s,
+	enum smtp_dot_event *ret_event,
+	uint32_t *ret_n,
+	uint32_t *ret_stuffed
+)
 {
 	const uint8_t *p, *next;
 	uint32_t len, next_len;
@@ -114,25 +119,25 @@ front_scan(struct relay *r, struct session *s, enum smtp_dot_event *ret_event, u
 
 	if (!wire_rx_peek(r, wire_client(s), 0, &p, &len))
 		return false;
-	*ret_event = smtp_dot_scan(&s->dot, p, len, ret_n);
+	*ret_event = smtp_dot_scan(&s->dot, p, len, ret_n, ret_stuffed);
 	if (*ret_event != SMTP_DOT_MORE || *ret_n > 0)
 		return true;
 	if (!wire_rx_peek(r, wire_client(s), 1, &next, &next_len))
 		return false; // only a CR so far
 	pair[0] = p[0];
 	pair[1] = next[0];
-	*ret_event = smtp_dot_scan(&s->dot, pair, 2, ret_n);
+	*ret_event = smtp_dot_scan(&s->dot, pair, 2, ret_n, ret_stuffed);
 	return true;
 }
 
 static bool data_step(struct relay *r, struct session *s)
 {
 	enum smtp_dot_event event;
-	uint32_t n;
+	uint32_t n, stuffed;
 
-	if (!front_scan(r, s, &event, &n))
+	if (!front_scan(r, s, &event, &n, &stuffed))
 		return false;
-	if (n > 0 && !body_move(r, s, n)) {
+	if (n > 0 && !body_move(r, s, n, n - stuffed)) {
 		if (event == SMTP_DOT_END && s->state == RELAY_S_SWALLOW_DATA)
 			swallow_over(r, s);
 		return true;
@@ -162,7 +167,7 @@ static bool bdat_step(struct relay *r, struct session *s)
 
 	if (n > 0) {
 		s->swallow_left -= n;
-		if (!body_move(r, s, n))
+		if (!body_move(r, s, n, n))
 			return true;
 	}
 	if (s->swallow_left > 0)
@@ -197,7 +202,7 @@ bool body_step(struct relay *r, struct session *s)
 bool swallow_step(struct relay *r, struct session *s)
 {
 	enum smtp_dot_event event;
-	uint32_t n, have;
+	uint32_t n, have, stuffed;
 
 	if (s->state == RELAY_S_SWALLOW_BDAT) {
 		have = wire_rx_bytes(r, wire_client(s));
@@ -208,7 +213,7 @@ bool swallow_step(struct relay *r, struct session *s)
 			swallow_over(r, s);
 			return true;
 		}
-	} else if (front_scan(r, s, &event, &n)) {
+	} else if (front_scan(r, s, &event, &n, &stuffed)) {
 		wire_rx_drop(r, wire_client(s), n + (event == SMTP_DOT_BARE ? 1 : 0));
 		if (event == SMTP_DOT_BARE)
 			s->dot = SMTP_DOT_TEXT;

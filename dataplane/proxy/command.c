@@ -57,6 +57,14 @@ bool line_is_clean(const char *line, uint32_t len)
 	return memchr(line, '\r', len - 2) == NULL && memchr(line, '\0', len) == NULL;
 }
 
+// The octets behind it are counted for another message (P9): its reply may come later than those.
+static bool begins_message(const struct session *s, enum smtp_verb verb)
+{
+	if (verb == SMTP_V_MAIL) // else it is one too many
+		return (s->flags & SESSION_F_MAIL) == 0 && !awaits_reply_to(s, SMTP_V_MAIL);
+	return verb == SMTP_V_RSET || verb == SMTP_V_EHLO || verb == SMTP_V_HELO;
+}
+
 // Hands the line on and notes that a reply is due. False: no buffer, try again.
 static bool command_forward(
 	struct relay *r,
@@ -72,6 +80,8 @@ static bool command_forward(
 	}
 	dialogue(r, s, CAPTURE_FROM_CLIENT, line, len);
 	dialogue(r, s, CAPTURE_TO_BACKEND, line, len);
+	if (begins_message(s, verb))
+		s->body_bytes = 0;
 	pending_push(r, s, verb);
 	if (!smtp_verb_may_precede(verb))
 		s->flags |= SESSION_F_WAIT;

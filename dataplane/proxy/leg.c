@@ -215,14 +215,17 @@ void leg_failed(struct relay *r, struct session *s, bool refused_by_reply)
 	leg_open(r, s);
 }
 
-bool awaits_body_reply(const struct session *s)
+bool awaits_reply_to(const struct session *s, enum smtp_verb verb)
 {
-	if (s->state == RELAY_S_BDAT)
-		return false;
 	for (unsigned i = 0; i < s->pending_count; i++)
-		if (s->pending_verb[(s->pending_head + i) % SESSION_PENDING_MAX] == SMTP_V_BODY)
+		if (s->pending_verb[(s->pending_head + i) % SESSION_PENDING_MAX] == verb)
 			return true;
 	return false;
+}
+
+bool awaits_body_reply(const struct session *s)
+{
+	return s->state != RELAY_S_BDAT && awaits_reply_to(s, SMTP_V_BODY);
 }
 
 void leg_eod_judge(struct relay *r, struct session *s)

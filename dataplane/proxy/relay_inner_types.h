@@ -95,6 +95,7 @@ void pending_own(struct relay *r, struct session *s, enum smtp_own own, unsigned
 void leg_open(struct relay *r, struct session *s);
 void leg_failed(struct relay *r, struct session *s, bool refused_by_reply);
 void leg_lost(struct relay *r, struct session *s);
+bool awaits_reply_to(const struct session *s, enum smtp_verb verb);
 // Has the body been sent whole, and is its reply awaited?
 bool awaits_body_reply(const struct session *s);
 void leg_eod_judge(struct relay *r, struct session *s); // the leg is given up: counts such

@@ -60,7 +60,6 @@ static void reply_act(struct relay *r, struct session *s, enum smtp_verb verb, u
 			if (s->pending_count == 0) // after chunks that were refused
 				s->flags &= ~(uint32_t)SESSION_F_CHUNKS;
 			s->recipients = 0;
-			s->body_bytes = 0;
 		}
 		break;
 	case SMTP_V_DATA: // clients go by the first digit (RFC 5321 4.2.1): a body follows

@@ -40,11 +40,17 @@ static uint32_t plain_len(const uint8_t *data, uint32_t len, bool start)
 	return n > 0 && data[n - 1] == '\r' ? n - 1 : n;
 }
 
-enum smtp_dot_event
-smtp_dot_scan(uint8_t *state, const uint8_t *data, uint32_t len, uint32_t *ret_n)
+enum smtp_dot_event smtp_dot_scan(
+	uint8_t *state,
+	const uint8_t *data,
+	uint32_t len,
+	uint32_t *ret_n,
+	uint32_t *ret_stuffed
+)
 {
 	uint32_t i = 0;
 
+	*ret_stuffed = 0;
 	while (i < len) {
 		uint32_t plain = 0;
 
@@ -68,6 +74,7 @@ smtp_dot_scan(uint8_t *state, const uint8_t *data, uint32_t len, uint32_t *ret_n
 			i += 2;
 			if (*state == SMTP_DOT_DOT) {
 				*ret_n = i;
+				*ret_stuffed += 2; // its dot was counted
 				return SMTP_DOT_END;
 			}
 			*state = SMTP_DOT_START;
@@ -79,6 +86,7 @@ smtp_dot_scan(uint8_t *state, const uint8_t *data, uint32_t len, uint32_t *ret_n
 			return SMTP_DOT_STUFF;
 		}
 		*state = data[i] == '.' && *state == SMTP_DOT_START ? SMTP_DOT_DOT : SMTP_DOT_TEXT;
+		*ret_stuffed += *state == SMTP_DOT_DOT;
 		i++;
 	}
 	*ret_n = i;

@@ -31,8 +31,14 @@ enum smtp_dot_event {
 			// SMTP_DOT_BROKEN)
 };
 
-// Scans len bytes; *ret_n is how many of them belong to the body and may be forwarded. After
-// SMTP_DOT_BARE the caller calls again behind the bare byte with the state it chose (BROKEN, or
-// TEXT when it passes the byte on as it is).
-enum smtp_dot_event
-smtp_dot_scan(uint8_t *state, const uint8_t *data, uint32_t len, uint32_t *ret_n);
+// Scans len bytes; *ret_n is how many of them belong to the body and may be forwarded, *ret_stuffed
+// how many of those are not of the message: dots that stuff, and the last line. After SMTP_DOT_BARE
+// the caller calls again behind the bare byte with the state it chose (BROKEN, or TEXT when it
+// passes the byte on as it is).
+enum smtp_dot_event smtp_dot_scan(
+	uint8_t *state,
+	const uint8_t *data,
+	uint32_t len,
+	uint32_t *ret_n,
+	uint32_t *ret_stuffed
+);

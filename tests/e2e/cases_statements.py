@@ -356,3 +356,44 @@ def case_a_body_follows_any_3yz():
             c.close()
             quiet(lab)
             assert backend.bodies == [body] and backend.said() == ["EHLO me", *MAIL, "DATA", "QUIT"], backend.said()
+
+
+LIMIT = 100 * 1024
+
+
+def case_the_octets_of_a_message_are_counted():
+    """P9 (RFC 1870 3): with their line ends, without the dots that stuff lines and without the last line. A message of the limit passes,
+    one octet more is refused at its true end, and nothing of it is stored. In chunks and in groups, too."""
+    head = b"a: b\r\n\r\n" + b".\r\n" * 20000 + b"..x\r\n" * 500
+    exact = head + b"x" * (LIMIT - len(head) - 2) + b"\r\n"
+    stuffed = lambda body: b"".join(b"." + l if l.startswith(b".") else l for l in body.splitlines(True)) + b".\r\n"
+    half = LIMIT // 2
+    cut = lambda body: b"BDAT %d\r\n" % half + body[:half] + b"BDAT %d LAST\r\n" % (len(body) - half) + body[half:]
+    envelope = b"MAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\n"
+    with Lab(service='limits = { message_size = "100K"; };') as lab, \
+            Backend(lambda v, line, n: time.sleep(0.3) if v == "MAIL" else None) as backend:
+        c = greeted()
+        for body, end in ((exact, "250"), (b"x" + exact, "552 5.3.4"), (exact, "250")):
+            for line in MAIL:
+                assert c.ask(line).startswith("250")
+            assert c.ask("DATA").startswith("354")
+            assert c.ask(stuffed(body)).startswith(end), len(body)
+        for body, end in ((exact, "250"), (b"x" + exact, "552"), (exact, "250")):
+            c.say(envelope)
+            assert [c.reply()[:3] for _ in range(2)] == ["250"] * 2
+            c.say(cut(body))
+            assert [c.reply()[:3] for _ in range(2)][1] == end, len(body)
+        # all in one group, the backend slow to answer MAIL: what comes before that reply counts as well
+        for body, end in ((exact, "250"), (b"x" + exact, "552")):
+            c.say(envelope + cut(body))
+            assert [c.reply()[:3] for _ in range(4)][3] == end, len(body)
+        # chunks given up by RSET, and those of a MAIL that was one too many
+        c.say(envelope + b"BDAT 1000\r\n" + b"x" * 1000 + b"RSET\r\n" + envelope + cut(exact))
+        assert [c.reply()[:3] for _ in range(8)] == ["250"] * 8
+        assert c.ask("MAIL FROM:<a@b> SIZE=%d" % (LIMIT + 1)).startswith("552 5.3.4")
+        assert c.ask("MAIL FROM:<a@b> SIZE=%d" % LIMIT).startswith("250")
+        assert c.ask("QUIT").startswith("221")
+        c.close()
+        quiet(lab)
+        assert backend.bodies == [exact] * 6 and backend.halves == [], [len(b) for b in backend.bodies]
+        assert lab.stats["session_messages"] == 6 and lab.stats["smtp_reply_size"] >= 4

@@ -19,6 +19,7 @@ struct result {
 	size_t used; // bytes of the input that were looked at for good
 	uint8_t *out;
 	size_t len;
+	size_t stuffed; // octets that are not of the message
 };
 
 static void put(struct result *r, const void *data, size_t n)
@@ -52,11 +53,12 @@ static bool
 piece(struct result *r, uint8_t *state, unsigned policy, const uint8_t *body, size_t end)
 {
 	while (r->used < end && r->outcome == BODY_UNFINISHED) {
-		uint32_t len = (uint32_t)(end - r->used), n = UINT32_MAX;
+		uint32_t len = (uint32_t)(end - r->used), n = UINT32_MAX, stuffed = UINT32_MAX;
 		uint8_t *copy = fuzz_copy(body + r->used, len);
-		enum smtp_dot_event event = smtp_dot_scan(state, copy, len, &n);
+		enum smtp_dot_event event = smtp_dot_scan(state, copy, len, &n, &stuffed);
 
-		FUZZ_CHECK(n <= len && *state <= SMTP_DOT_BROKEN);
+		FUZZ_CHECK(n <= len && stuffed <= n + 1 && *state <= SMTP_DOT_BROKEN);
+		r->stuffed += stuffed;
 		put(r, copy, n);
 		r->used += n;
 		if (event == SMTP_DOT_END) {
@@ -146,6 +148,17 @@ static void server_check(const struct result *r)
 	}
 }
 
+// Of a body that goes on as it came: each line's leading dot, and all of the last line.
+static void stuffed_check(const struct result *r)
+{
+	size_t want = r->outcome == BODY_ENDED ? 2 : 0;
+
+	for (size_t i = 0; i < r->len; i++)
+		want += r->out[i] == '.' &&
+			(i == 0 || (i >= 2 && memcmp(r->out + i - 2, "\r\n", 2) == 0));
+	FUZZ_CHECK(r->stuffed == want);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct fuzz_in in = {data, size};
@@ -171,6 +184,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	FUZZ_CHECK(got.len == want.len && memcmp(got.out, want.out, got.len) == 0);
 	if (policy != BLOB_BARE_LF_PASS)
 		server_check(&got);
+	if (policy == BLOB_BARE_LF_REJECT)
+		stuffed_check(&got);
 	free(got.out);
 	free(want.out);
 	return 0;

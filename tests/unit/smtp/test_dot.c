@@ -60,20 +60,24 @@ static enum smtp_dot_event scan_in_pieces(
 	const uint8_t *data,
 	uint32_t len,
 	uint32_t piece_max,
-	uint32_t *ret_at
+	uint32_t *ret_at,
+	uint32_t *ret_stuffed
 )
 {
 	uint8_t state = SMTP_DOT_START;
 	uint32_t at = 0, end = 0;
 
+	*ret_stuffed = 0;
+
 	while (end < len) {
 		enum smtp_dot_event event;
-		uint32_t n;
+		uint32_t n, stuffed;
 
 		end += 1 + rng_below(rng, piece_max);
 		end = end < len ? end : len;
-		event = smtp_dot_scan(&state, data + at, end - at, &n);
+		event = smtp_dot_scan(&state, data + at, end - at, &n, &stuffed);
 		at += n;
+		*ret_stuffed += stuffed;
 		if (event != SMTP_DOT_MORE) {
 			*ret_at = at;
 			return event;
@@ -85,9 +89,13 @@ static enum smtp_dot_event scan_in_pieces(
 
 static void check(struct rng *rng, const uint8_t *data, uint32_t len, uint32_t piece_max)
 {
-	uint32_t bare, at;
+	uint32_t bare, at, stuffed, dots = 0;
 	uint32_t end = reference_end(data, len, &bare);
-	enum smtp_dot_event event = scan_in_pieces(rng, data, len, piece_max, &at);
+	enum smtp_dot_event event = scan_in_pieces(rng, data, len, piece_max, &at, &stuffed);
+
+	for (uint32_t i = 0; i < at; i++)
+		dots += data[i] == '.' && line_starts_at(data, i);
+	assert_int_equal(stuffed, dots + (event == SMTP_DOT_END ? 2 : 0));
 
 	if (end != 0) {
 		assert_int_equal(event, SMTP_DOT_END);
@@ -162,12 +170,17 @@ static void agrees_over_blocks(void **state)
 static void a_dot_behind_a_repaired_line_end_is_stuffed(void **state)
 {
 	uint8_t dot = SMTP_DOT_BROKEN;
-	uint32_t n;
+	uint32_t n, stuffed;
 
-	assert_int_equal(smtp_dot_scan(&dot, (const uint8_t *)".\r\n", 3, &n), SMTP_DOT_STUFF);
+	assert_int_equal(
+		smtp_dot_scan(&dot, (const uint8_t *)".\r\n", 3, &n, &stuffed), SMTP_DOT_STUFF
+	);
 	assert_int_equal(n, 0);
-	assert_int_equal(smtp_dot_scan(&dot, (const uint8_t *)".\r\n", 3, &n), SMTP_DOT_MORE);
+	assert_int_equal(
+		smtp_dot_scan(&dot, (const uint8_t *)".\r\n", 3, &n, &stuffed), SMTP_DOT_MORE
+	);
 	assert_int_equal(n, 3);
+	assert_int_equal(stuffed, 0);
 }
 
 int main(void)
