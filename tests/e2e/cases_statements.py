@@ -7,7 +7,7 @@ import socket
 import threading
 import time
 
-from lab import HOST4, Lab, wait_for
+from lab import HOST4, VIP4, Lab, wait_for
 from mail import Raw, quiet
 
 ALL = ("PIPELINING", "CHUNKING", "8BITMIME", "SIZE 100000000")
@@ -397,3 +397,439 @@ def case_the_octets_of_a_message_are_counted():
         quiet(lab)
         assert backend.bodies == [exact] * 6 and backend.halves == [], [len(b) for b in backend.bodies]
         assert lab.stats["session_messages"] == 6 and lab.stats["smtp_reply_size"] >= 4
+
+
+def case_quit_is_answered_221_whatever_became_of_the_backend():
+    """C7: it has left before QUIT, or at QUIT, by FIN or by RST; and what may be said at any time may be."""
+    for cut in (Leave(), Leave(reset=True)):
+        for at in ("before", "QUIT"):
+            ask = "QUIT" if at == "QUIT" else "RSET"
+            with Lab() as lab, Backend(lambda v, line, n, cut=cut, ask=ask: cut if v == ask else None) as backend:
+                c = greeted()
+                if at == "before":
+                    c.say("RSET")  # goes unanswered: 421 says so, and is the end
+                    assert c.reply().startswith("421 4.4.2") and rest(c) == b""
+                    c.close()
+                    c = greeted("NOOP")
+                assert c.ask("QUIT").startswith("221"), (cut, at)
+                assert rest(c) == b""
+                c.close()
+                quiet(lab)
+                assert lab.stats["smtp_reply_quit"] == (at == "QUIT") and "QUIT" in backend.said(len(backend.seen) - 1)
+            leave = Leave(b"250 2.0.0 ok\r\n", cut.reset)
+            with Lab() as lab, Backend(lambda v, line, n, leave=leave: leave if v == "NOOP" else None) as backend:
+                c = greeted("NOOP")
+                wait_for("the backend to have left", lambda: backend.ends == ["left"])
+                time.sleep(0.2)
+                assert c.ask("QUIT").startswith("221 2.0.0") and rest(c) == b""
+                c.close()
+                quiet(lab)
+                assert len(backend.seen) == 1 and lab.stats["smtp_reply_quit"] == 1, "no other was asked for it"
+
+
+def case_some_commands_may_be_said_at_any_time():
+    """C7: RSET, NOOP, VRFY and HELP before EHLO, in a transaction, between chunks, after a backend has left."""
+    def answer(verb, line, n):
+        return Leave(b"250 2.0.0 ok\r\n") if line == b"NOOP leave\r\n" else None
+    any_time = ("NOOP", "VRFY x", "HELP", "NOOP x")
+    with Lab() as lab, Backend(answer) as backend:
+        c = Raw()
+        said = []
+
+        def ask(*lines):
+            for line in lines:
+                assert c.ask(line).startswith("250"), line
+                said.append(line)
+        ask(*any_time, "RSET", "EHLO me", *any_time, "RSET", MAIL[0], *any_time, MAIL[1], *any_time)
+        assert c.ask(b"BDAT 4\r\nabcd").startswith("250")
+        said.append("BDAT 4")
+        ask(*any_time, "RSET", MAIL[0], "RSET", "NOOP leave")
+        wait_for("the backend to have left", lambda: backend.ends == ["left"])
+        assert backend.said(0) == said
+        said = ["EHLO me"]
+        ask(*any_time, "RSET")
+        assert c.ask("QUIT").startswith("221")
+        c.close()
+        quiet(lab)
+        assert backend.said(1) == said + ["QUIT"]
+
+
+def case_421_in_the_middle_of_a_session_is_relayed():
+    """C8: as it came, then both ends close; nothing is tried at another backend, and the leg ends by a FIN outside of bodies."""
+    for at in ("EHLO", "NOOP", "MAIL", "RCPT", "DATA", "EOD", "CHUNK", "LAST"):
+        def answer(verb, line, n, at=at):
+            last = verb == "CHUNK" and b"LAST" in line
+            return b"421 4.3.2 going down\r\n" if (at == "LAST" and last) or (verb == at and not last) else None
+        with Lab(backends=((HOST4, 2525), (HOST4, 2526))) as lab, Backend(answer) as one, Backend(answer, port=2526) as other:
+            c = Raw()
+            lines = ["EHLO me", "NOOP", *MAIL]
+            lines += [b"BDAT 4\r\nabcd", b"BDAT 4 LAST\r\nabcd"] if at in ("CHUNK", "LAST") else ["DATA", TEXT + b".\r\n"]
+            for line in lines:
+                said = c.ask(line)
+                if said.startswith("421"):
+                    break
+            assert said == "421 4.3.2 going down" and rest(c) == b"", (at, said)
+            c.close()
+            quiet(lab)
+            wait_for("the leg to end", lambda: len(one.ends + other.ends) == 1)
+            assert one.ends + other.ends == ["RST" if at == "CHUNK" else "FIN"], (at, one.ends, other.ends)
+            assert one.halves == other.halves == [], (at, one.halves)
+            assert len(one.seen + other.seen) == 1 and "QUIT" not in (one.said() if one.seen else other.said()), at
+            assert lab.stats["leg_retried"] == lab.stats["leg_reopened"] == 0
+
+
+def case_421_inside_a_body_is_heard_at_its_end():
+    """C8, C16: after 354 nothing is tried again; the client hears of it at its true end of data."""
+    with Lab() as lab:
+        leave = threading.Event()
+        conns = []
+
+        class Hasty(Backend):
+            def dotted(self, f):
+                got = f.readline()
+                conns[-1].sendall(b"421 4.3.2 going down\r\n")
+                leave.set()
+                while line := f.readline():
+                    got += line
+                self.halves.append(got)  # where it is not a reset
+                raise ConnectionAbortedError
+
+            def session(self, s, f, n):
+                conns.append(s)
+                super().session(s, f, n)
+        with Hasty() as backend:
+            c = greeted(*MAIL)
+            assert c.ask("DATA").startswith("354")
+            c.say(b"one\r\n")
+            assert leave.wait(10)
+            c.say(b"two\r\n")
+            time.sleep(0.3)
+            assert c.ask(b"three\r\n.\r\n").startswith("451 4.4.2")
+            wait_for("the leg to be reset", lambda: backend.ends == ["RST"])
+            assert backend.halves == []
+        with Backend() as backend:
+            for line in MAIL:
+                assert c.ask(line).startswith("250")
+            assert c.ask("DATA").startswith("354") and c.ask(TEXT + b".\r\n").startswith("250")
+            assert c.ask("QUIT").startswith("221")
+            c.close()
+            quiet(lab)
+            assert backend.bodies == [TEXT]
+
+
+def case_three_backends_are_tried():
+    """C9: of five that say 421, by their banner or by a reset, three; nothing of the client reaches them."""
+    for refusal in (b"421 4.3.2 down\r\n", Leave(), Leave(reset=True), b"554 5.7.1 not you\r\n", b"220-x\r\n421 x\r\n"):
+        ports = range(2525, 2530)
+        with Lab(backends=[(HOST4, p) for p in ports]) as lab:
+            backends = [Backend(lambda v, line, n, refusal=refusal: refusal if v == "BANNER" else None, port=p) for p in ports]
+            c = Raw()
+            assert c.ask("EHLO me").startswith("421 mx.lab.example Service not available") and rest(c) == b"", refusal
+            c.close()
+            quiet(lab)
+            assert sorted(len(b.seen) for b in backends) == [0, 0, 1, 1, 1], refusal
+            assert all(b.seen[0] == [] for b in backends if b.seen), "nothing was said to any"
+            assert lab.stats["leg_retried"] == 2 and lab.stats["smtp_reply_no_backend"] == 1
+            for b in backends:
+                b.__exit__()
+
+
+def case_no_other_backend_is_tried_after_a_minute():
+    """C9: "60 s in all". A silent greeting is waited for as long as it may take; when two have been, the third is not asked."""
+    ports = range(2525, 2528)
+    with Lab(backends=[(HOST4, p) for p in ports], extra='connect_timeout = "1s"; banner_timeout = "31s";') as lab:
+        servers = [socket.create_server((HOST4, p)) for p in ports]
+        c = Raw()
+        c.s.settimeout(100)
+        start = time.monotonic()
+        assert c.ask("EHLO me").startswith("421 mx.lab.example Service not available")
+        assert 60 < time.monotonic() - start < 90 and lab.stats["leg_opened"] == 2 and lab.stats["leg_retried"] == 1
+        c.close()
+        for s in servers:  # the legs that were given up wait for a greeting
+            s.close()
+        quiet(lab)
+
+
+def case_etrn_passes_where_it_is_advertised():
+    """C14: and no verb that is not known, whatever a backend advertises."""
+    unknown = ("FROB x", "SEND FROM:<a@b>", "TURN", "ATRN x", "XFOO", "MAILX", "QUITT", "ETRNX y", "")
+    for keywords, reply in ((ALL + ("ETRN", "XFOO", "ATRN"), "253 5 pending"), (ALL, "500 5.5.1")):
+        with Lab() as lab, Backend(lambda v, line, n: b"253 5 pending\r\n" if v == "ETRN" else None, keywords=keywords) as backend:
+            c = greeted()
+            assert c.ask("etrn Example.COM").startswith(reply)
+            for line in unknown:
+                assert c.ask(line).startswith("500 5.5.1"), line
+            assert c.ask("QUIT").startswith("221")
+            c.close()
+            c = Raw()
+            assert c.ask("ETRN x").startswith("500 5.5.1"), "nothing has been advertised yet"
+            assert c.ask("QUIT").startswith("221")
+            c.close()
+            quiet(lab)
+            assert backend.said(0) == ["EHLO me"] + (["etrn Example.COM"] if reply.startswith("253") else []) + ["QUIT"]
+            assert backend.said(1) == ["QUIT"]
+
+
+def case_a_group_without_a_good_recipient():
+    """P4 (RFC 2920 3.1): the reply to DATA is the backend's; where that takes a message all the same, it gets the empty one."""
+    group = b"MAIL FROM:<a@b>\r\nRCPT TO:<bad@d>\r\nDATA\r\n"
+    for said in (b"554 5.5.1 no valid recipients\r\n", b"503 5.5.1 RCPT first\r\n", None):
+        def answer(verb, line, n, said=said):
+            return b"550 5.1.1 unknown\r\n" if b"bad" in line else said if verb == "DATA" and not good.is_set() else None
+        good = threading.Event()
+        with Lab() as lab, Backend(answer) as backend:
+            c = greeted()
+            c.say(group)
+            assert c.reply().startswith("250") and c.reply() == "550 5.1.1 unknown"
+            if said is None:
+                assert c.reply().startswith("354")
+                assert c.ask(b".\r\n").startswith("250")
+            else:
+                assert c.reply() == said.decode().strip()
+                assert c.ask("RSET").startswith("250")
+            good.set()
+            c.say(group.replace(b"bad", b"good"))
+            assert [c.reply()[:3] for _ in range(3)] == ["250", "250", "354"]
+            assert c.ask(TEXT + b".\r\n").startswith("250") and c.ask("QUIT").startswith("221")
+            c.close()
+            quiet(lab)
+            assert backend.bodies == ([b""] if said is None else []) + [TEXT]
+
+
+def early(line):
+    """A client whose first segment of data is the one that completes the handshake."""
+    s = socket.socket()
+    s.settimeout(20)
+    s.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 0)  # no ACK of its own
+    s.connect((VIP4, 25))
+    s.sendall(line)
+    c = Raw.__new__(Raw)
+    c.s, c.f = s, s.makefile("rb")
+    return c
+
+
+def case_early_talkers_by_policy():
+    """P5: reject (which is the default) or count, for the service and by rule; each is counted."""
+    rules = """networks = { listed = [ "%s" ]; };
+pools =""" % (HOST4 + "/32")
+    for service, listed, refused in (("", "", True), ('early_talkers = "count";', "", False),
+                                     ("", 'rules = ( { from = "listed"; early_talkers = "count"; } );', False),
+                                     ('early_talkers = "count";', 'rules = ( { from = "listed"; early_talkers = "reject"; } );', True)):
+        lab = Lab(service=service + listed)
+        lab.config = lab.config.replace("pools =", rules, 1)
+        lab.write_config(lab.config)
+        with lab, Backend() as backend:
+            for _ in range(3):
+                c = early(b"EHLO me\r\n")
+                if refused:
+                    assert c.reply().startswith("554 mx.lab.example You must wait") and rest(c) in (b"", b"reset")
+                else:
+                    assert c.reply().startswith("220 mx.lab.example") and c.reply().startswith("250"), "what it said is done"
+                    assert c.ask("QUIT").startswith("221")
+                c.close()
+            c = greeted()
+            assert c.ask("QUIT").startswith("221"), "who waits is no early talker"
+            c.close()
+            quiet(lab)
+            assert lab.stats["session_early_talkers"] == 3, (service, listed)
+            assert lab.stats["smtp_reply_early_talker"] == (3 if refused else 0) and len(backend.seen) == (1 if refused else 4)
+
+
+def case_octets_of_refused_chunks_are_swallowed():
+    """P8 (RFC 3030 2, 4.2): so many, whatever they look like, of each of a group's; where CHUNKING is not advertised the backend
+    hears of none, where it is the refusal is its own."""
+    chunk = b"MAIL FROM:<smuggled@x>\r\n.\r\nQUIT\r\nBDAT 5\r\nx"
+    chunks = b"BDAT %d\r\n" % len(chunk) + chunk + b"BDAT 0\r\n" + b"bdat %d last\r\n" % len(chunk) + chunk
+    for pieces in (lambda b: [b], lambda b: [b[i:i + 1] for i in range(len(b))]):
+        with Lab() as lab, Backend(keywords=("PIPELINING", "8BITMIME")) as backend:
+            c = greeted(*MAIL)
+            for piece in pieces(chunks):
+                c.say(piece)
+            assert [c.reply()[:9] for _ in range(3)] == ["503 5.5.1"] * 3
+            assert c.ask("DATA").startswith("354") and c.ask(TEXT + b".\r\n").startswith("250")
+            assert c.ask("QUIT").startswith("221")
+            c.close()
+            quiet(lab)
+            assert backend.said() == ["EHLO me", *MAIL, "DATA", "QUIT"] and backend.bodies == [TEXT]
+            assert lab.stats["smtp_reply_bdat_no_chunking"] == 3
+        # after a MAIL that was refused
+        good = threading.Event()
+
+        def answer(verb, line, n, good=good):
+            if verb == "MAIL":
+                return b"550 5.7.1 not you\r\n" if b"<bad" in line else None
+            return b"503 5.5.1 MAIL first\r\n" if verb == "CHUNK" and not good.is_set() else None
+        with Lab() as lab, Backend(answer) as backend:
+            c = greeted()
+            for piece in pieces(b"MAIL FROM:<bad@b>\r\n" + chunks):
+                c.say(piece)
+            assert [c.reply()[:3] for _ in range(4)] == ["550", "503", "503", "503"]
+            good.set()
+            backend.bodies.clear()
+            assert c.ask("RSET").startswith("250")
+            for line in MAIL:
+                assert c.ask(line).startswith("250")
+            c.say(chunks)
+            assert [c.reply()[:3] for _ in range(3)] == ["250"] * 3
+            assert c.ask("QUIT").startswith("221")
+            c.close()
+            quiet(lab)
+            assert backend.bodies == [chunk * 2] and lab.stats["session_messages"] == 1
+            assert not any("smuggled" in l for l in backend.said())
+
+
+def case_chunks_refused_before_their_octets():
+    """P8: a backend that answers BDAT at once, and then reads its octets as it must: none is taken for a command."""
+    class Hasty(Backend):
+        def octets(self, f, count, before):
+            self.conn.sendall(b"503 5.5.1 no\r\n")
+            return super().octets(f, count, before)
+
+        def session(self, s, f, n):
+            self.conn = s
+            super().session(s, f, n)
+    with Lab() as lab, Hasty(lambda v, line, n: b"" if v == "CHUNK" else None) as backend:
+        c = greeted(MAIL[0])
+        c.say(b"BDAT 60\r\n")
+        assert c.reply().startswith("503")
+        c.say(b"QUIT\r\n" * 5)
+        time.sleep(0.2)
+        c.say(b"QUIT\r\n" * 5 + b"BDAT 12 LAST\r\n")
+        assert c.reply().startswith("503")
+        c.say(b"QUIT\r\nQUIT\r\nNOOP\r\n")
+        assert c.reply().startswith("250") and c.ask("RSET").startswith("250") and c.ask("QUIT").startswith("221")
+        c.close()
+        quiet(lab)
+        assert backend.said() == ["EHLO me", MAIL[0], "BDAT 60", "BDAT 12 LAST", "NOOP", "RSET", "QUIT"]
+
+
+def case_data_and_chunks_do_not_mix():
+    """P8: DATA behind BDAT, BDAT behind DATA, DATA for BINARYMIME: the backend's 503 is relayed and the session goes on."""
+    def answer(verb, line, n):
+        state = states.setdefault(n, set())
+        if verb in ("MAIL", "RSET"):
+            state.clear()
+            state.update({"BINARYMIME"} if b"BINARYMIME" in line else ())
+        if verb == "CHUNK":
+            state.add("BDAT")
+            return b"503 5.5.1 DATA was asked for\r\n" if "DATA" in state else None
+        if verb == "DATA":
+            if state & {"BDAT", "BINARYMIME"}:
+                return b"503 5.5.1 BDAT only\r\n"
+            state.add("DATA")
+            return b"451 4.3.0 not now\r\n" if refuse.is_set() else None
+        return None
+    states, refuse = {}, threading.Event()
+    with Lab() as lab, Backend(answer, keywords=ALL + ("BINARYMIME",)) as backend:
+        c = greeted(*MAIL)
+        assert c.ask(b"BDAT 4\r\nabcd").startswith("250") and c.ask("DATA") == "503 5.5.1 BDAT only"
+        assert c.ask(b"BDAT 4 LAST\r\nefgh").startswith("250")
+        assert c.ask("MAIL FROM:<a@b> BODY=BINARYMIME").startswith("250") and c.ask(MAIL[1]).startswith("250")
+        assert c.ask("DATA").startswith("503") and c.ask(b"BDAT 3 LAST\r\n\0\r\n").startswith("250")
+        refuse.set()
+        for line in MAIL:
+            assert c.ask(line).startswith("250")
+        assert c.ask("DATA").startswith("451") and c.ask(b"BDAT 4\r\n.\r\n\r").startswith("503") and c.ask("RSET").startswith("250")
+        refuse.clear()
+        for line in MAIL:
+            assert c.ask(line).startswith("250")
+        assert c.ask("DATA").startswith("354") and c.ask(TEXT + b".\r\n").startswith("250") and c.ask("QUIT").startswith("221")
+        c.close()
+        quiet(lab)
+        assert backend.bodies == [b"abcdefgh", b"\0\r\n", TEXT], backend.bodies
+
+
+def case_chunks_are_opaque():
+    """P7: BDAT 0 LAST, alone and behind others; an end of data, commands, NULs and bare line ends inside of a chunk."""
+    body = b"a: b\r\n\r\n.\r\nMAIL FROM:<smuggled@x>\r\nRCPT TO:<y@z>\r\nDATA\r\n\r\n.\r\n\n.\n\0\r.\r"
+    for pieces in (lambda b: [b], lambda b: [b[i:i + 1] for i in range(len(b))]):
+        with Lab() as lab, Backend() as backend:
+            c = greeted(*MAIL)
+            for piece in pieces(b"BDAT %d\r\n" % len(body) + body + b"BDAT 0 LAST\r\n"):
+                c.say(piece)
+            assert c.reply().startswith("250") and c.reply().startswith("250")
+            for line in MAIL:
+                assert c.ask(line).startswith("250")
+            assert c.ask("BDAT 0 LAST").startswith("250")
+            for line in MAIL:
+                assert c.ask(line).startswith("250")
+            c.say(b"BDAT 0\r\nBDAT 0\r\nBDAT %d LAST\r\n" % len(body) + body + b"QUIT\r\n")
+            assert [c.reply()[:3] for _ in range(4)] == ["250", "250", "250", "221"]
+            c.close()
+            quiet(lab)
+            assert backend.bodies == [body, b"", body] and lab.stats["session_messages"] == 3
+            assert not any("smuggled" in l for l in backend.said()) and lab.stats["leg_aborted_in_body"] == 0
+
+
+def case_limits_shows_the_smaller_number():
+    """P14 (RFC 9422): of the backend's RCPTMAX and ours; the other limits are the backend's."""
+    for service, theirs, shown in (("", "LIMITS RCPTMAX=50 MAILMAX=20", "LIMITS RCPTMAX=50 MAILMAX=20"),
+                                   ("limits = { recipients = 100; };", "LIMITS MAILMAX=20 RCPTMAX=50", "LIMITS MAILMAX=20 RCPTMAX=50"),
+                                   ("limits = { recipients = 100; };", "LIMITS RCPTMAX=500 RCPTDOMAINMAX=3", "LIMITS RCPTMAX=100 RCPTDOMAINMAX=3"),
+                                   ("limits = { recipients = 100; };", "limits MAILMAX=20", "limits MAILMAX=20 RCPTMAX=100"),
+                                   ("limits = { recipients = 100; };", "8BITMIME", None)):
+        with Lab(service=service) as lab, Backend(keywords=("PIPELINING", theirs)):
+            c = Raw()
+            c.say("EHLO me")
+            lines = []
+            while not lines or lines[-1][3:4] == b"-":
+                lines.append(c.f.readline())
+            got = [l[4:].strip().decode() for l in lines if l[4:10].upper() == b"LIMITS"]
+            assert got == ([shown] if shown else []), (service, theirs, got)
+            assert c.ask("QUIT").startswith("221")
+            c.close()
+            quiet(lab)
+
+
+def case_recipients_over_the_limit():
+    """C13: 452 4.5.3 to each over it, the mail goes on with the others; the count begins anew with each mail."""
+    with Lab(service="limits = { recipients = 100; };") as lab, Backend() as backend:
+        c = greeted()
+        for ends in ("DATA", "RSET", "EHLO me", "DATA"):
+            assert c.ask(MAIL[0]).startswith("250")
+            for i in range(100):
+                assert c.ask("RCPT TO:<r%d@d>" % i).startswith("250"), (ends, i)
+            for i in range(3):
+                assert c.ask("RCPT TO:<over%d@d>" % i).startswith("452 4.5.3 "), ends
+            assert c.ask(ends)[0] in "23"
+            if ends == "DATA":
+                assert c.ask(TEXT + b".\r\n").startswith("250")
+        assert c.ask("QUIT").startswith("221")
+        c.close()
+        quiet(lab)
+        assert backend.bodies == [TEXT] * 2 and lab.stats["smtp_reply_recipients"] == 12 and lab.stats["session_recipients"] == 400
+        assert not any("over" in l for l in backend.said())
+
+
+def case_as_many_sessions_as_there_may_be():
+    """A connection over max_sessions is reset at once and counted; the others do not notice, and a room that comes free is taken."""
+    with Lab(max_sessions=16) as lab, Backend():
+        clients = [greeted() for _ in range(17)]  # a worker has room for one more than its share
+        for i in range(5):
+            s = socket.create_connection((VIP4, 25), timeout=20)
+            try:
+                assert s.recv(1) == b"", "no banner"
+                raise AssertionError("closed, not reset")
+            except ConnectionResetError:
+                pass
+            s.close()
+            wait_for("it to be counted", lambda i=i: lab.stats["session_no_slot"] == i + 1)
+        assert lab.stats.sessions() == 17
+        for c in clients:
+            assert c.ask(MAIL[0]).startswith("250"), "the others go on"
+        for c in clients[:8]:
+            assert c.ask("QUIT").startswith("221")
+            c.close()
+        wait_for("room", lambda: lab.stats.sessions() == 9)
+        reset(clients[8].s)
+        clients[8].f.close()
+        wait_for("more room", lambda: lab.stats.sessions() <= 8)
+        assert clients[9].ask("NOOP").startswith("250")
+        clients = clients[9:] + [greeted(*MAIL, "DATA") for _ in range(8)]
+        for c in clients[-8:]:
+            assert c.ask(TEXT + b".\r\n").startswith("250")
+        for c in clients:
+            assert c.ask("QUIT").startswith("221")
+            c.close()
+        quiet(lab)
+        assert lab.stats["session_no_slot"] == 5 and lab.stats["session_messages"] == 8
