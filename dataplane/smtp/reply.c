@@ -247,6 +247,11 @@ uint32_t smtp_ehlo_filter(
 	return used;
 }
 
+static bool is_blank(char c)
+{
+	return c == ' ' || c == '\t';
+}
+
 // End of "FROM:<...>" (a quoted local part may hold blanks and '>'), or of a path that lacks its
 // brackets, which some servers take: its parameters are looked at all the same.
 static uint32_t path_end(const char *args, uint32_t len)
@@ -255,7 +260,7 @@ static uint32_t path_end(const char *args, uint32_t len)
 	uint32_t at = colon != NULL ? (uint32_t)(colon - args) + 1 : 0;
 	bool quoted = false, bare;
 
-	while (at < len && args[at] == ' ')
+	while (at < len && is_blank(args[at]))
 		at++;
 	bare = at < len && args[at] != '<';
 	for (uint32_t i = at; i < len; i++) {
@@ -265,7 +270,7 @@ static uint32_t path_end(const char *args, uint32_t len)
 			quoted = !quoted;
 		else if (args[i] == '>' && !quoted && !bare)
 			return i + 1;
-		else if (args[i] == ' ' && !quoted && bare)
+		else if (is_blank(args[i]) && !quoted && bare)
 			return i;
 	}
 	return len;
@@ -279,13 +284,13 @@ bool smtp_params_check(const char *args, uint32_t len, uint32_t caps, uint64_t *
 	while (i < len) {
 		uint32_t word = i, value;
 
-		while (word < len && args[word] == ' ')
+		while (word < len && is_blank(args[word]))
 			word++;
 		i = word;
-		while (i < len && args[i] != '=' && args[i] != ' ')
+		while (i < len && args[i] != '=' && !is_blank(args[i]))
 			i++;
 		value = i;
-		while (i < len && args[i] != ' ')
+		while (i < len && !is_blank(args[i]))
 			i++;
 		for (unsigned k = 0; k < sizeof(params_known) / sizeof(params_known[0]); k++) {
 			if (!word_is(args + word, value - word, params_known[k].name))

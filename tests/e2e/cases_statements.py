@@ -761,6 +761,49 @@ def case_chunks_are_opaque():
             assert not any("smuggled" in l for l in backend.said()) and lab.stats["leg_aborted_in_body"] == 0
 
 
+PARAMETERS = (  # keyword, what asks for it
+    ("8BITMIME", "MAIL FROM:<a@b> BODY=8BITMIME"), ("8BITMIME", "MAIL FROM:<a@b> body=7bit"), ("SMTPUTF8", "MAIL FROM:<a@b> SMTPUTF8"),
+    ("DSN", "MAIL FROM:<a@b> RET=HDRS"), ("DSN", "MAIL FROM:<a@b> ENVID=QQ314159"), ("DSN", "RCPT TO:<c@d> NOTIFY=SUCCESS,DELAY"),
+    ("DSN", "RCPT TO:<c@d> ORCPT=rfc822;c@d"), ("BINARYMIME", "MAIL FROM:<a@b> BODY=BINARYMIME"), ("SIZE 1000000", "MAIL FROM:<a@b> SIZE=77"),
+    ("AUTH PLAIN", "MAIL FROM:<a@b> AUTH=<>"), ("DELIVERBY", "MAIL FROM:<a@b> BY=120;R"), ("MT-PRIORITY", "MAIL FROM:<a@b> MT-PRIORITY=3"),
+    ("FUTURERELEASE 100 x", "MAIL FROM:<a@b> HOLDFOR=60"),
+)
+
+
+def case_parameters_need_their_extension():
+    """P10: forwarded byte for byte to a leg that advertised the extension, else refused and not said to the backend: never stripped.
+    Whatever stands between them, and whatever other parameter stands before."""
+    forms = lambda line: (line, line.replace("> ", ">  "), line.replace("> ", ">\t"), line.replace("> ", "> \t "), line.replace("> ", "> X-OWN=1 "),
+                          line + " ", line.replace(" FROM:<a@b>", " FROM:<\"a> \"@b>").replace(" TO:<c@d>", " TO: <\"c d\"@e>"))
+    with Lab() as lab, Backend(keywords=("PIPELINING", "X-OWN")) as backend:
+        c = greeted()
+        count = 0
+        for _, line in PARAMETERS:
+            for form in forms(line):
+                assert c.ask(form).startswith("555 5.5.4"), form
+                count += 1
+        for line in MAIL:
+            assert c.ask(line).startswith("250"), "the next is welcome"
+        assert c.ask("QUIT").startswith("221")
+        c.close()
+        quiet(lab)
+        assert backend.said() == ["EHLO me", *MAIL, "QUIT"] and lab.stats["smtp_reply_parameter"] == count
+    for keyword, line in PARAMETERS:
+        keywords = ("PIPELINING", "X-OWN", keyword) + (("8BITMIME", "CHUNKING") if keyword == "BINARYMIME" else ())
+        with Lab() as lab, Backend(keywords=keywords) as backend:
+            c = greeted()
+            for form in forms(line):
+                assert c.ask(form).startswith("250"), form
+            for other, wanted in PARAMETERS:
+                if other not in keywords:
+                    assert c.ask(wanted).startswith("555 5.5.4"), (keyword, wanted)
+            assert c.ask("QUIT").startswith("221")
+            c.close()
+            quiet(lab)
+            # said() drops line ends only
+            assert backend.said() == ["EHLO me", *forms(line), "QUIT"], keyword
+
+
 def case_limits_shows_the_smaller_number():
     """P14 (RFC 9422): of the backend's RCPTMAX and ours; the other limits are the backend's."""
     for service, theirs, shown in (("", "LIMITS RCPTMAX=50 MAILMAX=20", "LIMITS RCPTMAX=50 MAILMAX=20"),

@@ -212,7 +212,11 @@ static void parameters_need_their_extension(void **state)
 	assert_true(params("FROM: a@b SIZE=77", SMTP_CAP_SIZE, &size));
 	assert_int_equal(size, 77);
 	assert_true(params("FROM:\"a b SIZE=1\"@c", 0, &size));
-	assert_true(params("FROM:<a@b> XUNKNOWN=1", 0, &size)); // the backend's to refuse
+	assert_true(params("FROM:<a@b> XUNKNOWN=1", 0, &size));      // the backend's to refuse
+	assert_false(params("FROM:<a@b>\tBODY=8BITMIME", 0, &size)); // blanks, too
+	assert_false(params("FROM:\ta@b\tBODY=8BITMIME", 0, &size));
+	assert_true(params("FROM:<a@b> X=1\t SIZE=9\t", SMTP_CAP_SIZE, &size));
+	assert_int_equal(size, 9);
 }
 
 static void commands_are_recognised(void **state)
