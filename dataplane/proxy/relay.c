@@ -333,6 +333,8 @@ on_close(void *app, struct tcp_conn_id conn, uint32_t user, enum tcp_close_reaso
 		);
 		return;
 	}
+	if (!reply_last_ones(r, s))
+		return;
 	leg_close_judge(r, s, reason);
 	leg_lost(r, s);
 }

@@ -182,6 +182,8 @@ bool swallow_step(struct relay *r, struct session *s);
 void body_lost(struct relay *r, struct session *s, enum smtp_own own, unsigned owed);
 void body_refuse(struct relay *r, struct session *s, enum smtp_own own);
 bool reply_step(struct relay *r, struct session *s);
+// What the backend said before its reset. False: the leg is taken care of.
+bool reply_last_ones(struct relay *r, struct session *s);
 // hold.c: room for a whole reply, is the one at the front whole, and after it
 void reply_make_room(struct relay *r, struct session *s);
 enum smtp_reply_part reply_hold(struct relay *r, struct session *s);
@@ -190,7 +192,8 @@ void reply_line_take(struct relay *r, struct session *s, const char *line, uint3
 // Greeted, and in TLS if it is to be. False: the session has ended.
 bool leg_ready(struct relay *r, struct session *s);
 bool splice_step(struct relay *r, struct session *s);
-void splice_cut(struct relay *r, struct session *s); // silent for too long
+void splice_cut(struct relay *r, struct session *s);       // silent for too long
+bool splice_last_ones(struct relay *r, struct session *s); // as reply_last_ones
 
 // dialogue.c: tells the listener, if there is one. Lines as they came, their line end included; on
 // the way through to the other leg both sides of it are told.

@@ -2,7 +2,7 @@
 // Copyright (c) 2026, the Mailrace authors
 
 // Passthrough: bytes both ways, unread; FIN is handed on behind the bytes before it, a reset as a
-// reset. Worker thread.
+// reset, or behind bytes as FIN: a reset would overtake them. Worker thread.
 
 #include "dataplane/proxy/relay_inner_types.h"
 
@@ -27,6 +27,17 @@ void splice_cut(struct relay *r, struct session *s)
 	if (client.v != 0)
 		tcp_abort(r->tcp, client);
 	session_free(r, s);
+}
+
+bool splice_last_ones(struct relay *r, struct session *s)
+{
+	if (tcp_rx_bytes(r->tcp, s->leg) == 0)
+		return true;
+	tcp_tx_move(r->tcp, s->client, s->leg, tcp_rx_bytes(r->tcp, s->leg));
+	leg_forget(r, s);
+	client_release(r, s);
+	session_free(r, s);
+	return false;
 }
 
 bool splice_step(struct relay *r, struct session *s)

@@ -81,7 +81,8 @@ struct tcp_ops {
 		struct tcp_conn_id conn,
 		uint32_t user
 	); // peer's FIN, all bytes before it delivered
-	// The connection is gone; the handle is dead when this returns.
+	// The connection is gone; the handle is dead when this returns. Bytes that came before a
+	// reset and were not read yet can be read in it.
 	void (*on_close)(
 		void *app,
 		struct tcp_conn_id conn,

@@ -229,4 +229,5 @@ static inline uint8_t *slice_data(const struct tcp_slice *sl)
 void tx_acked(struct tcp_stack *s, struct tcp_pcb *p, uint32_t n);
 void rx_append(struct tcp_stack *s, struct tcp_pcb *p, uint32_t idx);
 void queues_drop(struct tcp_stack *s, struct tcp_pcb *p);
+void queues_drop_unsent(struct tcp_stack *s, struct tcp_pcb *p);
 void ooo_drop(struct tcp_stack *s, struct tcp_pcb *p);

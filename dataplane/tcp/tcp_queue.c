@@ -44,13 +44,20 @@ void ooo_drop(struct tcp_stack *s, struct tcp_pcb *p)
 	p->ooo_count = 0;
 }
 
-void queues_drop(struct tcp_stack *s, struct tcp_pcb *p)
+void queues_drop_unsent(struct tcp_stack *s, struct tcp_pcb *p)
 {
-	list_free(s, p->rx_head);
 	list_free(s, p->tx_head);
 	ooo_drop(s, p);
-	p->rx_head = p->rx_tail = p->tx_head = p->tx_tail = 0;
-	p->rx_bytes = p->tx_bytes = 0;
+	p->tx_head = p->tx_tail = 0;
+	p->tx_bytes = 0;
+}
+
+void queues_drop(struct tcp_stack *s, struct tcp_pcb *p)
+{
+	queues_drop_unsent(s, p);
+	list_free(s, p->rx_head);
+	p->rx_head = p->rx_tail = 0;
+	p->rx_bytes = 0;
 }
 
 // Takes over a slice of in-order bytes; small ones are copied behind the last held one where it has

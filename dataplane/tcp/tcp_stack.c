@@ -204,7 +204,10 @@ void pcb_kill(struct tcp_stack *s, struct tcp_pcb *p, enum tcp_close_reason reas
 {
 	if (p->state != TCP_S_CLOSED)
 		pcb_detach(s, p);
-	queues_drop(s, p);
+	if (reason == TCP_CLOSE_RESET && (p->flags & TCP_F_ORPHAN) == 0)
+		queues_drop_unsent(s, p); // what came before it may be read in on_close
+	else
+		queues_drop(s, p);
 	if (reason != TCP_CLOSE_DONE) // what they would tell of is gone
 		p->events &= (uint8_t)~(TCP_EV_DATA | TCP_EV_SENT | TCP_EV_FIN);
 	p->close_reason = (uint8_t)reason;
