@@ -176,14 +176,16 @@ static bool bdat_command(
 {
 	uint64_t octets;
 	bool last;
+	// whatever a server could read another way, and then take the octets for commands
+	bool good = smtp_bdat_parse(cmd, &octets, &last) && line[4] == ' ';
 
-	if (!smtp_bdat_parse(cmd, &octets, &last))
+	if (!good && octets == 0)
 		return command_refuse(r, s, line, len, SMTP_OWN_BDAT_SYNTAX);
-	if ((s->caps & SMTP_CAP_CHUNKING) == 0) {
+	if (!good || (s->caps & SMTP_CAP_CHUNKING) == 0) {
 		dialogue(r, s, CAPTURE_FROM_CLIENT, line, len);
 		wire_rx_drop(r, wire_client(s), len);
 		s->swallow_left = octets;
-		s->own_after = SMTP_OWN_BDAT_NO_CHUNKING;
+		s->own_after = good ? SMTP_OWN_BDAT_NO_CHUNKING : SMTP_OWN_BDAT_SYNTAX;
 		s->state = RELAY_S_SWALLOW_BDAT;
 		return true;
 	}

@@ -83,7 +83,7 @@ bdat_refuse(struct relay *r, struct session *s, const struct smtp_command *cmd, 
 	uint64_t octets;
 	bool last;
 
-	if (!smtp_bdat_parse(cmd, &octets, &last))
+	if (!smtp_bdat_parse(cmd, &octets, &last) && octets == 0)
 		return say_and_drop(r, s, len, SMTP_OWN_BDAT_SYNTAX);
 	wire_rx_drop(r, wire_client(s), len);
 	s->swallow_left = octets;

@@ -8,6 +8,8 @@
 #include <string.h>
 #include <strings.h>
 
+#define BDAT_DIGITS_MAX 18
+
 #define VERB(name, verb) {name, sizeof(name) - 1, verb}
 static const struct {
 	const char *name;
@@ -98,15 +100,12 @@ bool smtp_bdat_parse(const struct smtp_command *cmd, uint64_t *ret_octets, bool 
 	uint32_t i = 0;
 	uint64_t n = 0;
 
-	for (; i < cmd->args_len && cmd->args[i] >= '0' && cmd->args[i] <= '9'; i++) {
-		if (i == 18)
-			return false;
-		n = n * 10 + (uint64_t)(cmd->args[i] - '0');
-	}
-	if (i == 0)
-		return false;
+	for (; i < cmd->args_len && cmd->args[i] >= '0' && cmd->args[i] <= '9'; i++)
+		n = i < BDAT_DIGITS_MAX ? n * 10 + (uint64_t)(cmd->args[i] - '0') : UINT64_MAX;
 	*ret_octets = n;
 	*ret_last = false;
+	if (i == 0 || i > BDAT_DIGITS_MAX)
+		return false;
 	if (i == cmd->args_len)
 		return true;
 	if (cmd->args[i] != ' ')

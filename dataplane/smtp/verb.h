@@ -49,5 +49,6 @@ void smtp_command_parse(const char *line, uint32_t len, struct smtp_command *ret
 bool smtp_verb_may_precede(enum smtp_verb verb);
 enum shm_verb_group smtp_verb_group(enum smtp_verb verb);
 const char *smtp_verb_name(enum smtp_verb verb);
-// "BDAT n [LAST]" (RFC 3030 2). False: syntax error, or n of more than 18 digits.
+// "BDAT n [LAST]" (RFC 3030 2). False: syntax error, or n of more than 18 digits; *ret_octets
+// follow all the same.
 bool smtp_bdat_parse(const struct smtp_command *cmd, uint64_t *ret_octets, bool *ret_last);

@@ -678,6 +678,21 @@ def case_octets_of_refused_chunks_are_swallowed():
             assert not any("smuggled" in l for l in backend.said())
 
 
+def case_octets_of_chunks_that_are_misspelt_are_swallowed():
+    """P8: 501, and what the command announced is no command; a server could have read it another way."""
+    with Lab() as lab, Backend() as backend:
+        c = greeted(*MAIL)
+        for line in (b"BDAT 12 FIRST", b"BDAT 12 LAST ", b"BDAT 12LAST", b"BDAT 12 LAST LAST", b"BDAT\t12", b"BDAT 12\tLAST", b"bdat 12, LAST"):
+            c.say(line + b"\r\nNOOP\r\nQUIT\r\n")
+            assert c.reply().startswith("501 5.5.4") and c.ask("NOOP").startswith("250"), line
+        for line in ("BDAT", "BDAT x", "BDAT LAST", "BDAT -1", "BDAT +1", "BDAT 0 x"):
+            assert c.ask(line).startswith("501 5.5.4") and c.ask("NOOP").startswith("250"), line
+        assert c.ask(b"BDAT 4 LAST\r\nabcd").startswith("250") and c.ask("QUIT").startswith("221")
+        c.close()
+        quiet(lab)
+        assert backend.bodies == [b"abcd"] and backend.said() == ["EHLO me", *MAIL] + ["NOOP"] * 13 + ["BDAT 4 LAST", "QUIT"], backend.said()
+
+
 def case_chunks_refused_before_their_octets():
     """P8: a backend that answers BDAT at once, and then reads its octets as it must: none is taken for a command."""
     class Hasty(Backend):

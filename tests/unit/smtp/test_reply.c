@@ -236,10 +236,12 @@ static void commands_are_recognised(void **state)
 	assert_true(smtp_bdat_parse(&cmd, &n, &last) && n == 86 && last);
 	smtp_command_parse("BDAT 0", 6, &cmd);
 	assert_true(smtp_bdat_parse(&cmd, &n, &last) && n == 0 && !last);
-	smtp_command_parse("BDAT 1 FIRST", 12, &cmd);
+	smtp_command_parse("BDAT 12 FIRST", 13, &cmd);
 	assert_false(smtp_bdat_parse(&cmd, &n, &last));
+	assert_int_equal(n, 12);
 	smtp_command_parse("BDAT -1", 7, &cmd);
 	assert_false(smtp_bdat_parse(&cmd, &n, &last));
+	assert_int_equal(n, 0);
 	smtp_command_parse("BDAT 9999999999999999999", 24, &cmd);
 	assert_false(smtp_bdat_parse(&cmd, &n, &last));
 }
