@@ -65,6 +65,12 @@ static bool begins_message(const struct session *s, enum smtp_verb verb)
 	return verb == SMTP_V_RSET || verb == SMTP_V_EHLO || verb == SMTP_V_HELO;
 }
 
+// Who says it gets 221, whatever we would end the session for (C7).
+bool line_is_quit(const char *line, uint32_t len)
+{
+	return len == 6 && strncasecmp(line, "QUIT\r\n", 6) == 0;
+}
+
 // Hands the line on and notes that a reply is due. False: no buffer, try again.
 static bool command_forward(
 	struct relay *r,
@@ -331,7 +337,8 @@ bool command_step(struct relay *r, struct session *s)
 	if (result == LINE_LONG ||
 	    (!sasl && len > SMTP_LINE_MAX && strncasecmp(line, "AUTH ", 5) != 0))
 		return line_too_long(r, s);
-	if (r->draining && !sasl && (s->flags & SESSION_F_MAIL) == 0 && s->pending_count == 0) {
+	if (r->draining && !sasl && (s->flags & SESSION_F_MAIL) == 0 && s->pending_count == 0 &&
+	    !line_is_quit(line, len)) {
 		session_close(r, s, SMTP_OWN_DRAIN);
 		return false;
 	}

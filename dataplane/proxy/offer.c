@@ -178,7 +178,7 @@ bool offer_step(struct relay *r, struct session *s)
 		return input_over(r, s);
 	if (result == LINE_LONG)
 		return line_too_long(r, s);
-	if (r->draining) {
+	if (r->draining && !line_is_quit(line, len)) {
 		session_close(r, s, SMTP_OWN_DRAIN);
 		return false;
 	}

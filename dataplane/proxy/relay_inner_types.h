@@ -164,6 +164,7 @@ bool input_over(struct relay *r, struct session *s);
 bool line_swallow(struct relay *r, struct session *s);
 bool line_too_long(struct relay *r, struct session *s);
 bool line_is_clean(const char *line, uint32_t len);
+bool line_is_quit(const char *line, uint32_t len);
 bool line_unclean(struct relay *r, struct session *s, const char *line, uint32_t len);
 bool command_refuse(
 	struct relay *r,

@@ -908,3 +908,18 @@ def case_a_reply_before_a_reset_counts():
             assert said == ["250"] * 40 and len(backend.bodies) == 40, said
             assert lab.stats["leg_end_of_data_lost"] == 0
             assert lab.stats["session_messages"] == (40 if mode == "off" else 0)
+
+
+def case_quit_is_221_when_the_box_drains_too():
+    """C7: a session that finishes its mail while the process ends may say QUIT; anything else is told 421."""
+    lab = Lab()
+    with lab, Backend() as backend:
+        clients = [greeted(*MAIL) for _ in range(2)]
+        lab.proc.terminate()
+        time.sleep(0.5)
+        for c, last, want in zip(clients, ("QUIT", MAIL[0]), ("221 2.0.0 bye", "421 4.3.2 ")):
+            assert c.ask("DATA").startswith("354") and c.ask(TEXT + b".\r\n").startswith("250")
+            assert c.ask(last).startswith(want) and rest(c) == b"", last
+            c.close()
+        wait_for("the process to end", lambda: lab.proc.poll() is not None, 20)
+        assert backend.bodies == [TEXT] * 2 and [backend.said(n)[-1] for n in range(2)] == ["QUIT"] * 2, backend.seen
