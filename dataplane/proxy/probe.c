@@ -199,7 +199,7 @@ static bool told_reply(struct relay *r, struct session *s)
 	struct tcp_conn_id leg = s->leg;
 
 	if (s->leg_state == LEG_S_READY && s->probe.stage == CTL_STAGE_DATA &&
-	    s->reply_code == 354) { // a body is only ever closed, never ended (C16)
+	    s->reply_code / 100 == 3) { // a body is only ever closed, never ended (C16)
 		s->leg.v = 0;
 		tcp_abort(r->tcp, leg);
 	} else if (s->leg_state == LEG_S_READY && wire_tx_write(r, wire_leg(s), "QUIT\r\n", 6)) {

@@ -217,7 +217,7 @@ static bool reply_is_good(const struct session *s)
 	case CTL_STAGE_BANNER:
 		return s->reply_code == 220;
 	case CTL_STAGE_DATA:
-		return s->reply_code == 354;
+		return s->reply_code / 100 == 3; // whatever it means: a body follows
 	default:
 		return s->reply_code / 100 == 2;
 	}

@@ -7,7 +7,7 @@ import socket
 import threading
 import time
 
-from lab import HOST4, VIP4, Lab, wait_for
+from lab import HOST4, VIP4, Control, Lab, wait_for
 from mail import Raw, quiet
 
 ALL = ("PIPELINING", "CHUNKING", "8BITMIME", "SIZE 100000000")
@@ -356,6 +356,9 @@ def case_a_body_follows_any_3yz():
             c.close()
             quiet(lab)
             assert backend.bodies == [body] and backend.said() == ["EHLO me", *MAIL, "DATA", "QUIT"], backend.said()
+    with Lab() as lab, Backend(lambda v, line, n: b"353 go on\r\n" if v == "DATA" else None) as backend, Control(lab) as control:
+        status, out, err = control.run("send-test", "inbound", "--from", "me@lab.example", "--to", "you@lab.example")
+        assert status == 0 and len(backend.bodies) == 1 and b"QUIT" not in backend.bodies[0], (status, out, err)
 
 
 LIMIT = 100 * 1024
