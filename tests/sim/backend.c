@@ -88,6 +88,7 @@ static void body_store(struct backend_app *app, struct leg *leg)
 
 static void body_end(struct backend_app *app, struct leg *leg)
 {
+	static const char *const stored[] = {"250 2.0.0 ok", "250-2.0.0 ok\r\n250 queued as SIM"};
 	struct rng *rng = &app->host->env.rng;
 
 	leg->state = L_COMMAND;
@@ -97,11 +98,10 @@ static void body_end(struct backend_app *app, struct leg *leg)
 		leg_reply(app, leg, "554 5.6.0 content");
 	} else {
 		body_store(app, leg);
-		if (rng_below(rng, 1000000) < app->plan.die_after_dot_ppm) {
-			leg_die(app, leg);
-			return;
-		}
-		leg_reply(app, leg, "250 2.0.0 ok queued as SIM");
+		if (rng_below(rng, 1000000) < app->plan.die_after_dot_ppm)
+			return leg_die(app, leg);
+		leg->close_after = rng_below(rng, 1000000) < app->plan.torn_eod_ppm;
+		leg_reply(app, leg, leg->close_after ? "250-2.0.0 ok" : stored[rng_below(rng, 2)]);
 	}
 	leg->client = -1;
 	leg->in_chunks = false;
@@ -315,9 +315,8 @@ static void leg_read(struct backend_app *app, struct leg *leg)
 
 static void leg_finish(struct backend_app *app, struct leg *leg)
 {
-	bool body = leg->state == L_DATA || leg->state == L_BDAT || leg->in_chunks;
-
-	if (app->plan.accept_on_fin && body && leg->body_len > 0 && leg->client >= 0)
+	if (app->plan.accept_on_fin && (leg->state != L_COMMAND || leg->in_chunks) &&
+	    leg->body_len > 0 && leg->client >= 0)
 		body_store(app, leg);
 	tcp_release(app->host->tcp, leg->conn, true);
 	leg_end(app, leg);

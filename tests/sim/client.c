@@ -28,6 +28,7 @@ struct client {
 	uint32_t body_len, body_sent;
 	uint64_t resume_ns; // 0: not pausing; nothing is read until then
 	int code;           // of the reply that waits for it
+	int code_before;    // of the line before, of the same reply
 	char line[600];
 	unsigned line_len;
 };
@@ -274,7 +275,10 @@ static void client_line(struct client_app *app, struct client *c)
 		c->can_pipeline = c->can_pipeline || strstr(c->line, "PIPELINING") != NULL;
 		c->can_bdat = c->can_bdat || strstr(c->line, "CHUNKING") != NULL;
 	}
-	if (c->line[3] == '-')
+	if (c->code_before != 0 && c->code_before != (int)strtol(c->line, NULL, 10))
+		sim_fail(app->sim, "a reply whose code changes", c->id, (uint64_t)c->code_before);
+	c->code_before = c->line[3] == '-' ? (int)strtol(c->line, NULL, 10) : 0;
+	if (c->code_before != 0)
 		return;
 	c->replies++;
 	c->deadline_ns = app->sim->now_ns + CLIENT_PATIENCE_NS;

@@ -66,6 +66,7 @@ struct backend_plan {
 	} leave; // how it dies in a body: the last
 		 // two read on
 	uint32_t reject_eod_ppm;
+	uint32_t torn_eod_ppm; // says half a reply and ends its side
 	bool pipelining, chunking;
 	bool accept_on_fin; // stores what it has when the peer closes inside a body: must never see
 			    // a half

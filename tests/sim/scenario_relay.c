@@ -139,6 +139,9 @@ static struct backend_plan backend_draw(const struct plot *d, struct rng *rng)
 	case 5:
 		plan.reject_eod_ppm = 300000;
 		break;
+	case 6:
+		plan.torn_eod_ppm = 300000;
+		break;
 	default:
 		break;
 	}
