@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 
+from certs import tls_lab
 from lab import HOST4, VIP4, Control, Lab, wait_for
 from mail import Raw, quiet
 
@@ -926,3 +927,45 @@ def case_quit_is_221_when_the_box_drains_too():
             c.close()
         wait_for("the process to end", lambda: lab.proc.poll() is not None, 20)
         assert backend.bodies == [TEXT] * 2 and [backend.said(n)[-1] for n in range(2)] == ["QUIT"] * 2, backend.seen
+
+
+def case_a_client_that_is_idle_between_two_chunks():
+    """C16: its leg is reset, also where it is the backend's 421 that ends the session, unasked."""
+    with Lab(service='idle_timeout = "2s";') as lab, Backend() as backend:
+        c = greeted(*MAIL)
+        assert c.ask(b"BDAT 4\r\nabcd").startswith("250")
+        assert c.reply().startswith("421 4.4.2 mx.lab.example Idle") and rest(c) == b""
+        c.close()
+        quiet(lab)
+        wait_for("the leg to end", lambda: backend.ends == ["RST"])
+        assert backend.halves == [] and "QUIT" not in backend.said() and lab.stats["leg_aborted_in_body"] == 1
+
+    unasked = threading.Event()
+
+    class Late(Backend):
+        def session(self, s, f, n):
+            threading.Thread(target=lambda: unasked.wait(20) and time.sleep(0.3) or s.sendall(b"421 4.3.2 going down\r\n"), daemon=True).start()
+            super().session(s, f, n)
+    with Lab() as lab, Late(lambda v, line, n: unasked.set() if v == "CHUNK" else None) as backend:
+        c = greeted(*MAIL)
+        assert c.ask(b"BDAT 4\r\nabcd").startswith("250")
+        assert c.reply() == "421 4.3.2 going down" and rest(c) == b""
+        c.close()
+        quiet(lab)
+        wait_for("the leg to end", lambda: backend.ends == ["RST"])
+        assert backend.halves == []
+
+
+def case_only_crlf_ends_a_command_before_tls():
+    """C1, S6: where STARTTLS is offered a bare LF hides no STARTTLS, nor anything else."""
+    with tls_lab() as lab, Backend() as backend:
+        c = Raw()
+        for line in (b"NOOP\nSTARTTLS\r\n", b"STARTTLS\nNOOP\r\n", b"EHLO me\nSTARTTLS\r\n", b"STARTTLS\r\r\n", b"START\0TLS\r\n",
+                     b"x" * 3000 + b"\nSTARTTLS\r\n"):
+            c.say(line)
+            assert c.reply().startswith("500 5.5."), line[:20]
+            assert c.ask("NOOP").startswith("250 2.0.0"), line[:20]
+        assert c.ask("QUIT").startswith("221")
+        c.close()
+        quiet(lab)
+        assert backend.seen == [] and lab.stats["smtp_reply_tls_start"] == 0
