@@ -245,6 +245,8 @@ static void leg_broken(struct relay *r, struct session *s)
 		probe_end(r, s, CTL_PROBE_CLOSED);
 		return;
 	}
+	if (!reply_read_rest(r, s))
+		return;
 	leg_close_judge(r, s, TCP_CLOSE_RESET);
 	tcp_abort(r->tcp, leg);
 	leg_lost(r, s);

@@ -183,8 +183,9 @@ bool swallow_step(struct relay *r, struct session *s);
 void body_lost(struct relay *r, struct session *s, enum smtp_own own, unsigned owed);
 void body_refuse(struct relay *r, struct session *s, enum smtp_own own);
 bool reply_step(struct relay *r, struct session *s);
-// What the backend said before its reset. False: the leg is taken care of.
+// What the backend said before its reset, or broke its TLS. False: the leg is taken care of.
 bool reply_last_ones(struct relay *r, struct session *s);
+bool reply_read_rest(struct relay *r, struct session *s);
 // hold.c: room for a whole reply, is the one at the front whole, and after it
 void reply_make_room(struct relay *r, struct session *s);
 enum smtp_reply_part reply_hold(struct relay *r, struct session *s);

@@ -473,6 +473,19 @@ bool reply_step(struct relay *r, struct session *s)
 	return reply_line(r, s, line, len, code, more);
 }
 
+bool reply_read_rest(struct relay *r, struct session *s)
+{
+	struct tcp_conn_id leg = s->leg;
+	uint64_t id = s->id;
+
+	while (s->id == id && s->leg.v == leg.v && s->leg_state == LEG_S_READY &&
+	       s->state != RELAY_S_GONE && s->pending_count > 0 && reply_step(r, s))
+		;
+	if (s->id == id && s->leg.v != leg.v)
+		session_run(r, s);
+	return s->id == id && s->leg.v == leg.v;
+}
+
 bool reply_last_ones(struct relay *r, struct session *s)
 {
 	struct tcp_conn_id leg = s->leg;
@@ -482,10 +495,5 @@ bool reply_last_ones(struct relay *r, struct session *s)
 		return splice_last_ones(r, s);
 	if (s->leg_tls != 0)
 		leg_fill(r, s);
-	while (s->id == id && s->leg.v == leg.v && s->leg_state == LEG_S_READY &&
-	       s->state != RELAY_S_GONE && s->pending_count > 0 && reply_step(r, s))
-		;
-	if (s->id == id && s->leg.v != leg.v)
-		session_run(r, s);
-	return s->id == id && s->leg.v == leg.v;
+	return s->id == id && s->leg.v == leg.v && reply_read_rest(r, s);
 }

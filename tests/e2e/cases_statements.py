@@ -3,11 +3,13 @@
 """Statements about a session that no other case asks for, each against a backend that does as it is told: which line ends a
 command, what a broken reply becomes, who hears 421 and 221, what a client that vanishes leaves behind, which octets count."""
 
+import os
 import socket
+import ssl
 import threading
 import time
 
-from certs import tls_lab
+from certs import make, tls_lab
 from lab import HOST4, VIP4, Control, Lab, wait_for
 from mail import Raw, quiet
 
@@ -969,3 +971,37 @@ def case_only_crlf_ends_a_command_before_tls():
         c.close()
         quiet(lab)
         assert backend.seen == [] and lab.stats["smtp_reply_tls_start"] == 0
+
+
+class SecureBackend(Backend):
+    """Speaks TLS from the first octet. Leaving, it breaks it: behind its last words stands a record that is none."""
+
+    def __init__(self, answer, pair):
+        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.context.load_cert_chain(pair + ".pem", pair + ".key")
+        super().__init__(answer)
+
+    def session(self, s, f, n):
+        with self.context.wrap_socket(s, server_side=True) as secure:
+            try:
+                super().session(secure, secure.makefile("rb"), n)
+            except Leave as leave:
+                secure.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)  # in one segment
+                secure.sendall(leave.octets)
+                os.write(secure.fileno(), b"\x17\x03\x03\0\x20" + b"no record of anybody's..........")
+                raise ConnectionAbortedError from leave
+
+
+def case_a_reply_before_a_broken_record_counts():
+    """As before a reset: the records that came before it are read."""
+    lab = Lab(extra='tls = { mode = "implicit"; verify = "none"; };')
+    make(lab.dir, "backend")
+    with lab, SecureBackend(lambda v, line, n: Leave(b"250 2.0.0 queued\r\n") if v == "EOD" else None, lab.dir + "/backend") as backend:
+        said = []
+        for _ in range(20):
+            c = greeted(*MAIL, "DATA")
+            said.append(c.ask(TEXT + b".\r\n")[:3])
+            c.close()
+        quiet(lab)
+        assert said == ["250"] * 20 and len(backend.bodies) == lab.stats["session_messages"] == 20, said
+        assert lab.stats["tls_bad_record"] == 20 and lab.stats["leg_end_of_data_lost"] == 0
