@@ -11,21 +11,26 @@ import sys
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import demo_tarpit
 from postfix import Postfix
 
 BUILD = "build/demo"
 DIR = "/run/mailrace-demo"
 MX = {"mx1": "10.77.0.51", "mx2": "10.77.0.52"}
 VIP = ("10.77.0.25", "fd77::25")
+TARPIT = demo_tarpit.config(DIR)
 CONFIG = """hostname = "mail.demo.example";
 dataplane = { workers = 1; max_sessions = 1000; memory = "256M"; socket = "%s/dataplane.sock"; };
 control = { socket = "%s/control.sock"; state_dir = "%s/state"; };
 exporter = { listen = "127.0.0.1:9825"; };
 ports = { lan = { device = "net_tap0,iface=mr0"; addresses = [ "10.77.0.10/24", "fd77::10/64" ]; }; };
+%s
 pools = { mail = { scheduler = "weighted-round-robin"; probe = { interval = "5s"; fall = 1; rise = 1; };
-    backends = ( { name = "mx1"; address = "%s:25"; }, { name = "mx2"; address = "%s:25"; } ); }; };
-virtual_services = { inbound = { listen = [ "%s:25", "[%s]:25" ]; pool = "mail"; }; };
-""" % (DIR, DIR, DIR, MX["mx1"], MX["mx2"], *VIP)
+    backends = ( { name = "mx1"; address = "%s:25"; }, { name = "mx2"; address = "%s:25"; } ); };
+    %s };
+virtual_services = { inbound = { listen = [ "%s:25", "[%s]:25" ]; pool = "mail"; };
+    %s };
+""" % (DIR, DIR, DIR, TARPIT[0], MX["mx1"], MX["mx2"], TARPIT[1], *VIP, TARPIT[2])
 
 
 def say(text):
@@ -103,6 +108,7 @@ def play(keep, servers, started):
     say("Starting two Postfix servers (%s) and Mailrace on a TAP" % ", ".join("%s %s" % i for i in MX.items()))
     with open(DIR + "/mailrace.conf", "w", encoding="utf-8") as f:
         f.write(CONFIG)
+    demo_tarpit.prepare(DIR)
     log = start(started, "dataplane/mailrace-dataplane")
     if not wait_for(lambda: is_in(log, "ready"), 10):
         print(open(log, encoding="utf-8").read())
@@ -137,7 +143,10 @@ def play(keep, servers, started):
              "mailrace_backend_synthetic"))
     print("\n  backend_synthetic_commands counts what we had to add, by cause; 0: the servers saw the clients' own commands,"
           " one EHLO each.")
-    bad = ok != 26 or accepted or not found
+    say("A server that makes clients wait %d s before it answers EHLO, HELO or RSET (a tarpit). The same mail in STARTTLS,"
+        " three ways at once" % demo_tarpit.SECONDS)
+    quick = demo_tarpit.play(DIR, sh)
+    bad = ok != 26 or accepted or not found or not quick
     say("%d of 26 mails accepted%s" % (ok, "" if not bad else ": SOMETHING IS WRONG"))
     if keep:
         print("""
