@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Copyright (c) 2026, the Mailrace authors
 
-// The client's EHLO or HELO, kept for a leg that opens later: the argument in the session, or where
-// it is a long one in a slab of the worker's. Worker thread.
+// The client's EHLO or HELO, kept to the octet for a leg that opens later: the argument in the
+// session, or where it is a long one in a slab of the worker's. Worker thread.
 
 #include "dataplane/proxy/relay_inner_types.h"
 
@@ -12,7 +12,9 @@
 
 #include "common/array.h"
 
-#define EHLO_FRAME 7    // "EHLO ", CRLF
+#define EHLO_FRAME 7 // "EHLO ", CRLF
+#define VERB_LEN 4
+#define SMALL 0x20      // a letter is small
 #define LONG_SHARE 128U // of the sessions: most fit
 #define LONG_MIN 32U
 
@@ -79,7 +81,9 @@ bool ehlo_keep(struct relay *r, struct session *s, const char *line, uint32_t le
 		memcpy(s->ehlo.name, &index, sizeof(index));
 	}
 	s->ehlo.len = (uint8_t)(len - EHLO_FRAME);
-	s->ehlo.helo = line[0] == 'h' || line[0] == 'H';
+	s->ehlo.verb = line[0] == 'h' || line[0] == 'H' ? SESSION_EHLO_HELO : 0;
+	for (unsigned i = 0; i < VERB_LEN; i++)
+		s->ehlo.verb |= (line[i] & SMALL) != 0 ? (uint8_t)(1U << i) : 0;
 	s->flags |= SESSION_F_EHLO_KEPT;
 	return true;
 }
@@ -89,12 +93,16 @@ uint32_t ehlo_line(const struct relay *r, const struct session *s, char out[EHLO
 	const char *name =
 		s->ehlo.len > SESSION_EHLO_MAX ? r->ehlo_long[slab_of(s)].name : s->ehlo.name;
 
-	return (uint32_t)snprintf(
+	uint32_t n = (uint32_t)snprintf(
 		out,
 		EHLO_LINE_MAX,
 		"%s %.*s\r\n",
-		s->ehlo.helo ? "HELO" : "EHLO",
+		(s->ehlo.verb & SESSION_EHLO_HELO) != 0 ? "HELO" : "EHLO",
 		(int)s->ehlo.len,
 		name
 	);
+
+	for (unsigned i = 0; i < VERB_LEN; i++)
+		out[i] = (char)(out[i] | ((s->ehlo.verb >> i & 1) != 0 ? SMALL : 0));
+	return n;
 }

@@ -187,7 +187,8 @@ bool leg_ready(struct relay *r, struct session *s)
 	if ((s->flags & SESSION_F_REOPENED) != 0) // else no backend has heard it yet
 		stat_inc(
 			r->env,
-			s->ehlo.helo ? STAT_SYNTHETIC_HELO_REOPENED : STAT_SYNTHETIC_EHLO_REOPENED
+			(s->ehlo.verb & SESSION_EHLO_HELO) != 0 ? STAT_SYNTHETIC_HELO_REOPENED
+								: STAT_SYNTHETIC_EHLO_REOPENED
 		);
 	s->flags &= ~(uint32_t)SESSION_F_REOPENED;
 	dialogue(r, s, CAPTURE_TO_BACKEND, line, n);

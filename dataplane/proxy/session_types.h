@@ -21,6 +21,7 @@
 
 #define SESSION_PENDING_MAX 14 // commands awaiting replies; more wait unread (back-pressure)
 #define SESSION_EHLO_MAX 46    // octets of EHLO's argument kept in the session
+#define SESSION_EHLO_HELO 0x10 // it was HELO
 #define EHLO_NAME_MAX 250      // of a longer one no leg can be told later
 #define EHLO_LINE_MAX 264
 #define SESSION_WINDOW_COMMAND 16384 // receive window in the command phase
@@ -143,7 +144,7 @@ struct session {
 	union {
 		struct {
 			uint8_t len;
-			bool helo;
+			uint8_t verb; // SESSION_EHLO_HELO, and a bit for each small letter
 			char name[SESSION_EHLO_MAX];
 		} ehlo;             // what the client said, for a fresh leg
 		struct probe probe; // RELAY_S_PROBE
