@@ -16,6 +16,7 @@
 #define MS 1000000ULL
 #define SPREAD_MS 1000       // first probes of a generation
 #define STAGES 3             // banner, EHLO, QUIT
+#define STAGES_TLS 3         // and STARTTLS, handshake, EHLO, where its legs have TLS
 #define ANSWER_GRACE_MS 5000 // beyond what the stages may take together
 #define JUDGE_EVERY_MS 1000
 
@@ -60,6 +61,12 @@ const char *health_result_name(unsigned code)
 		"no_resource",
 		"unreachable",
 		"refused_by_reply",
+		"no_starttls",
+		"tls_failed",
+		"certificate_untrusted",
+		"certificate_expired",
+		"certificate_name",
+		"certificate_pin",
 	};
 
 	return code < sizeof(names) / sizeof(names[0]) ? names[code] : "unknown";
@@ -68,7 +75,16 @@ const char *health_result_name(unsigned code)
 const char *health_stage_name(unsigned stage)
 {
 	static const char *const names[] = {
-		"connect", "banner", "ehlo", "quit", "mail", "rcpt", "data", "end_of_data"
+		"connect",
+		"banner",
+		"ehlo",
+		"quit",
+		"mail",
+		"rcpt",
+		"data",
+		"end_of_data",
+		"starttls",
+		"tls",
 	};
 
 	return stage < sizeof(names) / sizeof(names[0]) ? names[stage] : "unknown";
@@ -176,6 +192,7 @@ static struct health_backend *known_find(struct health *h, const char *pool, con
 static void rules_fill(struct health_backend *b, const struct cfg *cfg, const struct cfg_pool *pool)
 {
 	b->probe = pool->probe;
+	b->stages = STAGES + (pool->tls_mode != BLOB_LEG_PLAIN ? STAGES_TLS : 0);
 	b->connect_timeout_ms = pool->connect_timeout_ms;
 	b->slow_start_ms = pool->slow_start_ms;
 	b->ejection_ms = pool->ejection_ms;
@@ -290,8 +307,8 @@ probe_send(struct health *h, struct link *link, struct health_backend *b, uint64
 	if (!ctl_ring_put(link->commands[h->next_worker++ % link->workers], &msg))
 		return; // full: at the next interval
 	b->request_id = msg.request_id;
-	b->deadline_ns = now_ns + (b->connect_timeout_ms + (uint64_t)STAGES * b->probe.timeout_ms +
-				   ANSWER_GRACE_MS) *
+	b->deadline_ns = now_ns + (b->connect_timeout_ms +
+				   (uint64_t)b->stages * b->probe.timeout_ms + ANSWER_GRACE_MS) *
 					  MS;
 	h->waiting++;
 }

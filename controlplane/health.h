@@ -19,6 +19,7 @@ struct health_backend {
 	uint32_t slot, index; // index: into the blob in force
 	struct cfg_probe probe;
 	uint32_t connect_timeout_ms;
+	uint32_t stages;       // of a probe, after connect
 	uint32_t first, peers; // of the pool: index of its first backend, how many it has
 	uint32_t slow_start_ms, ejection_ms;
 	struct passive_rules rules;

@@ -55,6 +55,8 @@ static json_t *probe_show(const struct health_backend *h)
 	set_text(o, "reply", h->last.text);
 	set_seconds(o, "connect_seconds", h->last.connect_us / 1e6);
 	set_seconds(o, "banner_seconds", h->last.banner_us / 1e6);
+	if (h->last.tls_us != 0)
+		set_seconds(o, "tls_seconds", h->last.tls_us / 1e6);
 	set_seconds(o, "ehlo_seconds", h->last.ehlo_us / 1e6);
 	set_seconds(o, "quit_seconds", h->last.quit_us / 1e6);
 	return o;

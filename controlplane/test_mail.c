@@ -12,7 +12,7 @@
 #include "controlplane/json_set.h"
 
 #define AT_ONCE 8
-#define STEPS 9 // and the connection's
+#define STEPS 12 // and the connection's
 #define NS_A_MS 1000000ULL
 
 static const struct blob_service *service_find(const struct blob_header *blob, const char *name)

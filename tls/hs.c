@@ -178,13 +178,29 @@ static bool detach(struct tls_hs *hs, struct tls_state *ret_state, struct tls_in
 	return tls_state_derive(ret_state, x);
 }
 
-static enum tls_failure failure_of(int err)
+// What is wrong with a certificate, the worst first.
+static enum tls_failure fault_of(const struct tls_hs *hs)
 {
-	switch (err) {
+	uint32_t flags = mbedtls_ssl_get_verify_result(&hs->ssl);
+	uint32_t when = MBEDTLS_X509_BADCERT_EXPIRED | MBEDTLS_X509_BADCERT_FUTURE;
+
+	if (!hs->creds->server && hs->creds->verify == TLS_VERIFY_PIN)
+		return TLS_FAIL_VERIFY_PIN;
+	if ((flags & ~(when | MBEDTLS_X509_BADCERT_CN_MISMATCH)) != 0)
+		return TLS_FAIL_VERIFY;
+	if ((flags & when) != 0)
+		return TLS_FAIL_VERIFY_TIME;
+	return flags != 0 ? TLS_FAIL_VERIFY_NAME : TLS_FAIL_VERIFY;
+}
+
+static enum tls_failure failure_of(const struct tls_hs *hs)
+{
+	switch (hs->err) {
 	case MBEDTLS_ERR_SSL_FATAL_ALERT_MESSAGE:
 	case MBEDTLS_ERR_SSL_PEER_CLOSE_NOTIFY:
 		return TLS_FAIL_ALERT;
 	case MBEDTLS_ERR_X509_CERT_VERIFY_FAILED:
+		return fault_of(hs);
 	case MBEDTLS_ERR_SSL_BAD_CERTIFICATE:
 	case MBEDTLS_ERR_SSL_NO_CLIENT_CERTIFICATE:
 	case MBEDTLS_ERR_SSL_CA_CHAIN_REQUIRED:
@@ -234,7 +250,7 @@ result(struct tls_hs *hs,
 		return TLS_WANT_IN;
 	if (hs->err == 0 && detach(hs, ret_state, ret_info))
 		return TLS_OK;
-	step->failure = hs->err != 0 ? failure_of(hs->err) : TLS_FAIL_INTERNAL;
+	step->failure = hs->err != 0 ? failure_of(hs) : TLS_FAIL_INTERNAL;
 	return TLS_FATAL;
 }
 

@@ -62,11 +62,14 @@ struct tls_set {
 // Why a handshake failed, for counters.
 enum tls_failure {
 	TLS_FAIL_NONE,
-	TLS_FAIL_NO_CONTEXT, // max_handshakes reached
-	TLS_FAIL_PROTOCOL,   // malformed or unexpected, no version, suite or group in common
-	TLS_FAIL_ALERT,      // the peer's
-	TLS_FAIL_VERIFY,     // the peer's certificate
-	TLS_FAIL_INTERNAL,   // memory, or an engine
+	TLS_FAIL_NO_CONTEXT,  // max_handshakes reached
+	TLS_FAIL_PROTOCOL,    // malformed or unexpected, no version, suite or group in common
+	TLS_FAIL_ALERT,       // the peer's
+	TLS_FAIL_VERIFY,      // the peer's certificate: none, or by nobody we trust
+	TLS_FAIL_INTERNAL,    // memory, or an engine
+	TLS_FAIL_VERIFY_TIME, // it has expired, or is not valid yet
+	TLS_FAIL_VERIFY_NAME, // it is another's
+	TLS_FAIL_VERIFY_PIN,  // its key is not the pinned one
 };
 
 struct tls_info {

@@ -17,7 +17,8 @@
 #define CTL_RING_SLOTS 1024 // power of two
 
 enum ctl_msg_type {
-	CTL_CMD_PROBE = 1,         // body ctl_probe: open, banner, EHLO, QUIT, wait for 221
+	CTL_CMD_PROBE =
+		1, // body ctl_probe: open, banner, EHLO, QUIT, wait for 221; TLS as the pool says
 	CTL_CMD_SESSION_LIST = 2,  // body ctl_session_list: send up to n sessions from a cursor on
 	CTL_CMD_CAPTURE = 16,      // body ctl_capture: arms, or renews what is armed already
 	CTL_CMD_CAPTURE_STOP = 17, // of the request id, or nothing
@@ -48,8 +49,14 @@ enum ctl_probe_result_code {
 	CTL_PROBE_MALFORMED = 6, // not an SMTP reply
 	CTL_PROBE_NO_RESOURCE =
 		7, // no connection, port or buffer of ours: says nothing about the backend
-	CTL_PROBE_UNREACHABLE = 8, // no route or no neighbor
-	CTL_PROBE_REPLY = 9,       // test mails: the server refused a step
+	CTL_PROBE_UNREACHABLE = 8,     // no route or no neighbor
+	CTL_PROBE_REPLY = 9,           // test mails: the server refused a step
+	CTL_PROBE_NO_STARTTLS = 10,    // not offered, or refused
+	CTL_PROBE_TLS = 11,            // the handshake failed
+	CTL_PROBE_CERT_UNTRUSTED = 12, // these: so did the pool's verification
+	CTL_PROBE_CERT_TIME = 13,      // expired, or not valid yet
+	CTL_PROBE_CERT_NAME = 14,      // of another host
+	CTL_PROBE_CERT_PIN = 15,       // of another key
 };
 
 enum ctl_probe_stage {
@@ -61,6 +68,9 @@ enum ctl_probe_stage {
 	CTL_STAGE_RCPT = 5,
 	CTL_STAGE_DATA = 6,
 	CTL_STAGE_END_OF_DATA = 7,
+	CTL_STAGE_STARTTLS =
+		8,         // these where the pool's legs have TLS: after an EHLO, one more follows
+	CTL_STAGE_TLS = 9, // the handshake
 };
 
 struct ctl_probe {
@@ -79,7 +89,8 @@ struct ctl_probe_result {
 	uint16_t reply; // last SMTP reply code, 0 when none
 	uint16_t reserved;
 	uint32_t connect_us, banner_us, ehlo_us, quit_us; // 0 when not reached
-	char text[64]; // last line of the last reply, printable ASCII, NUL-terminated
+	char text[64];   // last line of the last reply, printable ASCII, NUL-terminated
+	uint32_t tls_us; // STARTTLS with the EHLO before it, and the handshake
 };
 
 struct ctl_session_list {

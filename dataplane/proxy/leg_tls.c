@@ -15,18 +15,17 @@
 #define STEPS_MAX 64      // a call
 #define CONTEXT_MS 10000U // for a context to become free
 
-uint16_t leg_tls_flags(const struct session *s, const struct blob_pool *pool)
+uint16_t probe_tls_flags(const struct blob_pool *pool)
 {
-	if (s->state == RELAY_S_SPLICE) // the client's own TLS
-		return 0;
 	return pool->tls_mode == BLOB_LEG_IMPLICIT   ? SESSION_LEG_F_IMPLICIT
 	       : pool->tls_mode == BLOB_LEG_STARTTLS ? SESSION_LEG_F_STARTTLS
 						     : 0;
 }
 
-uint16_t probe_tls_flags(const struct blob_pool *pool)
+uint16_t leg_tls_flags(const struct session *s, const struct blob_pool *pool)
 {
-	return pool->tls_mode == BLOB_LEG_IMPLICIT ? SESSION_LEG_F_IMPLICIT : 0;
+	return s->state == RELAY_S_SPLICE ? 0
+					  : probe_tls_flags(pool); // that has the client's own TLS
 }
 
 // Of the configuration as it stands now; NULL: none.
@@ -49,7 +48,7 @@ static void leg_tls_fail(struct relay *r, struct session *s, enum stat_id why)
 	stat_inc(r->env, why);
 	dialogue_note(r, s, "no TLS with the backend", 0);
 	if (s->state == RELAY_S_PROBE) {
-		probe_end(r, s, CTL_PROBE_CLOSED);
+		probe_tls_fail(r, s);
 		return;
 	}
 	leg_signal(r, s, SHM_SIGNAL_MALFORMED, NULL, 0);
@@ -79,6 +78,8 @@ bool leg_tls_begin(struct relay *r, struct session *s)
 	}
 	s->leg_state = LEG_S_TLS;
 	s->leg_since_ms = env_now_ms(r->env);
+	if (s->state == RELAY_S_PROBE)
+		probe_tls_begun(r, s);
 	tcp_rx_window_set(r->tcp, s->leg, SESSION_WINDOW_TLS);
 	return true;
 }
@@ -137,6 +138,13 @@ static bool reply_over(struct relay *r, struct session *s, unsigned code)
 	return leg_tls_begin(r, s);
 }
 
+void leg_offer_note(struct session *s, const char *line, uint32_t len)
+{
+	if (len >= 14 && strncasecmp(line + 4, "STARTTLS", 8) == 0 &&
+	    (line[12] == '\r' || line[12] == ' '))
+		s->leg_flags |= SESSION_LEG_F_OFFERED;
+}
+
 bool leg_tls_reply(
 	struct relay *r,
 	struct session *s,
@@ -146,9 +154,8 @@ bool leg_tls_reply(
 	bool more
 )
 {
-	if (s->leg_state == LEG_S_TLS_EHLO && len >= 14 &&
-	    strncasecmp(line + 4, "STARTTLS", 8) == 0 && (line[12] == '\r' || line[12] == ' '))
-		s->leg_flags |= SESSION_LEG_F_OFFERED;
+	if (s->leg_state == LEG_S_TLS_EHLO)
+		leg_offer_note(s, line, len);
 	reply_line_take(r, s, line, len);
 	s->reply_bytes = more ? s->reply_bytes + len : 0;
 	s->reply_code = (uint16_t)code;
@@ -186,7 +193,9 @@ static bool leg_tls_over(struct relay *r, struct session *s)
 	wire_context_put(r, s->leg_tls);
 	t->phase = WIRE_OPEN;
 	s->leg_since_ms = env_now_ms(r->env);
-	if ((s->leg_flags & SESSION_LEG_F_IMPLICIT) != 0)
+	if (s->state == RELAY_S_PROBE && !probe_tls_over(r, s))
+		return false;
+	if (s->state == RELAY_S_PROBE || (s->leg_flags & SESSION_LEG_F_IMPLICIT) != 0)
 		s->leg_state = LEG_S_BANNER;
 	else if (!leg_ready(r, s))
 		return false;

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Copyright (c) 2026, the Mailrace authors
 
-// Health probes: a quiet SMTP client (connect, banner, EHLO with our own name, QUIT, wait for 221)
-// through the traffic's own path, ordered and judged by control (Z8). Uses a session slot without a
-// client. No probe leaves while a reply is owed to it (Z5): when it timed out the verdict is told,
-// and the connection stays for the late reply, QUIT and 221, ten minutes at most. Worker thread.
+// Health probes: a quiet SMTP client (connect, banner, EHLO with our own name, TLS as the pool
+// says, QUIT, wait for 221) through the traffic's own path, ordered and judged by control (Z8).
+// Uses a session slot without a client. No probe leaves while a reply is owed to it (Z5): when it
+// timed out the verdict is told, and the connection stays for the late reply, QUIT and 221, ten
+// minutes at most. Worker thread.
 
 #include "dataplane/proxy/relay_inner_types.h"
 
@@ -49,6 +50,7 @@ static void result_send(
 		msg.probe_result.connect_us = t->connect_us;
 		msg.probe_result.banner_us = t->banner_us;
 		msg.probe_result.ehlo_us = t->ehlo_us;
+		msg.probe_result.tls_us = t->tls_us;
 		if (s->probe.stage == CTL_STAGE_QUIT)
 			msg.probe_result.quit_us = relay_now_us(r) - t->mark_us;
 	}
@@ -152,9 +154,21 @@ static bool leg_is_open(struct relay *r, const struct session *s)
 	return strcmp(info.state, "closed") != 0;
 }
 
-void probe_end(struct relay *r, struct session *s, enum ctl_probe_result_code code)
+static void probe_free(struct relay *r, struct session *s, bool open)
 {
 	struct tcp_conn_id leg = s->leg;
+
+	if (open)
+		wire_end(r, wire_leg(s));
+	wire_tls_put(r, &s->leg_tls);
+	s->leg.v = 0;
+	if (open)
+		tcp_release(r->tcp, leg, true);
+	session_free(r, s);
+}
+
+void probe_end(struct relay *r, struct session *s, enum ctl_probe_result_code code)
+{
 	bool open = leg_is_open(r, s);
 
 	if (is_told(s)) {
@@ -170,13 +184,7 @@ void probe_end(struct relay *r, struct session *s, enum ctl_probe_result_code co
 		    ))
 			return;
 	}
-	if (open)
-		wire_end(r, wire_leg(s));
-	wire_tls_put(r, &s->leg_tls);
-	s->leg.v = 0;
-	if (open)
-		tcp_release(r->tcp, leg, true);
-	session_free(r, s);
+	probe_free(r, s, open);
 }
 
 // The answer was a bad one: QUIT, and 221 is waited for. Returns false when the probe is over.
@@ -187,9 +195,7 @@ static bool probe_quit(struct relay *r, struct session *s, enum ctl_probe_result
 	verdict_tell(r, s, code);
 	if (said && probe_stay(r, s, LEG_S_QUITTING))
 		return true;
-	tcp_release(r->tcp, s->leg, true);
-	s->leg.v = 0;
-	session_free(r, s);
+	probe_free(r, s, true);
 	return false;
 }
 
@@ -197,12 +203,14 @@ static bool probe_quit(struct relay *r, struct session *s, enum ctl_probe_result
 static bool told_reply(struct relay *r, struct session *s)
 {
 	struct tcp_conn_id leg = s->leg;
+	bool shakes = s->probe.stage == CTL_STAGE_STARTTLS && s->reply_code == 220;
 
 	if (s->leg_state == LEG_S_READY && s->probe.stage == CTL_STAGE_DATA &&
 	    s->reply_code / 100 == 3) { // a body is only ever closed, never ended (C16)
 		s->leg.v = 0;
 		tcp_abort(r->tcp, leg);
-	} else if (s->leg_state == LEG_S_READY && wire_tx_write(r, wire_leg(s), "QUIT\r\n", 6)) {
+	} else if (s->leg_state == LEG_S_READY && !shakes && // nothing is said in a handshake
+		   wire_tx_write(r, wire_leg(s), "QUIT\r\n", 6)) {
 		s->leg_state = LEG_S_QUITTING;
 		return true;
 	}
@@ -210,12 +218,16 @@ static bool told_reply(struct relay *r, struct session *s)
 	return false;
 }
 
-static void
-stage_next(struct relay *r, struct session *s, uint32_t *took, enum ctl_probe_stage stage)
+void probe_stage_next(
+	struct relay *r,
+	struct session *s,
+	uint32_t *ret_us,
+	enum ctl_probe_stage stage
+)
 {
 	uint32_t now = relay_now_us(r);
 
-	*took = now - s->probe.mark_us;
+	*ret_us = now - s->probe.mark_us;
 	s->probe.mark_us = now;
 	s->probe.stage = (uint8_t)stage;
 	s->leg_since_ms = env_now_ms(r->env);
@@ -235,15 +247,28 @@ static bool stage_reply(struct relay *r, struct session *s)
 	case CTL_STAGE_BANNER:
 		if (s->reply_code != 220)
 			return probe_quit(r, s, CTL_PROBE_BANNER);
-		stage_next(r, s, &s->probe.banner_us, CTL_STAGE_EHLO);
+		probe_stage_next(r, s, &s->probe.banner_us, CTL_STAGE_EHLO);
 		n = snprintf(cmd, sizeof(cmd), "EHLO %s\r\n", r->blob->hostname);
 		break;
 	case CTL_STAGE_EHLO:
 		if (s->reply_code != 250)
 			return probe_quit(r, s, CTL_PROBE_EHLO);
-		stage_next(r, s, &s->probe.ehlo_us, CTL_STAGE_QUIT);
-		n = snprintf(cmd, sizeof(cmd), "QUIT\r\n");
+		if (probe_wants_starttls(s) && (s->leg_flags & SESSION_LEG_F_OFFERED) == 0)
+			return probe_quit(r, s, CTL_PROBE_NO_STARTTLS);
+		probe_stage_next(
+			r,
+			s,
+			&s->probe.ehlo_us,
+			probe_wants_starttls(s) ? CTL_STAGE_STARTTLS : CTL_STAGE_QUIT
+		);
+		n = snprintf(
+			cmd, sizeof(cmd), probe_wants_starttls(s) ? "STARTTLS\r\n" : "QUIT\r\n"
+		);
 		break;
+	case CTL_STAGE_STARTTLS:
+		if (s->reply_code != 220)
+			return probe_quit(r, s, CTL_PROBE_NO_STARTTLS);
+		return probe_starttls_begin(r, s);
 	default:
 		probe_end(r, s, CTL_PROBE_OK);
 		return false;
@@ -253,17 +278,6 @@ static bool stage_reply(struct relay *r, struct session *s)
 		return false;
 	}
 	return true;
-}
-
-static bool probe_tls_step(struct relay *r, struct session *s)
-{
-	uint64_t id = s->id;
-
-	if (leg_tls_step(r, s))
-		return true;
-	if (s->id == id && (s->flags & SESSION_F_LEG_FIN) != 0 && tcp_rx_bytes(r->tcp, s->leg) == 0)
-		probe_end(r, s, CTL_PROBE_CLOSED);
-	return false;
 }
 
 bool probe_step(struct relay *r, struct session *s)
@@ -278,9 +292,9 @@ bool probe_step(struct relay *r, struct session *s)
 	if (s->leg_state == LEG_S_TLS)
 		return probe_tls_step(r, s);
 	if (s->probe.stage == CTL_STAGE_CONNECT && s->probe.test)
-		test_mail_connected(r, s);
+		test_mail_connected(r, s, CTL_STAGE_BANNER);
 	else if (s->probe.stage == CTL_STAGE_CONNECT)
-		stage_next(r, s, &s->probe.connect_us, CTL_STAGE_BANNER);
+		probe_stage_next(r, s, &s->probe.connect_us, CTL_STAGE_BANNER);
 	result = relay_line(r, wire_leg(s), SMTP_REPLY_LINE_MAX, &line, &len);
 	if (result == LINE_MORE) {
 		if ((s->flags & SESSION_F_LEG_FIN) != 0)
@@ -292,6 +306,8 @@ bool probe_step(struct relay *r, struct session *s)
 		text_keep(r->probe_text, line, len);
 	if (result == LINE_OK && len >= 5 && line[len - 2] == '\r')
 		s->reply_code = (uint16_t)smtp_reply_code(line, len - 2, &more);
+	if (s->probe.stage == CTL_STAGE_EHLO && s->reply_code == 250)
+		leg_offer_note(s, line, len);
 	if (s->reply_code == 0) {
 		probe_end(r, s, CTL_PROBE_MALFORMED);
 		more = false;

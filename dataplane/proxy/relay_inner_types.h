@@ -240,11 +240,20 @@ void client_gone(struct relay *r, struct session *s);
 void probe_start(struct relay *r, const struct ctl_msg *msg);
 bool probe_step(struct relay *r, struct session *s);
 void probe_end(struct relay *r, struct session *s, enum ctl_probe_result_code code);
+// The stage is over, the next one begins.
+void probe_stage_next(
+	struct relay *r,
+	struct session *s,
+	uint32_t *ret_us,
+	enum ctl_probe_stage stage
+);
 void relay_event_send(struct relay *r, struct ctl_msg *msg);
 void session_report(struct relay *r, const struct session *s, uint32_t request_id);
 
 // test_mail.c: a probe that goes on to send a mail
 void test_mail_start(struct relay *r, const struct ctl_msg *msg);
-void test_mail_connected(struct relay *r, struct session *s);
+void test_mail_connected(struct relay *r, struct session *s, enum ctl_probe_stage next);
+// What follows the good end of a step that is no reply.
+void test_mail_step(struct relay *r, struct session *s, enum ctl_probe_stage next);
 bool test_mail_reply(struct relay *r, struct session *s); // false: it is over
 void test_mail_end(struct relay *r, struct session *s, enum ctl_probe_result_code code);

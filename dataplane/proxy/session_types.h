@@ -104,7 +104,7 @@ struct pending {
 
 struct probe {
 	uint32_t request_id;
-	uint32_t connect_us, banner_us, ehlo_us;
+	uint32_t connect_us, banner_us, ehlo_us, tls_us;
 	uint32_t mark_us;
 	uint32_t timeout_ms;
 	uint8_t stage; // enum ctl_probe_stage

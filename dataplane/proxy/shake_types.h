@@ -39,8 +39,9 @@ enum stat_id shake_failure(const struct wire_tls *t);
 
 // leg_tls.c: TLS with a backend
 uint16_t leg_tls_flags(const struct session *s, const struct blob_pool *pool);
-// Probes and test mails speak TLS only where nothing is said without it.
 uint16_t probe_tls_flags(const struct blob_pool *pool);
+// A line of an EHLO reply: is STARTTLS in it?
+void leg_offer_note(struct session *s, const char *line, uint32_t len);
 // False: the leg is not the session's any more.
 bool leg_tls_begin(struct relay *r, struct session *s);
 bool leg_starttls_begin(struct relay *r, struct session *s);
@@ -55,6 +56,15 @@ bool leg_tls_reply(
 bool leg_tls_step(struct relay *r, struct session *s);
 void leg_tls_ready(struct relay *r, struct session *s); // the batch that it waited for is done
 void leg_fill(struct relay *r, struct session *s);
+
+// probe_tls.c: the handshake of a probe or test mail, as its pool says
+bool probe_wants_starttls(const struct session *s); // and has no TLS yet
+// STARTTLS was agreed to. False: it is over, or nothing more can be done now.
+bool probe_starttls_begin(struct relay *r, struct session *s);
+void probe_tls_begun(struct relay *r, struct session *s);
+bool probe_tls_over(struct relay *r, struct session *s); // in TLS now; false: it has ended
+void probe_tls_fail(struct relay *r, struct session *s);
+bool probe_tls_step(struct relay *r, struct session *s);
 
 // profile.c: what backends were seen to advertise
 struct profile *profiles_new(uint32_t backends);

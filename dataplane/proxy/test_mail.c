@@ -2,9 +2,9 @@
 // Copyright (c) 2026, the Mailrace authors
 
 // Test mails for the operator: an SMTP client like a probe's, from the source addresses that the
-// service's legs have, that goes on to MAIL, RCPT, DATA and one short message, and tells each step.
-// A step that is refused is followed by QUIT. One mail a worker at a time, to any number of
-// backends. Worker thread.
+// service's legs have and with their TLS, that goes on to MAIL, RCPT, DATA and one short message,
+// and tells each step. A step that is refused is followed by QUIT. One mail a worker at a time, to
+// any number of backends. Worker thread.
 
 #include <stdio.h>
 #include <string.h>
@@ -165,20 +165,30 @@ void test_mail_start(struct relay *r, const struct ctl_msg *msg)
 }
 
 // The step's end is told, the next one begins.
-static void step_next(struct relay *r, struct session *s, bool good, enum ctl_probe_stage stage)
+static void step_next(
+	struct relay *r,
+	struct session *s,
+	enum ctl_probe_result_code code,
+	enum ctl_probe_stage stage
+)
 {
 	uint32_t now = relay_now_us(r);
 
-	step_tell(r, s, good ? CTL_PROBE_OK : CTL_PROBE_REPLY, now - s->probe.mark_us, false);
+	step_tell(r, s, code, now - s->probe.mark_us, false);
 	s->probe.mark_us = now;
 	s->probe.stage = (uint8_t)stage;
 	s->leg_since_ms = env_now_ms(r->env);
 }
 
-void test_mail_connected(struct relay *r, struct session *s)
+void test_mail_connected(struct relay *r, struct session *s, enum ctl_probe_stage next)
 {
 	r->probe_text[0] = '\0';
-	step_next(r, s, true, CTL_STAGE_BANNER);
+	step_next(r, s, CTL_PROBE_OK, next);
+}
+
+void test_mail_step(struct relay *r, struct session *s, enum ctl_probe_stage next)
+{
+	step_next(r, s, CTL_PROBE_OK, next);
 }
 
 // What is said after a good reply, and what then is awaited. Returns the length.
@@ -192,6 +202,10 @@ static uint32_t next_say(struct relay *r, const struct session *s, enum ctl_prob
 		*ret = CTL_STAGE_EHLO;
 		return (uint32_t)snprintf(out, RELAY_SCRATCH, "EHLO %s\r\n", r->blob->hostname);
 	case CTL_STAGE_EHLO:
+		if (probe_wants_starttls(s)) {
+			*ret = CTL_STAGE_STARTTLS;
+			return (uint32_t)snprintf(out, RELAY_SCRATCH, "STARTTLS\r\n");
+		}
 		*ret = CTL_STAGE_MAIL;
 		return (uint32_t)snprintf(out, RELAY_SCRATCH, "MAIL FROM:<%s>\r\n", mail->from);
 	case CTL_STAGE_MAIL:
@@ -211,21 +225,34 @@ static uint32_t next_say(struct relay *r, const struct session *s, enum ctl_prob
 	}
 }
 
-static bool reply_is_good(const struct session *s)
+static enum ctl_probe_result_code reply_judged(const struct session *s)
 {
+	bool good = s->reply_code / 100 == 2;
+
 	switch (s->probe.stage) {
 	case CTL_STAGE_BANNER:
-		return s->reply_code == 220;
+		good = s->reply_code == 220;
+		break;
 	case CTL_STAGE_DATA:
-		return s->reply_code / 100 == 3; // whatever it means: a body follows
+		good = s->reply_code / 100 == 3; // whatever it means: a body follows
+		break;
+	case CTL_STAGE_EHLO:
+		if (good && probe_wants_starttls(s) && (s->leg_flags & SESSION_LEG_F_OFFERED) == 0)
+			return CTL_PROBE_NO_STARTTLS;
+		break;
+	case CTL_STAGE_STARTTLS:
+		if (s->reply_code != 220)
+			return CTL_PROBE_NO_STARTTLS;
+		break;
 	default:
-		return s->reply_code / 100 == 2;
+		break;
 	}
+	return good ? CTL_PROBE_OK : CTL_PROBE_REPLY;
 }
 
 bool test_mail_reply(struct relay *r, struct session *s)
 {
-	bool good = reply_is_good(s);
+	enum ctl_probe_result_code code = reply_judged(s);
 	enum ctl_probe_stage next = CTL_STAGE_QUIT;
 	uint32_t n;
 
@@ -233,12 +260,14 @@ bool test_mail_reply(struct relay *r, struct session *s)
 		probe_end(r, s, CTL_PROBE_OK);
 		return false;
 	}
-	if (good) {
+	if (s->probe.stage == CTL_STAGE_STARTTLS && code == CTL_PROBE_OK)
+		return probe_starttls_begin(r, s);
+	if (code == CTL_PROBE_OK) {
 		n = next_say(r, s, &next);
 	} else {
 		n = (uint32_t)snprintf(r->out, RELAY_SCRATCH, "QUIT\r\n");
 	}
-	step_next(r, s, good, next);
+	step_next(r, s, code, next);
 	if (wire_tx_write(r, wire_leg(s), r->out, n))
 		return true;
 	probe_end(r, s, CTL_PROBE_NO_RESOURCE);

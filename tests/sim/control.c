@@ -62,6 +62,14 @@ void control_blob_fill(
 	b->pool[1].backend_count = 0;
 }
 
+// That has the backends; its TLS is that of all generations.
+static const struct blob_pool *pool_of(const struct control *c)
+{
+	const struct control_blob *b = &c->blob[c->current];
+
+	return &b->pool[b->backend[0].pool];
+}
+
 static void on_probe(struct control *c, const struct ctl_msg *msg)
 {
 	const struct ctl_probe_result *r = &msg->probe_result;
@@ -71,8 +79,12 @@ static void on_probe(struct control *c, const struct ctl_msg *msg)
 
 		if (p->id != msg->request_id || p->id == 0)
 			continue;
-		if (p->slot != r->backend_slot || r->code > CTL_PROBE_UNREACHABLE)
+		if (p->slot != r->backend_slot || r->code > CTL_PROBE_CERT_PIN ||
+		    r->code == CTL_PROBE_REPLY)
 			sim_fail(c->sim, "probe answered for another", p->slot, r->code);
+		if (r->code == CTL_PROBE_OK &&
+		    (r->tls_us != 0) != (pool_of(c)->tls_mode != BLOB_LEG_PLAIN))
+			sim_fail(c->sim, "probe without its pool's TLS", r->tls_us, p->slot);
 		if (c->benign && r->code != CTL_PROBE_OK && r->code != CTL_PROBE_TIMEOUT &&
 		    r->code != CTL_PROBE_NO_RESOURCE)
 			sim_fail(c->sim, "probe found a fault that is none", r->code, r->stage);

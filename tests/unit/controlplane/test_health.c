@@ -107,6 +107,9 @@ static void rise_and_fall(void **state)
 		{CTL_PROBE_EHLO, SHM_HEALTH_DOWN},
 		{CTL_PROBE_OK, SHM_HEALTH_DOWN},
 		{CTL_PROBE_OK, SHM_HEALTH_UP},
+		{CTL_PROBE_CERT_NAME, SHM_HEALTH_UP},
+		{CTL_PROBE_NO_STARTTLS, SHM_HEALTH_UP},
+		{CTL_PROBE_TLS, SHM_HEALTH_DOWN}, // TLS that is wanted and fails is a failure
 	};
 	uint64_t now = 100 * SECOND;
 
@@ -124,9 +127,9 @@ static void rise_and_fall(void **state)
 		assert_int_equal(ctl[3].health, steps[i].then);
 		now += 5 * SECOND;
 	}
-	assert_int_equal(ctl[3].changes, 3);
+	assert_int_equal(ctl[3].changes, 4);
 	assert_int_equal(health_at(h, 0)->ok, 5);
-	assert_int_equal(health_at(h, 0)->failed, 6);
+	assert_int_equal(health_at(h, 0)->failed, 9);
 	blob.head.backends.count = pool.backend_count = 2;
 	health_free(h);
 }

@@ -20,6 +20,8 @@ struct peer_cert {
 
 // Self-signed for a DNS name.
 void peer_cert_make(struct peer_cert *cert, enum peer_key kind, const char *name);
+// Signed anew, valid until so many seconds from now.
+void peer_cert_end(struct peer_cert *cert, long seconds);
 void peer_cert_free(struct peer_cert *cert);
 
 struct peer {

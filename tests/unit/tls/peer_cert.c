@@ -35,9 +35,20 @@ static EVP_PKEY *key_make(enum peer_key kind)
 	}
 }
 
+void peer_cert_end(struct peer_cert *cert, long seconds)
+{
+	BIO *crt = BIO_new(BIO_s_mem());
+
+	X509_gmtime_adj(X509_getm_notAfter(cert->crt), seconds);
+	if (X509_sign(cert->crt, cert->key, EVP_sha256()) == 0)
+		abort();
+	PEM_write_bio_X509(crt, cert->crt);
+	pem_take(crt, cert->crt_pem, sizeof(cert->crt_pem), &cert->pair.chain);
+}
+
 void peer_cert_make(struct peer_cert *cert, enum peer_key kind, const char *name)
 {
-	BIO *crt = BIO_new(BIO_s_mem()), *key = BIO_new(BIO_s_mem());
+	BIO *key = BIO_new(BIO_s_mem());
 	X509_NAME *subject;
 	X509_EXTENSION *san;
 	char text[128];
@@ -47,7 +58,6 @@ void peer_cert_make(struct peer_cert *cert, enum peer_key kind, const char *name
 	X509_set_version(cert->crt, X509_VERSION_3);
 	ASN1_INTEGER_set(X509_get_serialNumber(cert->crt), 1);
 	X509_gmtime_adj(X509_getm_notBefore(cert->crt), -3600);
-	X509_gmtime_adj(X509_getm_notAfter(cert->crt), 86400);
 	X509_set_pubkey(cert->crt, cert->key);
 	subject = X509_get_subject_name(cert->crt);
 	X509_NAME_add_entry_by_txt(
@@ -58,11 +68,8 @@ void peer_cert_make(struct peer_cert *cert, enum peer_key kind, const char *name
 	san = X509V3_EXT_conf_nid(NULL, NULL, NID_subject_alt_name, text);
 	X509_add_ext(cert->crt, san, -1);
 	X509_EXTENSION_free(san);
-	if (X509_sign(cert->crt, cert->key, EVP_sha256()) == 0)
-		abort();
-	PEM_write_bio_X509(crt, cert->crt);
+	peer_cert_end(cert, 86400);
 	PEM_write_bio_PrivateKey(key, cert->key, NULL, NULL, 0, NULL, NULL);
-	pem_take(crt, cert->crt_pem, sizeof(cert->crt_pem), &cert->pair.chain);
 	pem_take(key, cert->key_pem, sizeof(cert->key_pem), &cert->pair.key);
 }
 

@@ -7,8 +7,6 @@
 #include "tests/unit/tls/peer.h"
 #include "tls/pk_hooks.h"
 
-#include <openssl/sha.h>
-
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -223,107 +221,6 @@ static void names_choose_the_certificate(void **state)
 	}
 }
 
-// Our client against a server it should not take; *ret_state as sides_shake leaves it.
-static enum tls_failure client_against(const struct tls_creds_config *config, const char *name)
-{
-	static struct side s;
-	struct peer p;
-	char why[128];
-	bool good;
-
-	s = (struct side){.creds = tls_creds_new(engine, config, why)};
-	assert_non_null(s.creds);
-	peer_new(&p, true, &certs[PEER_EC256], TLS1_3_VERSION);
-	s.hs = tls_hs_new(s.creds, name);
-	good = sides_shake(engine, &s, &p, 5000);
-	assert_int_equal(good, s.failure == TLS_FAIL_NONE);
-	peer_free(&p);
-	tls_creds_put(s.creds);
-	return s.failure;
-}
-
-static void servers_are_verified(void **state)
-{
-	struct tls_creds_config config = {
-		.ca = certs[PEER_EC256].pair.chain, .verify = TLS_VERIFY_NAME, .max_handshakes = 1
-	};
-	uint8_t *der = NULL;
-	int len;
-
-	assert_int_equal(client_against(&config, NAME), TLS_FAIL_NONE);
-	assert_int_equal(client_against(&config, "other.example"), TLS_FAIL_VERIFY);
-	config.name = NAME; // holds for all servers
-	assert_int_equal(client_against(&config, "other.example"), TLS_FAIL_NONE);
-	config.name = "other.example";
-	assert_int_equal(client_against(&config, NAME), TLS_FAIL_VERIFY);
-	config.name = "";
-	config.verify = TLS_VERIFY_CA;
-	assert_int_equal(client_against(&config, "other.example"), TLS_FAIL_NONE);
-	config.ca = other.pair.chain;
-	assert_int_equal(client_against(&config, NAME), TLS_FAIL_VERIFY);
-	config.verify = TLS_VERIFY_NONE;
-	assert_int_equal(client_against(&config, NAME), TLS_FAIL_NONE);
-	config.verify = TLS_VERIFY_PIN;
-	assert_int_equal(client_against(&config, NAME), TLS_FAIL_VERIFY);
-	len = i2d_PUBKEY(certs[PEER_EC256].key, &der);
-	SHA256(der, (size_t)len, config.pin);
-	OPENSSL_free(der);
-	assert_int_equal(client_against(&config, "whatever.example"), TLS_FAIL_NONE);
-	config.ca = (struct tls_pem){0}; // a pin needs no CA
-	assert_int_equal(client_against(&config, "whatever.example"), TLS_FAIL_NONE);
-	config.pin[0] ^= 1;
-	assert_int_equal(client_against(&config, "whatever.example"), TLS_FAIL_VERIFY);
-}
-
-static enum tls_failure
-server_with_client_cert(enum tls_client_auth auth, const struct peer_cert *cert, int version)
-{
-	static struct side s;
-	struct tls_creds_config config = {
-		.server = true,
-		.pairs = &certs[PEER_EC256].pair,
-		.pair_count = 1,
-		.ca = other.pair.chain,
-		.client_auth = auth,
-		.max_handshakes = 1,
-	};
-	struct peer p;
-	char why[128];
-
-	s = (struct side){.creds = tls_creds_new(engine, &config, why)};
-	assert_non_null(s.creds);
-	peer_new(&p, false, cert, version);
-	s.hs = tls_hs_new(s.creds, NULL);
-	sides_shake(engine, &s, &p, 5000);
-	peer_free(&p);
-	tls_creds_put(s.creds);
-	return s.failure;
-}
-
-static void clients_are_verified(void **state)
-{
-	static const int versions[] = {TLS1_2_VERSION, TLS1_3_VERSION};
-
-	for (unsigned i = 0; i < 2; i++) {
-		int v = versions[i];
-
-		assert_int_equal(server_with_client_cert(TLS_CLIENT_NONE, NULL, v), TLS_FAIL_NONE);
-		assert_int_equal(
-			server_with_client_cert(TLS_CLIENT_REQUEST, NULL, v), TLS_FAIL_NONE
-		);
-		assert_int_equal(
-			server_with_client_cert(TLS_CLIENT_REQUIRE, NULL, v), TLS_FAIL_VERIFY
-		);
-		assert_int_equal(
-			server_with_client_cert(TLS_CLIENT_REQUIRE, &other, v), TLS_FAIL_NONE
-		);
-		assert_int_equal(
-			server_with_client_cert(TLS_CLIENT_REQUIRE, &certs[PEER_RSA2048], v),
-			TLS_FAIL_VERIFY
-		);
-	}
-}
-
 static void nothing_in_common_and_rubbish(void **state)
 {
 	static struct side s;
@@ -441,8 +338,6 @@ int main(int argc, char **argv)
 		cmocka_unit_test(as_client),
 		cmocka_unit_test(data_right_behind_the_finished_is_left_alone),
 		cmocka_unit_test(names_choose_the_certificate),
-		cmocka_unit_test(servers_are_verified),
-		cmocka_unit_test(clients_are_verified),
 		cmocka_unit_test(nothing_in_common_and_rubbish),
 		cmocka_unit_test(credentials_live_as_long_as_their_handshakes),
 		cmocka_unit_test(bad_credentials_are_refused_in_words),
