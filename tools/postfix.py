@@ -10,9 +10,9 @@ import subprocess
 class Postfix:
     """One instance with its own configuration, queue and mailbox."""
 
-    def __init__(self, name, addr, parent, domain):
+    def __init__(self, name, addr, parent, domain, pair=None):
         """name: of the host in domain and of the directory under parent; takes all mail of the domain at addr, port 25, and
-        relays nothing. Bodies stand in mail/box as mbox."""
+        relays nothing. Bodies stand in mail/box as mbox. pair: prefix of a certificate for STARTTLS."""
         self.name, self.dir = name, "%s/%s" % (parent, name)
         for d in ("etc", "data", "mail"):
             os.makedirs("%s/%s" % (self.dir, d))
@@ -41,6 +41,8 @@ maillog_file = {d}/log
 maillog_file_prefixes = /run
 smtputf8_enable = no
 """.format(d=self.dir, n=name, a=addr, o=domain))
+            if pair is not None:
+                f.write("smtpd_tls_security_level = may\nsmtpd_tls_cert_file = %s.pem\nsmtpd_tls_key_file = %s.key\n" % (pair, pair))
         with open("/etc/postfix/master.cf.proto", encoding="utf-8") as f:
             lines = f.read()
         # no chroot: the services run as they are
