@@ -147,6 +147,12 @@ static enum smtp_own envelope_check(struct session *s, const struct smtp_command
 	return SMTP_OWN_COUNT;
 }
 
+// S5: the EHLO said before STARTTLS is void (RFC 3207 4.2).
+static bool is_unsaid(const struct session *s)
+{
+	return (s->flags & SESSION_F_UNSAID) != 0;
+}
+
 // What we refuse ourselves; SMTP_OWN_COUNT: nothing.
 static enum smtp_own command_check(struct session *s, const struct smtp_command *cmd)
 {
@@ -160,12 +166,16 @@ static enum smtp_own command_check(struct session *s, const struct smtp_command 
 		       : (s->flags & SESSION_F_MAIL) != 0 ? SMTP_OWN_TLS_LATE
 							  : SMTP_OWN_NO_STARTTLS;
 	case SMTP_V_AUTH:
-		return offers_tls(s) ? SMTP_OWN_TLS_NEEDED : SMTP_OWN_COUNT;
+		return is_unsaid(s)    ? SMTP_OWN_EHLO_FIRST
+		       : offers_tls(s) ? SMTP_OWN_TLS_NEEDED
+				       : SMTP_OWN_COUNT;
+	case SMTP_V_DATA:
+		return is_unsaid(s) ? SMTP_OWN_EHLO_FIRST : SMTP_OWN_COUNT;
 	case SMTP_V_ETRN:
 		return (s->caps & SMTP_CAP_ETRN) != 0 ? SMTP_OWN_COUNT : SMTP_OWN_UNKNOWN_VERB;
 	case SMTP_V_MAIL:
 	case SMTP_V_RCPT:
-		return envelope_check(s, cmd);
+		return is_unsaid(s) ? SMTP_OWN_EHLO_FIRST : envelope_check(s, cmd);
 	default:
 		return SMTP_OWN_COUNT;
 	}
@@ -227,6 +237,8 @@ static bool command_handle(struct relay *r, struct session *s, const char *line,
 		s->flags |= SESSION_F_SAID_QUIT;
 	if (!command_forward(r, s, line, len, cmd.verb))
 		return false;
+	if (cmd.verb == SMTP_V_EHLO || cmd.verb == SMTP_V_HELO)
+		s->flags &= ~(uint32_t)SESSION_F_UNSAID;
 	wire_rx_drop(r, wire_client(s), len);
 	return true;
 }

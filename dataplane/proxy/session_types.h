@@ -77,6 +77,7 @@ enum {
 	SESSION_F_TLS_WAIT = 1 << 15,    // the handshake is to begin when there is room for it
 	SESSION_F_AUTHED = 1 << 16,      // another leg would not know who the client is
 	SESSION_F_CHUNKS_LOST = 1 << 17, // further chunks of the message are swallowed too
+	SESSION_F_UNSAID = 1 << 20,      // after STARTTLS: EHLO is to be said anew
 	SESSION_F_REOPENED = 1 << 19,    // the next leg is to be told EHLO a second time
 	SESSION_F_GREETED = 1 << 18,     // EHLO was answered: enhanced codes from here on (C5)
 	SESSION_F_SWALLOW_CR = 1 << 20,  // of that line: the octet before is a CR

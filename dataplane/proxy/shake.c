@@ -109,6 +109,9 @@ void shake_begin(struct relay *r, struct session *s)
 	ehlo_forget(r, s);
 	s->flags &= ~(uint32_t)(SESSION_F_MAIL | SESSION_F_WAIT | SESSION_F_AUTHED |
 				SESSION_F_CHUNKS_LOST | SESSION_F_GREETED);
+	if ((s->flags & SESSION_F_OFFERED) != 0)
+		s->flags |= SESSION_F_UNSAID;
+	s->caps = 0;
 	s->state = RELAY_S_TLS;
 	s->own_after = 0;
 	s->client_tls = wire_tls_get(r, session_index(r, s));

@@ -75,6 +75,11 @@ static const struct script scripts[] = {
 	 SECURE_STARTTLS,
 	 {{NULL, "220 TLS", NULL},
 	  {"STARTTLS\r\n", "503 5.5.1", NULL},
+	  {"MAIL FROM:<c0.m0@sim.example>\r\n", "503 5.5.1 EHLO first", NULL},
+	  {"RCPT TO:<r0.c0.m0@sim.example>\r\n", "503 5.5.1 EHLO first", NULL},
+	  {"DATA\r\n", "503 5.5.1 EHLO first", NULL},
+	  {"BDAT 6 LAST\r\nQUIT\r\n", "503 5.5.1 BDAT", NULL},
+	  {"AUTH PLAIN AGEAYg==\r\n", "503 5.5.1 EHLO first", NULL},
 	  {EHLO, "250 SIZE", "!STARTTLS"}, // the backend's
 	  {"STARTTLS\r\n", "503 5.5.1", NULL},
 	  {"MAIL FROM:<c0.m0@sim.example>\r\n", "250 2.1.0", NULL},
