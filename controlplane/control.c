@@ -251,6 +251,8 @@ unsigned control_events(
 				break;
 			if (msg.type == CTL_EVT_PROBE)
 				health_result(c->health, &c->link, &msg, now_ns);
+			else if (msg.type == CTL_EVT_ALARM)
+				health_alarm(c->health, &msg, now_ns);
 			else
 				session(up, &msg);
 		}

@@ -33,6 +33,8 @@ struct health_backend {
 	enum shm_reason suspected; // judged last, and so many times more before
 	unsigned strikes;
 	uint64_t source_refused, refused_log_ns; // greetings 5xx, as last seen; when it was said
+	uint64_t alarm_log_ns;                   // when an alarm of it was said
+	unsigned alarms;                         // since, not said
 	bool spared;                             // it would be ejected, but half the pool is out
 	unsigned times;                          // ejected in a row
 	uint64_t hold_ns;                        // not back before
@@ -82,6 +84,8 @@ void health_result(
 	const struct ctl_msg *msg,
 	uint64_t now_ns
 );
+// alarm.c: a worker tells of what no backend should do.
+void health_alarm(struct health *health, const struct ctl_msg *msg, uint64_t now_ns);
 // Is a probe under way?
 bool health_is_waiting(const struct health *health);
 // Of pool and name, or of index i in order; NULL when there is none.

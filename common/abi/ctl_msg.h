@@ -36,6 +36,7 @@ enum ctl_msg_type {
 	CTL_EVT_TEST = 85,     // body ctl_test_step, one a step
 	CTL_EVT_CONNECTION = 86, // body ctl_connection
 	CTL_EVT_TRACE = 87,      // body ctl_trace
+	CTL_EVT_ALARM = 88,      // body ctl_alarm; nobody asked
 	CTL_EVT_TABLE_END = 84,  // body ctl_table with the cursor to go on from, 0 at the end
 };
 
@@ -109,6 +110,22 @@ struct ctl_session {
 	uint64_t bytes_from_client;
 };
 
+// A backend did what none should: counted always, told at most CTL_ALARMS_A_SECOND times by a
+// worker.
+#define CTL_ALARMS_A_SECOND 4
+enum ctl_alarm_kind {
+	CTL_ALARM_DESYNC = 1,    // a reply without a command (G5): the session was ended
+	CTL_ALARM_INJECTION = 2, // octets behind its reply to STARTTLS (S9): the leg was left
+};
+struct ctl_alarm {
+	uint64_t session;
+	uint32_t backend_slot;
+	uint32_t kind;         // enum ctl_alarm_kind
+	struct ip_addr client; // unspecified: it has gone
+	char text[64]; // of the reply, printable ASCII, NUL-terminated; injected octets are not
+		       // shown
+};
+
 struct ctl_msg {
 	uint16_t type;   // enum ctl_msg_type
 	uint16_t length; // of the body in use
@@ -131,6 +148,7 @@ struct ctl_msg {
 		struct ctl_test_step test_step;
 		struct ctl_session_list session_list;
 		struct ctl_session session;
+		struct ctl_alarm alarm;
 	};
 };
 static_assert(sizeof(struct ctl_msg) == CTL_MSG_BYTES, "ring element");

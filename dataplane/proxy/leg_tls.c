@@ -101,8 +101,20 @@ bool leg_starttls_begin(struct relay *r, struct session *s)
 	return true;
 }
 
+// S9: nothing may have come behind a reply before it is answered, and it is never looked at.
+static bool is_injected(struct relay *r, struct session *s)
+{
+	if (wire_rx_bytes(r, wire_leg(s)) == 0)
+		return false;
+	alarm_tell(r, s, CTL_ALARM_INJECTION, "", 0);
+	leg_tls_fail(r, s, STAT_LEG_INJECTION);
+	return true;
+}
+
 static bool starttls_ask(struct relay *r, struct session *s)
 {
+	if (is_injected(r, s))
+		return false;
 	if (!wire_tx_write(r, wire_leg(s), "STARTTLS\r\n", 10)) {
 		leg_tls_refuse(r, s);
 		return false;
@@ -131,11 +143,7 @@ static bool reply_over(struct relay *r, struct session *s, unsigned code)
 		leg_tls_fail(r, s, STAT_LEG_NO_STARTTLS);
 		return false;
 	}
-	if (wire_rx_bytes(r, wire_leg(s)) > 0) {
-		leg_tls_fail(r, s, STAT_LEG_INJECTION);
-		return false;
-	}
-	return leg_tls_begin(r, s);
+	return !is_injected(r, s) && leg_tls_begin(r, s);
 }
 
 void leg_offer_note(struct session *s, const char *line, uint32_t len)

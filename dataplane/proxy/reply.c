@@ -315,6 +315,7 @@ reply_unasked(struct relay *r, struct session *s, unsigned code, const char *lin
 	} else {
 		stat_inc(r->env, STAT_LEG_DESYNC);
 		session_backend(r, s)->desync++;
+		alarm_tell(r, s, CTL_ALARM_DESYNC, line, len);
 		leg_drop(r, s);
 	}
 	client_release(r, s);

@@ -188,7 +188,8 @@ struct relay {
 	uint32_t tls_ready_count, tls_waiting;
 	struct ehlo_long *ehlo_long; // ehlo.c
 	struct idpool ehlo_ids;
-	struct profile *profile; // [backend_slots]
+	struct profile *profile;   // [backend_slots]
+	uint32_t alarm_ms, alarms; // told since
 	bool draining;
 	struct relay_listener listener; // dialogue.c
 	struct ctl_test_mail test_mail; // our checked copy

@@ -66,6 +66,15 @@ bool probe_tls_over(struct relay *r, struct session *s); // in TLS now; false: i
 void probe_tls_fail(struct relay *r, struct session *s);
 bool probe_tls_step(struct relay *r, struct session *s);
 
+// signal.c: tells control of what no backend should do. line: its reply, not beyond len.
+void alarm_tell(
+	struct relay *r,
+	const struct session *s,
+	enum ctl_alarm_kind kind,
+	const char *line,
+	uint32_t len
+);
+
 // profile.c: what backends were seen to advertise
 struct profile *profiles_new(uint32_t backends);
 void profile_learn(struct relay *r, const struct session *s);

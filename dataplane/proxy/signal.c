@@ -50,6 +50,35 @@ void text_keep(char to[64], const char *line, uint32_t len)
 		to[i] = line[i] == '\r' ? '\0' : line[i] < ' ' || line[i] > '~' ? '?' : line[i];
 }
 
+void alarm_tell(
+	struct relay *r,
+	const struct session *s,
+	enum ctl_alarm_kind kind,
+	const char *line,
+	uint32_t len
+)
+{
+	struct ctl_msg msg = {.type = CTL_EVT_ALARM, .length = sizeof(msg.alarm)};
+	uint32_t now = env_now_ms(r->env);
+	struct tcp_info info;
+
+	if (now - r->alarm_ms >= 1000) {
+		r->alarm_ms = now;
+		r->alarms = 0;
+	}
+	if (r->alarms++ >= CTL_ALARMS_A_SECOND)
+		return; // the counters tell how many
+	msg.alarm.session = s->id;
+	msg.alarm.backend_slot = s->backend_slot;
+	msg.alarm.kind = kind;
+	if (s->client.v != 0) {
+		tcp_info_get(r->tcp, s->client, &info);
+		msg.alarm.client = info.remote.addr;
+	}
+	text_keep(msg.alarm.text, line, len);
+	relay_event_send(r, &msg);
+}
+
 void leg_judged(struct relay *r, struct session *s)
 {
 	struct shm_backend_signals *signals = signals_of(r, s);

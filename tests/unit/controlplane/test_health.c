@@ -153,6 +153,34 @@ static void what_is_late_or_foreign_counts_for_nothing(void **state)
 	health_free(h);
 }
 
+static void alarms_are_said_now_and_then(void **state)
+{
+	struct health *h = health_new();
+	struct ctl_msg msg = {.type = CTL_EVT_ALARM};
+	uint64_t now = 100 * SECOND;
+
+	assert_int_equal(health_configure(h, &cfg, &dataplane, now), 0);
+	msg.alarm = (struct ctl_alarm){.session = 7, .backend_slot = 99, .kind = CTL_ALARM_DESYNC};
+	health_alarm(h, &msg, now); // of nobody
+	msg.alarm.backend_slot = 4;
+	msg.alarm.kind = 77;                                  // unknown
+	memset(msg.alarm.text, 0x80, sizeof(msg.alarm.text)); // without an end
+	health_alarm(h, &msg, now);
+	assert_int_equal(health_at(h, 0)->alarm_log_ns + health_at(h, 1)->alarm_log_ns, 0);
+	msg.alarm.kind = CTL_ALARM_INJECTION;
+	health_alarm(h, &msg, now);
+	assert_int_equal(health_at(h, 1)->alarm_log_ns, now);
+	msg.alarm.kind = CTL_ALARM_DESYNC;
+	health_alarm(h, &msg, now + 9 * SECOND);
+	health_alarm(h, &msg, now + 9 * SECOND);
+	assert_int_equal(health_at(h, 1)->alarm_log_ns, now);
+	assert_int_equal(health_at(h, 1)->alarms, 2);
+	health_alarm(h, &msg, now + 10 * SECOND);
+	assert_int_equal(health_at(h, 1)->alarm_log_ns, now + 10 * SECOND);
+	assert_int_equal(health_at(h, 1)->alarms, 0);
+	health_free(h);
+}
+
 static void restarts_keep_what_is_known(void **state)
 {
 	struct health *h = health_new();
@@ -313,6 +341,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(rise_and_fall, setup, teardown),
+		cmocka_unit_test_setup_teardown(alarms_are_said_now_and_then, setup, teardown),
 		cmocka_unit_test_setup_teardown(
 			what_is_late_or_foreign_counts_for_nothing, setup, teardown
 		),
