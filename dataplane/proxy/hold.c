@@ -7,6 +7,8 @@
 
 #include "dataplane/proxy/relay_inner_types.h"
 
+#include <string.h>
+
 void reply_make_room(struct relay *r, struct session *s)
 {
 	if ((s->leg_flags & SESSION_LEG_F_HELD) != 0)
@@ -39,4 +41,37 @@ void reply_let_go(struct relay *r, struct session *s)
 	tcp_rx_window_set(
 		r->tcp, s->leg, s->leg_tls == 0 ? SESSION_WINDOW_COMMAND : SESSION_WINDOW_TLS
 	);
+}
+
+// A whole reply to EHLO. 0: not complete yet; false in *ret_ok: malformed.
+uint32_t reply_ehlo_collect(struct relay *r, struct session *s, bool *ret_ok)
+{
+	uint32_t len = 0, line = 0;
+	const uint8_t *p;
+	uint32_t n;
+
+	*ret_ok = true;
+	while (wire_rx_peek(r, wire_leg(s), len, &p, &n)) {
+		uint32_t take = n < RELAY_SCRATCH - len ? n : RELAY_SCRATCH - len;
+
+		memcpy(r->scratch + len, p, take);
+		len += take;
+		if (len == RELAY_SCRATCH)
+			break;
+	}
+	while (line < len) {
+		const char *lf = memchr(r->scratch + line, '\n', len - line);
+		uint32_t end = lf != NULL ? (uint32_t)(lf - r->scratch) + 1 : 0;
+		bool more = false;
+
+		if (lf == NULL)
+			break;
+		*ret_ok = end - line >= 5 && lf[-1] == '\r' &&
+			  smtp_reply_code(r->scratch + line, end - line - 2, &more) == 250;
+		if (!*ret_ok || !more)
+			return end;
+		line = end;
+	}
+	*ret_ok = len < RELAY_SCRATCH;
+	return *ret_ok ? 0 : len;
 }

@@ -6,6 +6,7 @@
 
 #pragma once
 
+#include "dataplane/proxy/dialogue.h"
 #include "dataplane/proxy/shake_types.h"
 
 // What a line read gave.
@@ -143,7 +144,7 @@ void text_keep(char to[64], const char *line, uint32_t len);
 
 // timer.c: after everything that changes who waits for whom
 void session_timer(struct relay *r, struct session *s);
-void session_timer_fire(void *owner, uint32_t idx); // of the relay's wheel
+void session_timer_fire(void *relay, uint32_t idx); // of its wheel
 
 // wait.c: for a connection to become free. False: not (any longer).
 bool leg_wait(struct relay *r, struct session *s);
@@ -154,10 +155,6 @@ uint32_t leg_wait_timer_ms(const struct session *s);
 
 // The dialogue is over: waits for the backend's FIN, then the session ends.
 void leg_finish(struct relay *r, struct session *s);
-
-// timer.c
-void session_timer(struct relay *r, struct session *s); // sets it anew
-void session_timer_fire(void *relay, uint32_t idx);
 
 // command.c, for offer.c too
 bool input_over(struct relay *r, struct session *s);
@@ -190,45 +187,14 @@ bool reply_read_rest(struct relay *r, struct session *s);
 void reply_make_room(struct relay *r, struct session *s);
 enum smtp_reply_part reply_hold(struct relay *r, struct session *s);
 void reply_let_go(struct relay *r, struct session *s);
+// The reply to EHLO at the front, into the relay's scratch: its length once it is whole or broken.
+uint32_t reply_ehlo_collect(struct relay *r, struct session *s, bool *ret_ok);
 void reply_line_take(struct relay *r, struct session *s, const char *line, uint32_t len);
 // Greeted, and in TLS if it is to be. False: the session has ended.
 bool leg_ready(struct relay *r, struct session *s);
 bool splice_step(struct relay *r, struct session *s);
 void splice_cut(struct relay *r, struct session *s);       // silent for too long
 bool splice_last_ones(struct relay *r, struct session *s); // as reply_last_ones
-
-// dialogue.c: tells the listener, if there is one. Lines as they came, their line end included; on
-// the way through to the other leg both sides of it are told.
-void dialogue_tell(
-	struct relay *r,
-	const struct session *s,
-	enum capture_kind kind,
-	const char *line,
-	uint32_t len
-);
-void dialogue_note_tell(
-	struct relay *r,
-	const struct session *s,
-	const char *what,
-	uint64_t octets
-);
-static inline void dialogue(
-	struct relay *r,
-	const struct session *s,
-	enum capture_kind kind,
-	const char *line,
-	uint32_t len
-)
-{
-	if (r->listener.line != NULL)
-		dialogue_tell(r, s, kind, line, len);
-}
-static inline void
-dialogue_note(struct relay *r, const struct session *s, const char *what, uint64_t octets)
-{
-	if (r->listener.line != NULL)
-		dialogue_note_tell(r, s, what, octets);
-}
 
 // view.c
 void session_view_get(struct relay *r, const struct session *s, struct relay_view *ret);

@@ -221,43 +221,10 @@ static void banner_take(struct relay *r, struct session *s, unsigned code)
 		leg_ready(r, s);
 }
 
-// A whole EHLO reply, rewritten. 0: not complete yet; false in *ret_ok: malformed.
-static uint32_t ehlo_collect(struct relay *r, struct session *s, bool *ret_ok)
-{
-	uint32_t len = 0, line = 0;
-	const uint8_t *p;
-	uint32_t n;
-
-	*ret_ok = true;
-	while (wire_rx_peek(r, wire_leg(s), len, &p, &n)) {
-		uint32_t take = n < RELAY_SCRATCH - len ? n : RELAY_SCRATCH - len;
-
-		memcpy(r->scratch + len, p, take);
-		len += take;
-		if (len == RELAY_SCRATCH)
-			break;
-	}
-	while (line < len) {
-		const char *lf = memchr(r->scratch + line, '\n', len - line);
-		uint32_t end = lf != NULL ? (uint32_t)(lf - r->scratch) + 1 : 0;
-		bool more = false;
-
-		if (lf == NULL)
-			break;
-		*ret_ok = end - line >= 5 && lf[-1] == '\r' &&
-			  smtp_reply_code(r->scratch + line, end - line - 2, &more) == 250;
-		if (!*ret_ok || !more)
-			return end;
-		line = end;
-	}
-	*ret_ok = len < RELAY_SCRATCH;
-	return *ret_ok ? 0 : len;
-}
-
 static bool ehlo_reply(struct relay *r, struct session *s)
 {
 	bool ok;
-	uint32_t len = ehlo_collect(r, s, &ok);
+	uint32_t len = reply_ehlo_collect(r, s, &ok);
 	const struct smtp_limits limits = {s->max_message_bytes, s->max_recipients, offers_tls(s)};
 	uint32_t out;
 
