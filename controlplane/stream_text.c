@@ -22,6 +22,10 @@ static const char *kind_name(unsigned kind)
 		return "backend <";
 	case CAPTURE_TO_BACKEND:
 		return "backend >";
+	case CAPTURE_OWN_TO_CLIENT:
+		return "ours    <";
+	case CAPTURE_OWN_TO_BACKEND:
+		return "ours    >";
 	default:
 		return "         ";
 	}

@@ -24,7 +24,9 @@ enum capture_kind {
 	CAPTURE_TO_CLIENT = 4,
 	CAPTURE_FROM_BACKEND = 5,
 	CAPTURE_TO_BACKEND = 6,
-	CAPTURE_NOTE = 7, // of ours: what a line that is not shown was
+	CAPTURE_NOTE = 7,           // of ours: what a line that is not shown was
+	CAPTURE_OWN_TO_CLIENT = 8,  // a reply that no backend gave (C5)
+	CAPTURE_OWN_TO_BACKEND = 9, // a command that no client gave
 };
 
 enum capture_leg { CAPTURE_LEG_NONE = 0, CAPTURE_LEG_CLIENT = 1, CAPTURE_LEG_BACKEND = 2 };

@@ -25,7 +25,8 @@ static uint32_t without_line_end(const char *line, uint32_t len)
 
 static bool is_command(enum capture_kind kind)
 {
-	return kind == CAPTURE_FROM_CLIENT || kind == CAPTURE_TO_BACKEND;
+	return kind == CAPTURE_FROM_CLIENT || kind == CAPTURE_TO_BACKEND ||
+	       kind == CAPTURE_OWN_TO_BACKEND;
 }
 
 // Does the reply under way answer AUTH or a SASL line?

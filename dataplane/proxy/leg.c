@@ -295,7 +295,7 @@ static void leg_quit(struct relay *r, struct session *s)
 		leg_drop(r, s);
 		return;
 	}
-	dialogue(r, s, CAPTURE_TO_BACKEND, "QUIT", 4);
+	dialogue(r, s, CAPTURE_OWN_TO_BACKEND, "QUIT", 4);
 	s->leg_state = LEG_S_QUITTING;
 	s->leg_since_ms = env_now_ms(r->env);
 }

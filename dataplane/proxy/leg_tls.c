@@ -95,7 +95,7 @@ bool leg_starttls_begin(struct relay *r, struct session *s)
 		return s->id == id && s->leg.v != 0;
 	}
 	stat_inc(r->env, STAT_LEG_STARTTLS_EHLO);
-	dialogue(r, s, CAPTURE_TO_BACKEND, line, (uint32_t)n);
+	dialogue(r, s, CAPTURE_OWN_TO_BACKEND, line, (uint32_t)n);
 	s->leg_state = LEG_S_TLS_EHLO;
 	s->leg_since_ms = env_now_ms(r->env);
 	return true;
@@ -119,7 +119,7 @@ static bool starttls_ask(struct relay *r, struct session *s)
 		leg_tls_refuse(r, s);
 		return false;
 	}
-	dialogue(r, s, CAPTURE_TO_BACKEND, "STARTTLS\r\n", 10);
+	dialogue(r, s, CAPTURE_OWN_TO_BACKEND, "STARTTLS\r\n", 10);
 	s->leg_state = LEG_S_TLS_ASKED;
 	s->leg_since_ms = env_now_ms(r->env);
 	return true;

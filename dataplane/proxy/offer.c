@@ -31,7 +31,7 @@ static bool ehlo_answer(struct relay *r, struct session *s, const char *line, ui
 		return false;
 	}
 	s->flags |= SESSION_F_GREETED;
-	dialogue(r, s, CAPTURE_TO_CLIENT, r->out, n);
+	dialogue(r, s, CAPTURE_OWN_TO_CLIENT, r->out, n);
 	wire_rx_drop(r, wire_client(s), len);
 	return true;
 }

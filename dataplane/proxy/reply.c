@@ -191,7 +191,7 @@ bool leg_ready(struct relay *r, struct session *s)
 								: STAT_SYNTHETIC_EHLO_REOPENED
 		);
 	s->flags &= ~(uint32_t)SESSION_F_REOPENED;
-	dialogue(r, s, CAPTURE_TO_BACKEND, line, n);
+	dialogue(r, s, CAPTURE_OWN_TO_BACKEND, line, n);
 	return true;
 }
 

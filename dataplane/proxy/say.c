@@ -17,7 +17,7 @@ bool session_say(struct relay *r, struct session *s, enum smtp_own own)
 	}
 	stat_inc(r->env, smtp_own_stat(own));
 	if (s->client.v != 0)
-		dialogue(r, s, CAPTURE_TO_CLIENT, r->out, len);
+		dialogue(r, s, CAPTURE_OWN_TO_CLIENT, r->out, len);
 	return true;
 }
 

@@ -254,7 +254,8 @@ static void captures_read(struct control *c)
 		while (capture_peek(reader, &r)) {
 			bool frame = r.kind <= CAPTURE_FRAME_OUT;
 
-			if (r.kind == 0 || r.kind > CAPTURE_NOTE || r.bytes > r.wire_bytes ||
+			if (r.kind == 0 || r.kind > CAPTURE_OWN_TO_BACKEND ||
+			    r.bytes > r.wire_bytes ||
 			    r.bytes > (frame ? CAPTURE_SNAP_MAX : CAPTURE_LINE_MAX) ||
 			    r.capture > c->next_id)
 				sim_fail(c->sim, "captured what cannot be", r.kind, r.bytes);
