@@ -323,6 +323,37 @@ lb_pick(struct lb *lb,
 	return any_full(view, &own) || (has_spare && any_full(view, &spare)) ? LB_FULL : LB_NONE;
 }
 
+static bool
+any_eligible(const struct lb *lb, const struct lb_view *view, const struct candidates *c)
+{
+	for (uint32_t i = 0; i < c->count; i++)
+		if (eligible(lb, view, c, i))
+			return true;
+	return false;
+}
+
+bool lb_has(
+	const struct lb *lb,
+	const struct lb_view *view,
+	uint32_t pool,
+	const uint32_t *tried,
+	unsigned tried_count
+)
+{
+	const uint8_t *base = (const uint8_t *)view->blob;
+	const struct blob_pool *pools = (const struct blob_pool *)(base + view->blob->pools.off);
+	const struct candidates own = candidates_of(view, pool, tried, tried_count);
+	uint32_t backup = pools[pool].backup;
+	struct candidates spare;
+
+	if (any_eligible(lb, view, &own))
+		return true;
+	if (backup == 0 || backup > view->blob->pools.count || any_up(lb, view, &own))
+		return false;
+	spare = candidates_of(view, backup - 1, tried, tried_count);
+	return any_eligible(lb, view, &spare);
+}
+
 void lb_report_failure(struct lb *lb, uint32_t slot, uint64_t now_ns)
 {
 	struct lb_slot *s = &lb->slot[slot];

@@ -56,6 +56,15 @@ lb_pick(struct lb *lb,
 	const uint32_t *tried,
 	unsigned tried_count);
 
+// Would a pick be one that takes a connection now and did not fail lately? Takes nothing.
+bool lb_has(
+	const struct lb *lb,
+	const struct lb_view *view,
+	uint32_t pool,
+	const uint32_t *tried,
+	unsigned tried_count
+);
+
 // Gives back the leases that no connection uses, every 16 ms: to be called each turn.
 void lb_leases_settle(struct lb *lb, const struct shm_backend_local *local, uint64_t now_ns);
 uint32_t lb_leases_held(const struct lb *lb, uint32_t slot);

@@ -53,6 +53,31 @@ static void round_robin_follows_the_weights(void **state)
 	lb_free(lb);
 }
 
+static void whether_there_is_another_takes_nothing(void **state)
+{
+	struct lb_view view = view_make(BLOB_SCHED_WRR);
+	struct lb *lb = lb_new(8, NULL, &rng);
+	const uint32_t tried[] = {1, 2, 3};
+
+	assert_true(lb_has(lb, &view, 0, tried, 2));
+	assert_false(lb_has(lb, &view, 0, tried, 3));
+	assert_int_equal(lb_leases_held(lb, 3), 0);
+	ctl[3].health = SHM_HEALTH_DOWN;
+	assert_false(lb_has(lb, &view, 0, tried, 2));
+	ctl[3].health = SHM_HEALTH_UP;
+	for (unsigned i = 0; i < 3; i++)
+		lb_report_failure(lb, 3, view.now_ns);
+	assert_false(lb_has(lb, &view, 0, tried, 2)); // failed lately
+	lb_report_success(lb, 3);
+	assert_true(lb_has(lb, &view, 0, tried, 2));
+	blob.backend[2].max_connections = 5;
+	local[3].active = 5;
+	while (lb_pick(lb, &view, 0, tried, 2) == 2)
+		;
+	assert_false(lb_has(lb, &view, 0, tried, 2));
+	lb_free(lb);
+}
+
 static void least_connections_follow_load_by_weight(void **state)
 {
 	struct lb_view view = view_make(BLOB_SCHED_WLC);
@@ -126,6 +151,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(round_robin_follows_the_weights),
+		cmocka_unit_test(whether_there_is_another_takes_nothing),
 		cmocka_unit_test(least_connections_follow_load_by_weight),
 		cmocka_unit_test(down_draining_full_and_tried_ones_are_left_out),
 		cmocka_unit_test(one_that_keeps_failing_is_avoided_for_a_while),
