@@ -56,9 +56,8 @@ policy_for(const struct relay *r, const struct blob_service *service, const stru
 static void session_greet(struct relay *r, struct session *s, const struct blob_policy *policy)
 {
 	if (policy->tls_mode == BLOB_TLS_PASSTHROUGH) {
-		s->state = RELAY_S_SPLICE;
+		s->state = RELAY_S_PASS;
 		stat_inc(r->env, STAT_SESSION_PASSTHROUGH);
-		dialogue_note(r, s, "passthrough: not read", 0);
 		return;
 	}
 	if (policy->tls_mode == BLOB_TLS_IMPLICIT) {
@@ -142,7 +141,7 @@ uint32_t accept_session(void *app, struct tcp_conn_id conn, uint32_t cookie)
 	}
 	session_greet(r, s, policy);
 	if (s->id == id && s->client.v != 0 &&
-	    (s->state == RELAY_S_COMMAND || s->state == RELAY_S_SPLICE))
+	    (s->state == RELAY_S_COMMAND || s->state == RELAY_S_PASS))
 		leg_open(r, s);
 	if (s->id == id)
 		session_timer(r, s);

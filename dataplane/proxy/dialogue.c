@@ -47,7 +47,9 @@ static uint32_t line_show(
 		return smtp_show_reply(line, len, answers_auth(s), out);
 	if (memchr(line, '\r', len) != NULL || memchr(line, '\0', len) != NULL)
 		return smtp_show_nothing("a bare CR or a NUL", out);
-	return smtp_show_command(line, len, s->state == RELAY_S_AUTH, out);
+	return smtp_show_command(
+		line, len, s->state == RELAY_S_AUTH || s->state == RELAY_S_PASS_AUTH, out
+	);
 }
 
 void dialogue_tell(

@@ -9,10 +9,9 @@
 
 #include <string.h>
 
-static uint32_t backend_choose(struct relay *r, const struct session *s)
+static struct lb_view backends_view(const struct relay *r)
 {
-	const struct blob_service *service = service_at(r, s->service_slot);
-	struct lb_view view = {
+	return (struct lb_view){
 		.blob = r->blob,
 		.ctl = r->config.shm.backend_ctl,
 		.local = r->config.shm.backends,
@@ -21,6 +20,12 @@ static uint32_t backend_choose(struct relay *r, const struct session *s)
 		.workers = r->env->count,
 		.now_ns = r->env->now_ns,
 	};
+}
+
+static uint32_t backend_choose(struct relay *r, const struct session *s)
+{
+	const struct blob_service *service = service_at(r, s->service_slot);
+	struct lb_view view = backends_view(r);
 
 	if (service == NULL)
 		return LB_NONE;
@@ -198,6 +203,20 @@ static uint32_t leg_wanted_ms(const struct session *s)
 									   : s->started_ms;
 }
 
+static bool is_out_of_patience(const struct relay *r, const struct session *s)
+{
+	return env_now_ms(r->env) - leg_wanted_ms(s) > SESSION_LEG_PATIENCE_MS;
+}
+
+bool leg_has_other(struct relay *r, const struct session *s)
+{
+	const struct blob_service *service = service_at(r, s->service_slot);
+	struct lb_view view = backends_view(r);
+
+	return service != NULL && s->tried_count < LB_MAX_TRIED && !is_out_of_patience(r, s) &&
+	       lb_has(r->lb, &view, service->pool, s->tried, s->tried_count);
+}
+
 void leg_failed(struct relay *r, struct session *s, bool refused_by_reply)
 {
 	stat_inc(r->env, STAT_LEG_REFUSED);
@@ -208,7 +227,7 @@ void leg_failed(struct relay *r, struct session *s, bool refused_by_reply)
 		session_free(r, s);
 		return;
 	}
-	if (env_now_ms(r->env) - leg_wanted_ms(s) > SESSION_LEG_PATIENCE_MS)
+	if (is_out_of_patience(r, s))
 		s->tried_count = LB_MAX_TRIED;
 	if (s->tried_count < LB_MAX_TRIED)
 		stat_inc(r->env, STAT_LEG_RETRIED);
@@ -225,7 +244,8 @@ bool awaits_reply_to(const struct session *s, enum smtp_verb verb)
 
 bool awaits_body_reply(const struct session *s)
 {
-	return s->state != RELAY_S_BDAT && awaits_reply_to(s, SMTP_V_BODY);
+	return s->state != RELAY_S_BDAT && s->state != RELAY_S_PASS_BDAT &&
+	       awaits_reply_to(s, SMTP_V_BODY);
 }
 
 void leg_eod_judge(struct relay *r, struct session *s)
@@ -248,7 +268,6 @@ static bool can_go_on(const struct session *s)
 
 void leg_lost(struct relay *r, struct session *s)
 {
-	enum leg_state was = s->leg_state;
 	bool greeting = leg_is_greeting(s);
 	bool quit = s->pending_count > 0 && s->pending_verb[s->pending_head] == SMTP_V_QUIT;
 	bool go_on = can_go_on(s);
@@ -271,7 +290,11 @@ void leg_lost(struct relay *r, struct session *s)
 		pending_own(r, s, SMTP_OWN_BODY_LOST, owed);
 		break;
 	case RELAY_S_SPLICE:
-		if (was == LEG_S_CONNECTING)
+	case RELAY_S_PASS:
+	case RELAY_S_PASS_AUTH:
+	case RELAY_S_PASS_DATA:
+	case RELAY_S_PASS_BDAT:
+		if (greeting && (s->flags & SESSION_F_PASSED) == 0)
 			leg_failed(r, s, false);
 		else
 			splice_step(r, s);
@@ -303,7 +326,7 @@ static void leg_quit(struct relay *r, struct session *s)
 // Owes nothing: QUIT and its reply are all that is left.
 static bool is_at_rest(const struct session *s)
 {
-	return s->leg_state == LEG_S_READY && s->pending_count == 0;
+	return s->leg_state == LEG_S_READY && s->pending_count == 0 && !scan_reply_is_cut(s);
 }
 
 void leg_leave(struct relay *r, struct session *s)
@@ -323,11 +346,12 @@ void leg_leave(struct relay *r, struct session *s)
 	default:
 		break;
 	}
-	if (leg_in_body(s) || s->state == RELAY_S_SPLICE || !alone) {
+	if (leg_in_body(s) || s->state == RELAY_S_SPLICE || !alone || scan_is_cut(s)) {
 		leg_drop(r, s);
 		return;
 	}
-	if (s->state == RELAY_S_AUTH) { // it owes nothing, and would take QUIT for an answer
+	if (s->state == RELAY_S_AUTH ||
+	    s->state == RELAY_S_PASS_AUTH) { // it owes nothing, and would take QUIT for an answer
 		leg_release(r, s);
 		return;
 	}

@@ -43,6 +43,7 @@ void client_gone(struct relay *r, struct session *s)
 		stat_inc(r->env, STAT_SESSION_CLIENT_GONE_IN_BODY);
 	if (awaits_body_reply(s))
 		stat_inc(r->env, STAT_SESSION_CLIENT_GONE_AT_EOD);
+	scan_client_gone(r, s);
 	leg_leave(r, s);
 	if (s->leg.v == 0)
 		session_free(r, s);

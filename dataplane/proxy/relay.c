@@ -244,7 +244,11 @@ void session_run(struct relay *r, struct session *s)
 			more = swallow_step(r, s) || more;
 			break;
 		case RELAY_S_SPLICE:
-			more = splice_step(r, s);
+		case RELAY_S_PASS:
+		case RELAY_S_PASS_AUTH:
+		case RELAY_S_PASS_DATA:
+		case RELAY_S_PASS_BDAT:
+			more = splice_step(r, s) || more;
 			break;
 		case RELAY_S_OFFER:
 			more = offer_step(r, s) || more;
@@ -268,7 +272,7 @@ static void on_data(void *app, struct tcp_conn_id conn, uint32_t user)
 	struct relay *r = app;
 	struct session *s = session_of(r, user & ~TCP_USER_LEG);
 
-	if ((user & TCP_USER_LEG) == 0)
+	if ((user & TCP_USER_LEG) == 0 || is_passthrough(s))
 		session_touch(r, s);
 	session_run(r, s);
 }
@@ -279,10 +283,9 @@ static void on_sent(void *app, struct tcp_conn_id conn, uint32_t user)
 	struct session *s = session_of(r, user & ~TCP_USER_LEG);
 
 	// only bodies and spliced bytes wait for room; what found no buffer has its timer
-	if (s->state == RELAY_S_DATA || s->state == RELAY_S_BDAT)
-		session_touch(r, s); // a slow backend is not an idle client
-	else if (s->state != RELAY_S_SPLICE)
+	if (s->state != RELAY_S_DATA && s->state != RELAY_S_BDAT && !is_passthrough(s))
 		return;
+	session_touch(r, s); // a slow backend is not an idle client
 	session_run(r, s);
 }
 
@@ -293,6 +296,8 @@ static void on_connect(void *app, struct tcp_conn_id conn, uint32_t user)
 
 	s->leg_state = LEG_S_BANNER;
 	s->leg_since_ms = env_now_ms(r->env);
+	if (is_passthrough(s))
+		session_touch(r, s);
 	if ((s->leg_flags & SESSION_LEG_F_IMPLICIT) != 0 && !leg_tls_begin(r, s))
 		return;
 	session_run(r, s);
@@ -304,6 +309,8 @@ static void on_fin(void *app, struct tcp_conn_id conn, uint32_t user)
 	struct session *s = session_of(r, user & ~TCP_USER_LEG);
 
 	s->flags |= (user & TCP_USER_LEG) != 0 ? SESSION_F_LEG_FIN : SESSION_F_CLIENT_FIN;
+	if (is_passthrough(s))
+		session_touch(r, s);
 	session_run(r, s);
 }
 
@@ -356,6 +363,8 @@ void relay_drain(struct relay *r)
 
 static bool is_between_mails(const struct relay *r, const struct session *s)
 {
+	if (is_passthrough(s))
+		return scan_is_between_mails(r, s) && wire_rx_bytes(r, wire_client(s)) == 0;
 	return (s->state == RELAY_S_COMMAND || s->state == RELAY_S_OFFER) && s->client.v != 0 &&
 	       s->pending_count == 0 &&
 	       (s->flags & (SESSION_F_MAIL | SESSION_F_CLOSING | SESSION_F_CLIENT_FIN)) == 0 &&

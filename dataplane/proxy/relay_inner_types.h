@@ -7,6 +7,7 @@
 #pragma once
 
 #include "dataplane/proxy/dialogue.h"
+#include "dataplane/proxy/scan_types.h"
 #include "dataplane/proxy/shake_types.h"
 
 // What a line read gave.
@@ -87,6 +88,7 @@ void session_say_in_turn(
 // Says 221/421 and closes the client; the leg leaves as its state asks.
 void session_close(struct relay *r, struct session *s, enum smtp_own own);
 bool pending_push(struct relay *r, struct session *s, unsigned verb);
+void pending_pop(struct session *s); // the oldest was answered
 // Those of ours whose turn has come. False: no buffer, once more later.
 bool pending_flush_own(struct relay *r, struct session *s);
 // After leg_forget: the first count replies that the leg owed are ours now.
@@ -106,6 +108,8 @@ void leg_release(struct relay *r, struct session *s);   // FIN, what still comes
 void leg_let_go(struct relay *r, struct session *s);    // by FIN, or inside a body by RST
 void leg_leave(struct relay *r, struct session *s);     // politely, as far as the state lets
 void leg_reopen(struct relay *r, struct session *s);
+// Is there another backend that may be tried, and that did not fail lately?
+bool leg_has_other(struct relay *r, const struct session *s);
 
 // signal.c
 void leg_judged(struct relay *r, struct session *s); // greeted: a vote that it is well
@@ -190,11 +194,14 @@ void reply_let_go(struct relay *r, struct session *s);
 // The reply to EHLO at the front, into the relay's scratch: its length once it is whole or broken.
 uint32_t reply_ehlo_collect(struct relay *r, struct session *s, bool *ret_ok);
 void reply_line_take(struct relay *r, struct session *s, const char *line, uint32_t len);
+// The reply to the oldest command is whole: it is answered no more, its time and code are counted.
+void reply_tally(struct relay *r, struct session *s, enum smtp_verb verb, unsigned code);
+// The same, and what follows from it. The session may end.
+void reply_done(struct relay *r, struct session *s, unsigned code);
+// The banner is whole. The session may end.
+void banner_take(struct relay *r, struct session *s, unsigned code);
 // Greeted, and in TLS if it is to be. False: the session has ended.
 bool leg_ready(struct relay *r, struct session *s);
-bool splice_step(struct relay *r, struct session *s);
-void splice_cut(struct relay *r, struct session *s);       // silent for too long
-bool splice_last_ones(struct relay *r, struct session *s); // as reply_last_ones
 
 // view.c
 void session_view_get(struct relay *r, const struct session *s, struct relay_view *ret);

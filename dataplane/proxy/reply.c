@@ -41,11 +41,23 @@ static void reply_count(struct relay *r, struct session *s, enum smtp_verb verb,
 	}
 }
 
+// Of a client that was passed through and has gone: does the backend wait for what is no command?
+static bool is_out_of_hand(enum smtp_verb verb, unsigned code)
+{
+	enum smtp_scan_next next = smtp_scan_reply(verb, code);
+
+	return next == SMTP_SCAN_TLS || next == SMTP_SCAN_LOST;
+}
+
 // What the finished reply to a command means for the client's side.
 static void reply_act(struct relay *r, struct session *s, enum smtp_verb verb, unsigned code)
 {
 	bool client = s->state != RELAY_S_GONE;
 
+	if ((s->flags & SESSION_F_PASSED) != 0 && is_out_of_hand(verb, code)) {
+		leg_release(r, s); // QUIT would not be read as that
+		return;
+	}
 	switch (verb) {
 	case SMTP_V_HELO:
 		s->caps = 0;
@@ -97,14 +109,11 @@ static bool is_body_reply(const struct session *s)
 	       s->pending_verb[s->pending_head] == SMTP_V_BODY;
 }
 
-// The last line was relayed.
-static void reply_done(struct relay *r, struct session *s, unsigned code)
+void reply_tally(struct relay *r, struct session *s, enum smtp_verb verb, unsigned code)
 {
-	enum smtp_verb verb = (enum smtp_verb)s->pending_verb[s->pending_head];
 	uint32_t us = relay_now_us(r) - s->pending_us[s->pending_head];
 
-	s->pending_head = (uint8_t)((s->pending_head + 1) % SESSION_PENDING_MAX);
-	s->pending_count--;
+	pending_pop(s);
 	s->reply_bytes = 0;
 	reply_let_go(r, s);
 	s->leg_since_ms = env_now_ms(r->env);
@@ -113,6 +122,14 @@ static void reply_done(struct relay *r, struct session *s, unsigned code)
 	if (verb == SMTP_V_EHLO || verb == SMTP_V_HELO)
 		reply_time_judge(r, s, us); // others when their last line came
 	reply_count(r, s, verb, code);
+}
+
+// The last line was relayed.
+void reply_done(struct relay *r, struct session *s, unsigned code)
+{
+	enum smtp_verb verb = (enum smtp_verb)s->pending_verb[s->pending_head];
+
+	reply_tally(r, s, verb, code);
 	reply_act(r, s, verb, code);
 	if (s->leg.v == 0) {
 		if (s->client.v == 0)
@@ -196,12 +213,12 @@ bool leg_ready(struct relay *r, struct session *s)
 }
 
 // The banner: 220 opens the leg, anything else sends the session to the next backend.
-static void banner_take(struct relay *r, struct session *s, unsigned code)
+void banner_take(struct relay *r, struct session *s, unsigned code)
 {
 	struct shm_backend_local *backend = session_backend(r, s);
 
 	hist_add(&backend->latency[SHM_VERB_BANNER], relay_now_us(r) - s->leg_since_us);
-	if (code != 220) {
+	if (code != 220 || (s->leg_flags & SESSION_LEG_F_REFUSES) != 0) {
 		backend->replies_421 += code == 421;
 		if (code / 100 == 5)
 			stat_inc(r->env, STAT_LEG_SOURCE_REFUSED);
@@ -404,9 +421,12 @@ bool reply_step(struct relay *r, struct session *s)
 	unsigned code;
 	bool more = false;
 
-	if (s->leg.v == 0 || s->leg_state <= LEG_S_CONNECTING || s->state == RELAY_S_SPLICE ||
-	    (s->flags & SESSION_F_RETRY) != 0)
+	if (s->leg.v == 0 || s->leg_state <= LEG_S_CONNECTING || (s->flags & SESSION_F_RETRY) != 0)
 		return false;
+	if (is_passthrough(s) && (s->leg_flags & SESSION_LEG_F_REFUSES) == 0)
+		return false; // splice.c
+	if (scan_reply_is_cut(s) && scan_reply_rest(r, s))
+		return true;
 	if (s->leg_state == LEG_S_TLS && leg_tls_step(r, s))
 		return true;
 	if (s->leg.v == 0)
@@ -460,7 +480,7 @@ bool reply_last_ones(struct relay *r, struct session *s)
 	struct tcp_conn_id leg = s->leg;
 	uint64_t id = s->id;
 
-	if (s->state == RELAY_S_SPLICE)
+	if (is_passthrough(s))
 		return splice_last_ones(r, s);
 	if (s->leg_tls != 0)
 		leg_fill(r, s);

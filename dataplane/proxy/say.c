@@ -34,6 +34,20 @@ bool pending_push(struct relay *r, struct session *s, unsigned verb)
 	return true;
 }
 
+void pending_pop(struct session *s)
+{
+	unsigned next = (s->pending_head + 1U) % SESSION_PENDING_MAX;
+
+	if (s->pending_count > 1 && s->pending_verb[next] == SMTP_V_AGAIN) {
+		if (--s->pending_us[next] > 0)
+			return;
+		s->pending_verb[next] = s->pending_verb[s->pending_head];
+		s->pending_us[next] = s->pending_us[s->pending_head];
+	}
+	s->pending_head = (uint8_t)next;
+	s->pending_count--;
+}
+
 bool pending_flush_own(struct relay *r, struct session *s)
 {
 	while (s->pending_count > 0 && s->pending_verb[s->pending_head] >= SMTP_V_COUNT) {
@@ -44,8 +58,7 @@ bool pending_flush_own(struct relay *r, struct session *s)
 			s->flags |= SESSION_F_RETRY;
 			return false;
 		}
-		s->pending_head = (uint8_t)((s->pending_head + 1) % SESSION_PENDING_MAX);
-		s->pending_count--;
+		pending_pop(s);
 	}
 	return true;
 }

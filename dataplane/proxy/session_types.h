@@ -15,6 +15,7 @@
 #include "dataplane/smtp/judge.h"
 #include "dataplane/smtp/own.h"
 #include "dataplane/smtp/reply.h"
+#include "dataplane/smtp/scan.h"
 #include "dataplane/smtp/show.h"
 #include "dataplane/smtp/verb.h"
 #include "tls/tls.h"
@@ -77,11 +78,12 @@ enum {
 	SESSION_F_TLS_WAIT = 1 << 15,    // the handshake is to begin when there is room for it
 	SESSION_F_AUTHED = 1 << 16,      // another leg would not know who the client is
 	SESSION_F_CHUNKS_LOST = 1 << 17, // further chunks of the message are swallowed too
-	SESSION_F_UNSAID = 1 << 20,      // after STARTTLS: EHLO is to be said anew
-	SESSION_F_REOPENED = 1 << 19,    // the next leg is to be told EHLO a second time
 	SESSION_F_GREETED = 1 << 18,     // EHLO was answered: enhanced codes from here on (C5)
+	SESSION_F_REOPENED = 1 << 19,    // the next leg is to be told EHLO a second time
 	SESSION_F_SWALLOW_CR = 1 << 20,  // of that line: the octet before is a CR
 	SESSION_F_CHUNKS = 1 << 21,      // the leg has chunks of a message, and not the last
+	SESSION_F_UNSAID = 1 << 22,      // after STARTTLS: EHLO is to be said anew
+	SESSION_F_PASSED = 1 << 23, // passthrough: octets went on, so no other backend may be tried
 };
 
 enum {                                      // of the leg: begin anew with each
@@ -95,6 +97,8 @@ enum {                                      // of the leg: begin anew with each
 	SESSION_LEG_F_IMPLICIT = 1 << 7,    // likewise: TLS from the start
 	SESSION_LEG_F_OFFERED = 1 << 8,     // STARTTLS, by the backend
 	SESSION_LEG_F_HELD = 1 << 9,        // room was made for a whole reply
+	SESSION_LEG_F_REFUSES =
+		1 << 10, // passthrough: its greeting is not passed on, another is tried
 };
 
 struct pending {
@@ -126,7 +130,8 @@ struct session {
 	uint8_t tried_count;
 	uint8_t bare_lf;
 	uint32_t pending_us[SESSION_PENDING_MAX];
-	uint8_t pending_verb[SESSION_PENDING_MAX];
+	uint8_t pending_verb[SESSION_PENDING_MAX]; // enum smtp_verb; SMTP_V_COUNT + enum smtp_own
+						   // for a reply of ours in its turn
 	uint16_t leg_flags;
 	uint8_t leg_looks;             // for a connection to become free
 	uint8_t rcpt_votes, eod_votes; // of this leg
@@ -147,11 +152,13 @@ struct session {
 			uint8_t len;
 			uint8_t verb; // SESSION_EHLO_HELO, and a bit for each small letter
 			char name[SESSION_EHLO_MAX];
-		} ehlo;             // what the client said, for a fresh leg
-		struct probe probe; // RELAY_S_PROBE
+		} ehlo;                // what the client said, for a fresh leg
+		struct probe probe;    // RELAY_S_PROBE
+		struct smtp_scan scan; // RELAY_S_PASS...
 	};
 };
 static_assert(sizeof(struct session) <= 256, "part of the 768 bytes an idle session (T7)");
+static_assert(sizeof(struct smtp_scan) <= SESSION_EHLO_MAX + 2, "in its place");
 
 #define LOCALS_SIZE 16384
 

@@ -66,14 +66,18 @@ static uint32_t client_timeout(const struct relay *r, const struct session *s)
 		return 300000;
 	if (is_in_body(s))
 		return service->data_idle_ms;
-	if (s->state == RELAY_S_SPLICE && service->client_idle_ms < pool_eod_ms(r, service))
-		return pool_eod_ms(r, service); // unread: who owes whom a reply is not known
+	if (is_passthrough(s) && service->client_idle_ms < pool_eod_ms(r, service))
+		return pool_eod_ms(
+			r, service
+		); // of both: who owes whom a reply is not always known
 	return service->client_idle_ms;
 }
 
 // Does the session wait for its backend (the client's idle timer stands still then, C10)?
 static bool waits_for_leg(const struct session *s)
 {
+	if (is_passthrough(s))
+		return leg_is_greeting(s) && (s->flags & SESSION_F_PASSED) == 0;
 	return (s->pending_count > 0 && !is_in_body(s)) || leg_is_greeting(s) ||
 	       s->leg_state == LEG_S_REEHLO || s->leg_state == LEG_S_QUITTING;
 }
@@ -119,6 +123,11 @@ static void leg_timed_out(struct relay *r, struct session *s)
 		leg_drop(r, s);
 		if (s->client.v == 0)
 			session_free(r, s);
+		return;
+	}
+	if (is_passthrough(s) && s->leg_state == LEG_S_BANNER && !leg_has_other(r, s)) {
+		s->flags |= SESSION_F_PASSED; // stays with this one, and its client with it
+		session_timer(r, s);
 		return;
 	}
 	if (leg_is_greeting(s)) {
@@ -186,7 +195,7 @@ void session_timer_fire(void *owner, uint32_t idx)
 		session_timer(r, s);
 		return;
 	}
-	if (s->state == RELAY_S_SPLICE)
+	if (is_passthrough(s))
 		splice_cut(r, s);
 	else
 		client_timed_out(r, s);

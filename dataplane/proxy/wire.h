@@ -141,5 +141,6 @@ static inline uint32_t session_window(const struct session *s)
 static inline bool leg_in_body(const struct session *s)
 {
 	return s->state == RELAY_S_DATA || s->state == RELAY_S_BDAT ||
+	       s->state == RELAY_S_PASS_DATA || s->state == RELAY_S_PASS_BDAT ||
 	       (s->flags & SESSION_F_CHUNKS) != 0;
 }

@@ -34,6 +34,7 @@ enum smtp_verb {
 	SMTP_V_QUIT,
 	SMTP_V_FORBIDDEN, // XCLIENT, PROXY and the like: never from a client (C15)
 	SMTP_V_BODY,      // not a verb: the end of a body, in the list of what awaits a reply
+	SMTP_V_AGAIN,     // nor this: in that list, how many more of the one before it
 	SMTP_V_COUNT
 };
 

@@ -418,7 +418,7 @@ static void clients_turn(struct sim_host *host)
 				sim_fail(app->sim, "client cannot connect", i, 0);
 		} else if (app->sim->now_ns <= c->deadline_ns || c->step == C_START) {
 			continue;
-		} else if (c->step == C_BANNER) {
+		} else if (c->step == C_BANNER || (c->plan.reset && c->step != C_DONE)) {
 			// the box was full and its RST was lost: a client gives up (RFC
 			// 5321 4.5.3.2.1)
 			tcp_abort(host->tcp, c->conn);

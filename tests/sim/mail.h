@@ -33,6 +33,7 @@ struct client_plan {
 	bool eager;      // with pipelining: BDAT in the group of MAIL and RCPT
 	bool long_name;  // in its EHLO
 	bool early;      // says EHLO before the banner
+	bool reset;      // its end may be a reset, and that may be lost
 	enum secure_plan secure;
 	uint32_t piece;      // octets of a body written at once, 0: 1,400
 	bool careless;       // bare line ends in bodies of DATA

@@ -55,8 +55,8 @@ static struct blob_policy policy_draw(const struct plot *d, struct rng *rng)
 	return (struct blob_policy){
 		.tls_mode = d->tls && rng_below(rng, 6) != 0
 				    ? (uint8_t)(BLOB_TLS_STARTTLS_OPTIONAL + rng_below(rng, 3))
-			    : d->benign && !d->tls && rng_below(rng, 8) == 0 ? BLOB_TLS_PASSTHROUGH
-									     : BLOB_TLS_OFF,
+			    : !d->tls && rng_below(rng, 6) == 0 ? BLOB_TLS_PASSTHROUGH
+								: BLOB_TLS_OFF,
 		.tls_server = d->tls ? 1 : 0,
 		.bare_lf = (uint8_t)rng_below(rng, 3),
 		.early_talker = d->benign ? BLOB_EARLY_COUNT : (uint8_t)rng_below(rng, 2),
@@ -223,6 +223,7 @@ static void clients_make(struct sim *sim, struct plot *d, const struct sim_host 
 		};
 
 		c.long_name = i % 2 != 0;
+		c.reset = d->blob.service[0].policy.tls_mode == BLOB_TLS_PASSTHROUGH && !d->benign;
 		if (d->tls) {
 			c.secure = secure_draw(d, rng);
 			c.early = false;
