@@ -271,6 +271,14 @@ void box_generation(struct box *box, const struct blob_header *blob)
 		generation_give(box, i, blob);
 }
 
+void box_stop(struct box *box)
+{
+	for (unsigned i = 0; i < box->workers; i++) {
+		box->worker[i].env.now_ns = box->sim->now_ns;
+		relay_stop(box->worker[i].relay);
+	}
+}
+
 bool box_idle(const struct box *box)
 {
 	for (unsigned i = 0; i < box->workers; i++) {

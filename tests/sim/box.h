@@ -28,6 +28,7 @@ void box_generation(struct box *box, const struct blob_header *blob);
 // One worker alone takes it over; false: there is no such worker.
 bool box_generation_take(struct box *box, unsigned worker, const struct blob_header *blob);
 void box_dump(const struct box *box);
+void box_stop(struct box *box);       // as the process does at its end
 bool box_idle(const struct box *box); // no session, connection, slice
 // Sessions and legs that the statistics still show open.
 uint64_t box_load(const struct box *box);

@@ -40,7 +40,7 @@ static bool options_parse(int argc, char **argv, struct options *ret)
 		} else {
 			fprintf(stderr,
 				"usage: mailrace-sim [--seed N | --seeds A..B] [--scenario "
-				"direct|relay|tls|offer|cost] [--trace [--pcap FILE]]\n");
+				"direct|relay|pass|tls|offer|cost] [--trace [--pcap FILE]]\n");
 			return false;
 		}
 	}
@@ -86,6 +86,8 @@ seed_run(const struct options *options, struct sim *pools, uint64_t seed, bool t
 		scenario_cost(sim);
 	else if (strcmp(options->scenario, "offer") == 0)
 		scenario_offer(sim);
+	else if (strcmp(options->scenario, "pass") == 0)
+		scenario_pass(sim);
 	else
 		scenario_relay(sim, strcmp(options->scenario, "tls") == 0);
 	sim_wire_clear(sim);

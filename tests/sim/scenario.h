@@ -11,4 +11,5 @@ void scenario_direct(struct sim *sim); // clients and a backend without anything
 // The product between them; tls: clients that begin TLS, or try to.
 void scenario_relay(struct sim *sim, bool tls);
 void scenario_offer(struct sim *sim); // dialogues before and in TLS, line by line
+void scenario_pass(struct sim *sim);  // passthrough, octet by octet
 void scenario_cost(struct sim *sim);  // plain sessions on a good wire, for counting instructions
