@@ -10,10 +10,14 @@
 #include <string.h>
 #include <strings.h>
 
-static void body_over(struct relay *r, struct session *s, const char *what)
+// False: what comes cannot be told any more, since the body was answered before its end.
+static bool body_over(struct relay *r, struct session *s, const char *what)
 {
 	dialogue_note(r, s, what, s->body_bytes);
 	s->state = RELAY_S_PASS;
+	if ((s->leg_flags & SESSION_LEG_F_UNASKED) != 0)
+		scan_end(r, s, STAT_SCAN_UNASKED);
+	return is_read(s);
 }
 
 static void body_count(struct relay *r, struct session *s, uint32_t n)
@@ -57,10 +61,8 @@ static uint32_t data_look(struct relay *r, struct session *s, const uint8_t *dat
 		}
 	}
 	body_count(r, s, at);
-	if (event == SMTP_DOT_END) {
-		body_over(r, s, "the body");
+	if (event == SMTP_DOT_END && body_over(r, s, "the body"))
 		scan_push(r, s, SMTP_V_BODY);
-	}
 	return at;
 }
 
@@ -70,8 +72,8 @@ static void chunk_over(struct relay *r, struct session *s)
 
 	if ((s->flags & SESSION_F_BDAT_LAST) != 0)
 		s->flags &= ~(uint32_t)SESSION_F_CHUNKS; // it is whole
-	body_over(r, s, "a chunk of the body");
-	if (s->pending_count > 0 && s->pending_verb[last] != SMTP_V_AGAIN)
+	if (body_over(r, s, "a chunk of the body") && s->pending_count > 0 &&
+	    s->pending_verb[last] != SMTP_V_AGAIN)
 		s->pending_us[last] =
 			relay_now_us(r); // its reply's time counts from its last octet
 }

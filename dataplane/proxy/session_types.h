@@ -97,14 +97,8 @@ enum {                                      // of the leg: begin anew with each
 	SESSION_LEG_F_IMPLICIT = 1 << 7,    // likewise: TLS from the start
 	SESSION_LEG_F_OFFERED = 1 << 8,     // STARTTLS, by the backend
 	SESSION_LEG_F_HELD = 1 << 9,        // room was made for a whole reply
-	SESSION_LEG_F_REFUSES =
-		1 << 10, // passthrough: its greeting is not passed on, another is tried
-};
-
-struct pending {
-	uint32_t since_us;
-	uint8_t verb; // enum smtp_verb; SMTP_V_COUNT + enum smtp_own for a reply of ours in its
-		      // turn
+	SESSION_LEG_F_REFUSES = 1 << 10,    // passthrough: its greeting; another is tried
+	SESSION_LEG_F_UNASKED = 1 << 11,    // passthrough: a reply came in the middle of a body
 };
 
 struct probe {

@@ -282,6 +282,7 @@ def case_a_client_that_vanishes_from_passthrough():
             (DATA[:-1], b"354 go on\r\n", nothing, "RST"),
             (DATA, None, nothing, "RST"),
             (DATA + (("C", b"Subject: x\r\n\r\nx\r\n."),), None, nothing, "RST"),
+            (DATA + (("C", b"Subject: x\r\n"), ("B", b"552 early\r\n421 bye\r\n")), None, nothing, "RST"),
             (DATA + (("C", b"Subject: x\r\n\r\nx\r\n.\r\n"),), b"250 queued\r\n", quit_said, "FIN"),
             (MAIL + (("C", b"BDAT 10 LAST\r\nabc"),), None, nothing, "RST"),
             ((("C", b"AUTH LOGIN\r\n"), ("B", b"334 \r\n")), None, nothing, "FIN"),
