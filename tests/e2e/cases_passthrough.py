@@ -71,16 +71,21 @@ def reset(c):
     c.s.close()
 
 
-@contextlib.contextmanager
-def talk(lab, said=()):
-    """A client and its backend, after what was said."""
-    peer = Peer()
+def talk_to(peer, said=()):
+    """A client and its connection to the peer, after what was said."""
     c = Raw(banner=False)
     leg = peer.accept()
     assert c.reply() == "220 peer"
     for who, text in said:
         (c.s if who == "C" else leg).sendall(text)
         assert read(leg if who == "C" else c.s, len(text)) == text, (who, text)
+    return c, leg
+
+
+@contextlib.contextmanager
+def talk(said=()):
+    peer = Peer()
+    c, leg = talk_to(peer, said)
     yield c, leg
     c.close()
     peer.close()
@@ -249,7 +254,7 @@ def case_garbage_passes_as_it_is():
     rng = random.Random(3)
     with Lab(service=PASS) as lab:
         for i in range(12):
-            with talk(lab) as (c, leg):
+            with talk() as (c, leg):
                 for _ in range(30):
                     data = bytes(rng.choice(b"\r\n\0. 2354-") if i % 2 else rng.randrange(256) for _ in range(rng.randrange(1, 3000)))
                     a, b = (c.s, leg) if rng.randrange(2) else (leg, c.s)
@@ -272,71 +277,77 @@ DATA = MAIL + (("C", b"DATA\r\n"), ("B", b"354 go on\r\n"))
 def case_a_client_that_vanishes_from_passthrough():
     """(said before, what its backend then says, what it is told of us, how it ends)."""
     quit_said, nothing = b"QUIT\r\n", b""
-    for said, answer, want, end in (
-            ((), None, quit_said, "FIN"),
-            ((("C", b"EHLO me\r\n"), ("B", b"250 peer\r\n")), None, quit_said, "FIN"),
-            ((("C", b"EHLO me\r\n"),), b"250-peer\r\n250 SIZE\r\n", quit_said, "FIN"),
-            ((("C", b"EHLO me\r\n"), ("B", b"250-pe")), b"er\r\n250 SIZE\r\n", quit_said, "FIN"),
-            (MAIL + (("C", b"NOOP\r\nRSET\r\n"), ("B", b"250 ok\r\n250")), b" ok\r\n", quit_said, "FIN"),
-            ((("C", b"EHLO m"),), None, nothing, "RST"),
-            (DATA[:-1], b"354 go on\r\n", nothing, "RST"),
-            (DATA, None, nothing, "RST"),
-            (DATA + (("C", b"Subject: x\r\n\r\nx\r\n."),), None, nothing, "RST"),
-            (DATA + (("C", b"Subject: x\r\n"), ("B", b"552 early\r\n421 bye\r\n")), None, nothing, "RST"),
-            (DATA + (("C", b"Subject: x\r\n\r\nx\r\n.\r\n"),), b"250 queued\r\n", quit_said, "FIN"),
-            (MAIL + (("C", b"BDAT 10 LAST\r\nabc"),), None, nothing, "RST"),
-            ((("C", b"AUTH LOGIN\r\n"), ("B", b"334 \r\n")), None, nothing, "FIN"),
-            ((("C", b"AUTH LOGIN\r\n"),), b"334 \r\n", nothing, "FIN"),
-            (STARTTLS[:-1], b"220 go\r\n", nothing, "FIN"),
-            (STARTTLS, None, nothing, "RST")):
-        for leave in (reset, None):
-            with Lab(service=PASS) as lab, talk(lab, said) as (c, leg):
-                gone = lab.stats["session_client_gone"]
-                if leave is not None:
-                    leave(c)
-                    wait_for("it to be noticed", lambda: lab.stats["session_client_gone"] == gone + 1)
-                else:
-                    c.s.shutdown(socket.SHUT_WR)
-                    time.sleep(0.2)
-                if answer is not None:
-                    leg.sendall(answer)
-                got = read(leg, len(want))
-                assert got == want, (said, leave, got)
-                if want:
-                    leg.sendall(b"221 bye\r\n")
-                    leg.shutdown(socket.SHUT_WR)
-                ended = rest(leg)
-                is_fin = leave is None and (said == STARTTLS or said[-1:] == (("C", b"EHLO m"),) or said == STARTTLS[:-1])
-                assert ended == (b"", "FIN" if is_fin else end), (said, leave, ended)
-                leg.close()
-                c.close()
-                quiet(lab)
+    with Lab(service=PASS) as lab:
+        for said, answer, want, end in (
+                ((), None, quit_said, "FIN"),
+                ((("C", b"EHLO me\r\n"), ("B", b"250 peer\r\n")), None, quit_said, "FIN"),
+                ((("C", b"EHLO me\r\n"),), b"250-peer\r\n250 SIZE\r\n", quit_said, "FIN"),
+                ((("C", b"EHLO me\r\n"), ("B", b"250-pe")), b"er\r\n250 SIZE\r\n", quit_said, "FIN"),
+                (MAIL + (("C", b"NOOP\r\nRSET\r\n"), ("B", b"250 ok\r\n250")), b" ok\r\n", quit_said, "FIN"),
+                ((("C", b"EHLO m"),), None, nothing, "RST"),
+                (DATA[:-1], b"354 go on\r\n", nothing, "RST"),
+                (DATA, None, nothing, "RST"),
+                (DATA + (("C", b"Subject: x\r\n\r\nx\r\n."),), None, nothing, "RST"),
+                (DATA + (("C", b"Subject: x\r\n"), ("B", b"552 early\r\n421 bye\r\n")), None, nothing, "RST"),
+                (DATA + (("C", b"Subject: x\r\n\r\nx\r\n.\r\n"),), b"250 queued\r\n", quit_said, "FIN"),
+                (MAIL + (("C", b"BDAT 10 LAST\r\nabc"),), None, nothing, "RST"),
+                ((("C", b"AUTH LOGIN\r\n"), ("B", b"334 \r\n")), None, nothing, "FIN"),
+                ((("C", b"AUTH LOGIN\r\n"),), b"334 \r\n", nothing, "FIN"),
+                (STARTTLS[:-1], b"220 go\r\n", nothing, "FIN"),
+                (STARTTLS, None, nothing, "RST")):
+            for leave in (reset, None):
+                with talk(said) as (c, leg):
+                    gone = lab.stats["session_client_gone"]
+                    if leave is not None:
+                        leave(c)
+                        wait_for("it to be noticed", lambda gone=gone: lab.stats["session_client_gone"] == gone + 1)
+                    else:
+                        c.s.shutdown(socket.SHUT_WR)
+                        time.sleep(0.2)
+                    if answer is not None:
+                        leg.sendall(answer)
+                    got = read(leg, len(want))
+                    assert got == want, (said, leave, got)
+                    if want:
+                        leg.sendall(b"221 bye\r\n")
+                        leg.shutdown(socket.SHUT_WR)
+                    ended = rest(leg)
+                    is_fin = leave is None and (said == STARTTLS or said[-1:] == (("C", b"EHLO m"),) or said == STARTTLS[:-1])
+                    assert ended == (b"", "FIN" if is_fin else end), (said, leave, ended)
+                    leg.close()
+                    c.close()
+                    quiet(lab)
 
 
 def case_drain_ends_passthrough_between_mails_only():
-    for said, told, leg_told in (
-            ((), b"421", b"QUIT\r\n"),
-            ((("C", b"EHLO me\r\n"), ("B", b"250-peer\r\n250 ENHANCEDSTATUSCODES\r\n")), b"421 4.3.2", b"QUIT\r\n"),
-            ((("C", b"EHLO me\r\n"),), b"", b""),
-            ((("C", b"EHLO m"),), b"", b""),
-            ((("C", b"EHLO me\r\n"), ("B", b"250-peer\r\n")), b"", b""),
-            (MAIL, b"", b""), (DATA, b"", b""), (STARTTLS, b"", b""),
-            ((("C", b"\0\n"),), b"", b"")):
-        with Lab(service=PASS) as lab:
-            with talk(lab, said) as (c, leg):
-                lab.proc.send_signal(signal.SIGTERM)
-                if leg_told:
-                    assert read(leg, len(leg_told)) == leg_told, said
-                    leg.sendall(b"221 bye\r\n")
-                    leg.shutdown(socket.SHUT_WR)
-                got = rest(c.s)[0]
-                assert got.startswith(told) and bool(got) == bool(told), (said, got)
-                assert rest(leg)[0] == b"", said
-                assert lab.proc.wait(20) == 0
+    """(said before, what its client is told, and its backend)."""
+    dialogues = (
+        ((), b"421", b"QUIT\r\n"),
+        ((("C", b"EHLO me\r\n"), ("B", b"250-peer\r\n250 ENHANCEDSTATUSCODES\r\n")), b"421 4.3.2", b"QUIT\r\n"),
+        ((("C", b"EHLO me\r\n"),), b"", b""),
+        ((("C", b"EHLO m"),), b"", b""),
+        ((("C", b"EHLO me\r\n"), ("B", b"250-peer\r\n")), b"", b""),
+        (MAIL, b"", b""), (DATA, b"", b""), (STARTTLS, b"", b""),
+        ((("C", b"\0\n"),), b"", b""))
+    with Lab(service=PASS) as lab:
+        peer = Peer()
+        pairs = [talk_to(peer, said) for said, _, _ in dialogues]
+        lab.proc.send_signal(signal.SIGTERM)
+        for (said, told, leg_told), (c, leg) in zip(dialogues, pairs):
+            assert read(leg, len(leg_told)) == leg_told, said
+            if leg_told:
+                leg.sendall(b"221 bye\r\n")
+                leg.shutdown(socket.SHUT_WR)
+            got = rest(c.s)[0]
+            assert got.startswith(told) and bool(got) == bool(told), (said, got)
+            assert rest(leg)[0] == b"", said
+            c.close()
+        peer.close()
+        assert lab.proc.wait(20) == 0
 
 
 def case_a_mail_of_passthrough_ends_before_a_drain():
-    with Lab(service=PASS) as lab, talk(lab, DATA) as (c, leg):
+    with Lab(service=PASS) as lab, talk(DATA) as (c, leg):
         lab.proc.send_signal(signal.SIGTERM)
         time.sleep(0.5)
         for a, b, text in ((c.s, leg, b"Subject: x\r\n\r\nx\r\n.\r\n"), (leg, c.s, b"250 queued\r\n")):
@@ -353,11 +364,11 @@ def case_a_mail_of_passthrough_ends_before_a_drain():
 def case_replies_of_passthrough_are_signals_of_health():
     with Lab(service=PASS) as lab, Control(lab) as control:
         for reply, name in ((b"452 4.3.1 full\r\n", "storage"), (b"451 4.3.0 queue\r\n", "system")):
-            with talk(lab, (("C", b"MAIL FROM:<a@b>\r\n"), ("B", reply))):
+            with talk((("C", b"MAIL FROM:<a@b>\r\n"), ("B", reply))):
                 pass
-        with talk(lab, (("C", b"RCPT TO:<a@b>\r\n"), ("B", b"452 4.3.1 full\r\n"))):
+        with talk((("C", b"RCPT TO:<a@b>\r\n"), ("B", b"452 4.3.1 full\r\n"))):
             pass
-        with talk(lab, (("C", b"NOOP\r\n"),)) as (c, leg):
+        with talk((("C", b"NOOP\r\n"),)) as (c, leg):
             leg.close()  # owes a reply
             assert rest(c.s) == (b"", "FIN")
         quiet(lab)
