@@ -3,6 +3,7 @@
 """Statements about a session that no other case asks for, each against a backend that does as it is told: which line ends a
 command, what a broken reply becomes, who hears 421 and 221, what a client that vanishes leaves behind, which octets count."""
 
+import contextlib
 import os
 import socket
 import ssl
@@ -870,13 +871,8 @@ def case_as_many_sessions_as_there_may_be():
     with Lab(max_sessions=16) as lab, Backend():
         clients = [greeted() for _ in range(17)]  # a worker has room for one more than its share
         for i in range(5):
-            s = socket.create_connection((VIP4, 25), timeout=20)
-            try:
-                assert s.recv(1) == b"", "no banner"
-                raise AssertionError("closed, not reset")
-            except ConnectionResetError:
-                pass
-            s.close()
+            with contextlib.suppress(ConnectionResetError), socket.create_connection((VIP4, 25), timeout=20) as s:
+                raise AssertionError("not reset: %r" % s.recv(1))
             wait_for("it to be counted", lambda i=i: lab.stats["session_no_slot"] == i + 1)
         assert lab.stats.sessions() == 17
         for c in clients:
