@@ -115,7 +115,6 @@ void reply_tally(struct relay *r, struct session *s, enum smtp_verb verb, unsign
 
 	pending_pop(s);
 	s->reply_bytes = 0;
-	reply_let_go(r, s);
 	s->leg_since_ms = env_now_ms(r->env);
 	s->touched_ms = env_now_ms(r->env); // the client's turn begins now
 	hist_add(&session_backend(r, s)->latency[smtp_verb_group(verb)], us);
@@ -130,6 +129,7 @@ void reply_done(struct relay *r, struct session *s, unsigned code)
 	enum smtp_verb verb = (enum smtp_verb)s->pending_verb[s->pending_head];
 
 	reply_tally(r, s, verb, code);
+	reply_let_go(r, s);
 	reply_act(r, s, verb, code);
 	if (s->leg.v == 0) {
 		if (s->client.v == 0)

@@ -88,8 +88,8 @@ bool scan_reply_is_cut(const struct session *s)
 
 bool scan_is_between_mails(const struct relay *r, const struct session *s)
 {
-	const uint32_t busy =
-		SESSION_F_MAIL | SESSION_F_CLOSING | SESSION_F_CLIENT_FIN | SESSION_F_LEG_FIN;
+	const uint32_t busy = SESSION_F_MAIL | SESSION_F_CHUNKS | SESSION_F_CLOSING |
+			      SESSION_F_CLIENT_FIN | SESSION_F_LEG_FIN;
 
 	if (s->state != RELAY_S_PASS || s->client.v == 0 || s->pending_count > 0 ||
 	    (s->flags & busy) != 0 || scan_is_cut(s) || scan_reply_is_cut(s) ||
@@ -117,7 +117,7 @@ bool scan_client_fin(struct relay *r, struct session *s)
 		scan_end(r, s, STAT_SCAN_CUT);
 		return true;
 	}
-	if (s->pending_count > 0 && !leg_in_body(s))
+	if (s->pending_count > 0 && !is_body_read(s))
 		return true; // it may still read
 	client_hang_up(r, s);
 	client_gone(r, s);
@@ -126,7 +126,7 @@ bool scan_client_fin(struct relay *r, struct session *s)
 
 bool scan_leg_fin(struct relay *r, struct session *s)
 {
-	if (leg_in_body(s)) { // that goes on, and must not end by a FIN (C16)
+	if (is_body_read(s)) { // that goes on, and must not end by a FIN (C16)
 		tcp_shutdown(r->tcp, s->client);
 		return true;
 	}

@@ -85,8 +85,7 @@ static void reply_over(struct relay *r, struct session *s, unsigned code)
 static void unasked(struct relay *r, struct session *s, unsigned code)
 {
 	session_backend(r, s)->replies_421 += code == 421;
-	if (s->state == RELAY_S_PASS_DATA ||
-	    s->state == RELAY_S_PASS_BDAT) { // read to its end, since it may be cut off (C16)
+	if (is_body_read(s)) { // read to its end, since it may be cut off (C16)
 		if (code != 421)
 			s->leg_flags |= SESSION_LEG_F_UNASKED;
 		return;

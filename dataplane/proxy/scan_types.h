@@ -22,10 +22,17 @@ static inline bool is_passthrough(const struct session *s)
 	return s->state == RELAY_S_SPLICE || is_read(s);
 }
 
+// Do octets of a body pass?
+static inline bool is_body_read(const struct session *s)
+{
+	return s->state == RELAY_S_PASS_DATA || s->state == RELAY_S_PASS_BDAT;
+}
+
 // splice.c
 bool splice_step(struct relay *r, struct session *s);
-void splice_cut(struct relay *r, struct session *s);       // silent for too long
-bool splice_last_ones(struct relay *r, struct session *s); // as reply_last_ones
+void splice_cut(struct relay *r, struct session *s); // silent for too long
+// What the backend said before its reset goes on. False: the session has ended.
+bool splice_last_ones(struct relay *r, struct session *s);
 
 // scan.c
 // Nothing more is read, for this reason.

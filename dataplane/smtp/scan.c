@@ -139,11 +139,13 @@ enum smtp_scan_next smtp_scan_reply(enum smtp_verb verb, unsigned code)
 		return SMTP_SCAN_OVER;
 	switch (verb) {
 	case SMTP_V_DATA:
-		return code == 354 ? SMTP_SCAN_BODY : refused ? SMTP_SCAN_GOES_ON : SMTP_SCAN_LOST;
+		return code / 100 == 3 ? SMTP_SCAN_BODY
+		       : refused       ? SMTP_SCAN_GOES_ON
+				       : SMTP_SCAN_LOST;
 	case SMTP_V_STARTTLS:
 		return code == 220 ? SMTP_SCAN_TLS : refused ? SMTP_SCAN_GOES_ON : SMTP_SCAN_LOST;
 	case SMTP_V_AUTH:
-		return code == 334                  ? SMTP_SCAN_SASL
+		return code / 100 == 3              ? SMTP_SCAN_SASL
 		       : refused || code / 100 == 2 ? SMTP_SCAN_GOES_ON
 						    : SMTP_SCAN_LOST;
 	case SMTP_V_UNKNOWN:

@@ -73,8 +73,8 @@ bool smtp_scan_is_open(enum smtp_verb verb);
 // What the last line of a reply to a verb makes of the dialogue.
 enum smtp_scan_next {
 	SMTP_SCAN_GOES_ON,
-	SMTP_SCAN_BODY, // 354: the client's body follows
-	SMTP_SCAN_SASL, // 334: the client's next line is an answer
+	SMTP_SCAN_BODY, // 3yz: the client's body follows
+	SMTP_SCAN_SASL, // 3yz: the client's next line is an answer
 	SMTP_SCAN_TLS,  // 220 to STARTTLS
 	SMTP_SCAN_OVER, // 421, or QUIT's reply
 	SMTP_SCAN_LOST, // anything may follow
