@@ -208,7 +208,9 @@ static bool conf_make(struct tls_creds *c, const struct tls_creds_config *config
 	if (!config->server)
 		mbedtls_ssl_conf_sig_algs(&c->conf, sig_algs);
 	mbedtls_ssl_conf_authmode(&c->conf, auth_mode(config));
-	mbedtls_ssl_conf_session_tickets(&c->conf, MBEDTLS_SSL_SESSION_TICKETS_DISABLED);
+	mbedtls_ssl_conf_session_tickets(
+		&c->conf, MBEDTLS_SSL_SESSION_TICKETS_DISABLED
+	); // a client's
 	if (config->server)
 		mbedtls_ssl_conf_sni(&c->conf, on_sni, c);
 	else
@@ -265,8 +267,10 @@ struct tls_creds *tls_creds_new(
 		else
 			good = pair_load(c, &config->pairs[i], ret_reason);
 	}
-	if (good)
+	if (good) {
+		resume_conf(c, config);
 		return c;
+	}
 	tls_creds_free(c);
 	return NULL;
 }

@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #define EPH_MAX 4096 // handshakes between their key share and the secret
 
@@ -30,6 +31,8 @@ struct tls_engine {
 	struct hash_scratch scratch;
 	void (*finished)(void *up, struct tls_hs *hs);
 	void *up;
+	struct ticket_keys tickets;
+	int64_t (*now_ms)(void); // NULL: the system's
 	uint8_t flight[FIBER_COUNT][TLS_FLIGHT_MAX];
 };
 
@@ -89,6 +92,31 @@ void tls_engine_finish(struct tls_engine *e, struct tls_hs *hs)
 {
 	if (e->finished != NULL)
 		e->finished(e->up, hs);
+}
+
+void tls_engine_tickets_set(struct tls_engine *e, const struct ticket_keys *keys)
+{
+	e->tickets = *keys;
+}
+
+const struct ticket_keys *tls_engine_tickets(const struct tls_engine *e)
+{
+	return &e->tickets;
+}
+
+void tls_engine_clock_set(struct tls_engine *e, int64_t (*now_ms)(void))
+{
+	e->now_ms = now_ms;
+}
+
+int64_t tls_engine_now_ms(const struct tls_engine *e)
+{
+	struct timespec t;
+
+	if (e->now_ms != NULL)
+		return e->now_ms();
+	clock_gettime(CLOCK_REALTIME, &t); // no system call
+	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
 void tls_engine_flush(struct tls_engine *e)

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Copyright (c) 2026, the Mailrace authors
 
-// Tells whether a whole ClientHello has come, so that a context is taken only for one (S4). Pure.
+// ClientHellos: has a whole one come, so that a context is taken only for one (S4); and what
+// tickets are bound to of it. Pure.
 
-#include "tls/hs.h"
+#include "tls/ticket.h"
+
+#include <string.h>
 
 #define HS_CLIENT_HELLO 1
 #define HS_HEADER 4
@@ -70,4 +73,144 @@ enum tls_result tls_hello_check(const uint8_t *data, uint32_t len)
 	if (size < 34 || size > TLS_HELLO_MAX || !records_sane(data, len, HS_HEADER + size))
 		return TLS_FATAL;
 	return hello_byte(data, len, HS_HEADER + size - 1, &last) ? TLS_OK : TLS_WANT_IN;
+}
+
+// RFC 8446 4.2, RFC 6066 3, RFC 7627 5.1.
+enum {
+	EXT_SERVER_NAME = 0,
+	EXT_GROUPS = 10,
+	EXT_SIGNATURES = 13,
+	EXT_MASTER_SECRET = 23,
+};
+
+struct part {
+	const uint8_t *p;
+	uint32_t len;
+};
+
+// Takes n bytes off the front of `from`.
+static bool part_take(struct part *from, uint32_t n, struct part *ret)
+{
+	if (from->len < n)
+		return false;
+	*ret = (struct part){from->p, n};
+	from->p += n;
+	from->len -= n;
+	return true;
+}
+
+// A vector with its length in so many bytes in front.
+static bool vector_take(struct part *from, unsigned width, struct part *ret)
+{
+	struct part head;
+	uint32_t n = 0;
+
+	if (!part_take(from, width, &head))
+		return false;
+	for (unsigned i = 0; i < width; i++)
+		n = n << 8 | head.p[i];
+	return part_take(from, n, ret);
+}
+
+static uint16_t be16_at(const uint8_t *p)
+{
+	return (uint16_t)(p[0] << 8 | p[1]);
+}
+
+static uint16_t groups_of(struct part ext)
+{
+	static const uint16_t ours[] = {0x001d, 0x0017, 0x0018}; // X25519, P-256, P-384
+	uint16_t bits = 0;
+	struct part list;
+
+	if (!vector_take(&ext, 2, &list))
+		return 0;
+	for (uint32_t i = 0; i + 2 <= list.len; i += 2)
+		for (unsigned k = 0; k < 3; k++)
+			if (be16_at(list.p + i) == ours[k])
+				bits |= (uint16_t)(TLS_OFFERS_GROUP << k);
+	return bits;
+}
+
+static uint16_t signatures_of(struct part ext)
+{
+	uint16_t bits = 0;
+	struct part list;
+
+	if (!vector_take(&ext, 2, &list))
+		return 0;
+	for (uint32_t i = 0; i + 2 <= list.len; i += 2)
+		bits |= list.p[i + 1] == 3 ? TLS_OFFERS_ECDSA : TLS_OFFERS_RSA;
+	return bits;
+}
+
+static uint16_t suites_of(struct part list)
+{
+	uint16_t bits = 0;
+
+	for (uint32_t i = 0; i + 2 <= list.len; i += 2) {
+		int n = tls_suite_index(be16_at(list.p + i));
+
+		if (n >= 0)
+			bits |= (uint16_t)(1U << n);
+	}
+	return bits;
+}
+
+static void name_of(struct part ext, struct tls_hello *ret)
+{
+	struct part list, type, name;
+
+	if (!vector_take(&ext, 2, &list) || !part_take(&list, 1, &type) || type.p[0] != 0 ||
+	    !vector_take(&list, 2, &name) || name.len > TLS_NAME_MAX)
+		return;
+	memcpy(ret->name, name.p, name.len);
+	ret->name_len = (uint8_t)name.len;
+}
+
+static void extension_note(unsigned type, struct part ext, struct tls_hello *ret)
+{
+	switch (type) {
+	case EXT_SERVER_NAME:
+		name_of(ext, ret);
+		break;
+	case EXT_GROUPS:
+		ret->offers |= groups_of(ext);
+		break;
+	case EXT_SIGNATURES:
+		ret->offers |= signatures_of(ext);
+		break;
+	case EXT_MASTER_SECRET:
+		ret->offers |= TLS_OFFERS_MASTER_SECRET;
+		break;
+	default:
+		break;
+	}
+}
+
+bool tls_hello_read(const uint8_t *message, uint32_t len, struct tls_hello *ret)
+{
+	struct part all = {message, len}, head, body, skip, suites, exts;
+
+	*ret = (struct tls_hello){0};
+	if (!part_take(&all, 1, &head) || head.p[0] != HS_CLIENT_HELLO ||
+	    !vector_take(&all, 3, &body))
+		return false;
+	// version and random, session, suites, compression
+	if (!part_take(&body, 34, &skip) || !vector_take(&body, 1, &skip) ||
+	    !vector_take(&body, 2, &suites) || !vector_take(&body, 1, &skip))
+		return false;
+	ret->offers = suites_of(suites);
+	if (body.len == 0)
+		return true;
+	if (!vector_take(&body, 2, &exts))
+		return false;
+	while (exts.len > 0) {
+		struct part type, ext;
+
+		if (!part_take(&exts, 2, &type) || !vector_take(&exts, 2, &ext))
+			return false;
+		extension_note(be16_at(type.p), ext, ret);
+	}
+	return true;
 }

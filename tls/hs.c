@@ -3,12 +3,16 @@
 
 // One handshake: mbedTLS reads from and writes to the step's buffers, the secrets are taken as it
 // exports them, and when it is over nothing of mbedTLS stays. Private members used: the two record
-// counters (in_ctr, cur_out_ctr) and in_left, out_left, which must be 0. Worker thread.
+// counters (in_ctr, cur_out_ctr), in_left and out_left, which must be 0, and state, which tells a
+// resumed handshake from a full one. Worker thread.
 
 #include "tls/pk_hooks.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+static _Thread_local struct tls_hs *unfibered; // runs on the worker's own stack
 
 static int on_send(void *arg, const unsigned char *data, size_t len)
 {
@@ -101,6 +105,9 @@ struct tls_hs *tls_hs_new(struct tls_creds *c, const char *name)
 		return NULL;
 	c->used++;
 	hs->sni[0] = '\0';
+	resume_clear(hs);
+	if (c->server && name != NULL)
+		snprintf(hs->service, sizeof(hs->service), "%s", name);
 	if (c->name[0] != '\0')
 		name = c->name;
 	if (!c->server && mbedtls_ssl_set_hostname(&hs->ssl, name) != 0) {
@@ -173,7 +180,12 @@ static bool detach(struct tls_hs *hs, struct tls_state *ret_state, struct tls_in
 	*ret_info = (struct tls_info){
 		.version = x->version,
 		.suite = x->suite,
+		.resumed = hs->ticket == TLS_TICKET_TAKEN && !hs->certified,
+		.tickets = hs->tickets,
+		.ticket = hs->ticket,
 	};
+	if (hs->ticket == TLS_TICKET_TAKEN && hs->certified) // mbedTLS thought it too old
+		ret_info->ticket = TLS_TICKET_EXPIRED;
 	memcpy(ret_info->sni, hs->sni, sizeof(ret_info->sni));
 	return tls_state_derive(ret_state, x);
 }
@@ -215,12 +227,25 @@ static enum tls_failure failure_of(const struct tls_hs *hs)
 	}
 }
 
-// On a fiber.
+struct tls_hs *tls_hs_running(struct tls_engine *e)
+{
+	const struct fiber *fiber = tls_engine_queue(e)->fibers.current;
+
+	return fiber != NULL ? fiber->arg : unfibered;
+}
+
+// On a fiber. As mbedtls_ssl_handshake, but looking on.
 static void shake(void *arg)
 {
 	struct tls_hs *hs = arg;
 
-	hs->err = mbedtls_ssl_handshake(&hs->ssl);
+	do {
+		hs->certified = hs->certified || hs->ssl.state == MBEDTLS_SSL_SERVER_CERTIFICATE;
+		hs->err = mbedtls_ssl_handshake_step(&hs->ssl);
+	} while (hs->err == 0 && hs->ssl.state != MBEDTLS_SSL_HANDSHAKE_OVER);
+	// a session is good without a ticket
+	if (hs->err != 0 && hs->unticketed && mbedtls_ssl_is_handshake_over(&hs->ssl))
+		hs->err = 0;
 }
 
 // A handshake that waited has gone on as far as it could.
@@ -270,6 +295,7 @@ enum tls_result tls_hs_step(
 	tls_current = e;
 	if (q->engine == NULL) {
 		hs->fiber = NULL;
+		unfibered = hs;
 		shake(hs);
 	} else {
 		if (q->fibers.spare == NULL)

@@ -37,6 +37,7 @@ struct tls_creds_config {
 	const char *name;         // client role: of all servers; NULL or empty: as tls_hs_new says
 	uint8_t pin[TLS_PIN_LEN]; // SHA-256 of the peer's SubjectPublicKeyInfo
 	uint32_t max_handshakes;  // at once; contexts are kept for reuse
+	bool tickets;             // server role: sessions may be resumed
 };
 
 struct tls_creds;
@@ -72,14 +73,27 @@ enum tls_failure {
 	TLS_FAIL_VERIFY_PIN,  // its key is not the pinned one
 };
 
+// What became of the ticket that a client showed.
+enum tls_ticket_refusal {
+	TLS_TICKET_NONE, // it showed none
+	TLS_TICKET_TAKEN,
+	TLS_TICKET_UNKNOWN_KEY, // of another box, or of a key that is gone
+	TLS_TICKET_EXPIRED,
+	TLS_TICKET_BOUND,     // to another service, name, certificate rule, version or suite
+	TLS_TICKET_MALFORMED, // none of ours, or altered
+};
+
 struct tls_info {
 	uint16_t version, suite;
+	bool resumed;
+	uint8_t tickets; // given to the client
+	enum tls_ticket_refusal ticket;
 	char sni[TLS_NAME_MAX + 1];
 };
 
 struct tls_hs;
 // name: of the server that a client wants (SNI and verification) unless its credentials say
-// another; NULL for servers. NULL: no context.
+// another; of servers: of the service, whose tickets no other takes. NULL: no context.
 struct tls_hs *tls_hs_new(struct tls_creds *creds, const char *name);
 // Gives the context back, whatever its state; one that waits goes when its batch is done, unheard.
 void tls_hs_free(struct tls_hs *hs);

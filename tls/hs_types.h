@@ -12,6 +12,7 @@
 #include "tls/engine.h"
 #include "tls/hs.h"
 #include "tls/pk.h"
+#include "tls/ticket.h"
 
 #include <mbedtls/ctr_drbg.h>
 #include <mbedtls/entropy.h>
@@ -38,6 +39,8 @@ struct tls_creds {
 	mbedtls_entropy_context entropy;
 	mbedtls_ctr_drbg_context rng;
 	mbedtls_ssl_config conf;
+	uint8_t identity[32]; // what tickets are bound to of all this
+	enum tls_client_auth client_auth;
 	struct tls_hs *spare; // contexts for reuse
 	unsigned used, made, max;
 };
@@ -53,12 +56,27 @@ struct tls_hs {
 	bool running;  // waits on a fiber
 	bool stepping; // inside its own tls_hs_step: which tells
 	bool given_up;
+	bool certified;  // a full handshake: the certificate was shown
+	bool unticketed; // no ticket could be made
+	uint8_t tickets;
+	enum tls_ticket_refusal ticket;
+	uint16_t offers;           // of the ClientHello
+	struct ticket_facts facts; // of the ticket that was taken
 	struct tls_secrets secrets;
 	char sni[TLS_NAME_MAX + 1];
+	char service[TLS_NAME_MAX + 1];
 };
 
 // creds.c
 void tls_creds_free(struct tls_creds *creds);
+
+// resume.c
+void resume_conf(struct tls_creds *creds, const struct tls_creds_config *config);
+// Of the handshake's context as it was taken from the pool.
+void resume_clear(struct tls_hs *hs);
+
+// hs.c: the handshake that runs now.
+struct tls_hs *tls_hs_running(struct tls_engine *engine);
 
 // engine.c: where a handshake's output is collected during one step.
 uint8_t *tls_engine_flight(struct tls_engine *engine, const struct fiber *fiber);

@@ -4,7 +4,7 @@
 // From the secrets of a finished handshake to the keys of records: HKDF-Expand-Label (RFC 8446 7.1,
 // 7.2, 7.3), the PRF of TLS 1.2 (RFC 5246 5, 6.3). Worker thread.
 
-#include "tls/tls.h"
+#include "tls/ticket.h"
 
 #include <mbedtls/hkdf.h>
 #include <mbedtls/md.h>
@@ -29,6 +29,14 @@ static const struct suite suites[] = {
 	{0xc030, TLS_V12, TLS_AES_256_GCM, 48},
 	{0xcca8, TLS_V12, TLS_CHACHA20_POLY1305, 32},
 };
+
+int tls_suite_index(uint16_t number)
+{
+	for (unsigned i = 0; i < sizeof(suites) / sizeof(suites[0]); i++)
+		if (suites[i].number == number)
+			return (int)i;
+	return -1;
+}
 
 static uint32_t key_len(const struct tls_state *st)
 {
