@@ -16,6 +16,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define TICKET_FILE_MIN 32
+#define TICKET_FILE_MAX 4096
+
 struct loading {
 	const struct cfg *cfg;
 	struct cfg_errors *errs;
@@ -23,6 +26,7 @@ struct loading {
 	struct certs *certs;
 	struct certs_file *file; // [most], each path once
 	unsigned count, most;
+	struct creds_tickets tickets;
 };
 
 void certs_say(const struct certs_place *at, bool warning, const char *format, ...)
@@ -100,7 +104,7 @@ static const char *file_fill(int fd, struct certs_file *f, uint32_t max)
 	f->mode = st.st_mode;
 	if (!all_read(fd, f->data, len))
 		return "has changed while it was read";
-	return memchr(f->data, '\0', len) != NULL ? "is no text (PEM)" : NULL;
+	return !f->binary && memchr(f->data, '\0', len) != NULL ? "is no text (PEM)" : NULL;
 }
 
 static void
@@ -167,6 +171,35 @@ static void ca_load(struct loading *l, const char *path, const char *what, unsig
 		l->bad = true;
 }
 
+// The secret of ticket keys: the digest of what is in its file.
+static void tickets_load(struct loading *l)
+{
+	const struct cfg_tickets *t = &l->cfg->tickets;
+	struct certs_place at = {
+		.errs = l->errs,
+		.file = l->cfg->path,
+		.line = t->line,
+		.key = "tls_tickets.key_file"
+	};
+	struct certs_file f = {.path = t->key_file, .binary = true};
+
+	l->tickets.rotation_s = t->rotation_s;
+	if (t->key_file[0] == '\0')
+		return;
+	file_read(l, &at, &f, TICKET_FILE_MAX);
+	if (f.data == NULL)
+		return;
+	if (f.len - 1 < TICKET_FILE_MIN) {
+		certs_say(&at, false, "%.200s: %u bytes, wants 32 or more", f.path, f.len - 1);
+		l->bad = true;
+	}
+	if ((f.mode & S_IROTH) != 0)
+		certs_say(&at, true, "%.200s: everybody may read this key", f.path);
+	certs_digest(f.data, f.len - 1, l->tickets.secret);
+	l->tickets.shared = 1;
+	secret_free(f.data, f.len);
+}
+
 static void place(uint32_t *off, struct blob_array *array, uint32_t count, size_t size)
 {
 	array->off = *off;
@@ -204,6 +237,7 @@ static void bundle_fill(struct loading *l, struct creds_header *h)
 		server->ref_count = t->certificate_count;
 		server->ca = text_of(l, t->ca);
 		server->client_auth = t->client_auth;
+		server->tickets = t->tickets;
 		for (unsigned k = 0; k < t->certificate_count; k++)
 			ref[refs++] = t->certificates[k];
 	}
@@ -223,7 +257,7 @@ static void bundle_fill(struct loading *l, struct creds_header *h)
 static void bundle_make(struct loading *l)
 {
 	const struct cfg *cfg = l->cfg;
-	struct creds_header head = {.magic = CREDS_MAGIC};
+	struct creds_header head = {.magic = CREDS_MAGIC, .tickets = l->tickets};
 	struct certs_place at = {.errs = l->errs, .file = cfg->path};
 	const char *reason;
 	uint32_t refs = 0, off = sizeof(head);
@@ -249,6 +283,7 @@ static void bundle_make(struct loading *l)
 	l->certs->bundle_len = length;
 	head.length = (uint32_t)length;
 	memcpy(l->certs->bundle, &head, sizeof(head));
+	explicit_bzero(&head.tickets, sizeof(head.tickets));
 	bundle_fill(l, l->certs->bundle);
 	certs_digest(l->certs->bundle, length, l->certs->tls.digest);
 	if (creds_check(l->certs->bundle, length, &l->certs->tls, &reason) < 0) {
@@ -263,7 +298,8 @@ static uint64_t recipe_of(const struct cfg *cfg)
 	size_t certs = cfg->certificate_count * sizeof(*cfg->certificates);
 	size_t servers = cfg->tls_server_count * sizeof(*cfg->tls_servers);
 	size_t clients = cfg->tls_client_count * sizeof(*cfg->tls_clients);
-	struct cfg_certificate *all = calloc(1, certs + servers + clients + 1);
+	size_t rest = sizeof(cfg->tickets.key_file);
+	struct cfg_certificate *all = calloc(1, certs + servers + clients + rest);
 	uint8_t digest[32] = {0};
 	uint64_t recipe;
 
@@ -280,7 +316,8 @@ static uint64_t recipe_of(const struct cfg *cfg)
 		memcpy((uint8_t *)all + certs + servers, cfg->tls_clients, clients);
 	for (unsigned i = 0; i < cfg->tls_client_count; i++)
 		((struct cfg_tls_client *)((uint8_t *)all + certs + servers))[i].line = 0;
-	certs_digest(all, certs + servers + clients, digest);
+	memcpy((uint8_t *)all + certs + servers + clients, cfg->tickets.key_file, rest);
+	certs_digest(all, certs + servers + clients + rest, digest);
 	free(all);
 	memcpy(&recipe, digest, sizeof(recipe));
 	return recipe;
@@ -296,6 +333,7 @@ static void everything_load(struct loading *l)
 		ca_load(l, cfg->tls_servers[i].ca, "tls.ca", cfg->tls_servers[i].line);
 	for (unsigned i = 0; i < cfg->tls_client_count; i++)
 		ca_load(l, cfg->tls_clients[i].ca, "pools: tls.ca", cfg->tls_clients[i].line);
+	tickets_load(l);
 	if (l->bad || l->lacks)
 		return;
 	l->certs->tls.servers = cfg->tls_server_count;
@@ -326,6 +364,7 @@ struct certs *certs_load(const struct cfg *cfg, struct cfg_errors *errs, bool ma
 	for (unsigned i = 0; i < l.count; i++)
 		secret_free(l.file[i].data, l.file[i].len);
 	free(l.file);
+	explicit_bzero(&l.tickets, sizeof(l.tickets));
 	if (!l.bad)
 		return certs;
 	certs_free(certs);

@@ -13,6 +13,7 @@ struct certs_file {
 	uint32_t len;     // NUL counted
 	uint32_t off;     // in the bundle
 	unsigned mode;    // permissions
+	bool binary;      // NUL is a byte as others
 };
 
 // Where a message is about.

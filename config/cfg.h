@@ -156,6 +156,7 @@ struct cfg {
 	unsigned network_count;
 	struct cfg_certificate *certificates;
 	unsigned certificate_count;
+	struct cfg_tickets tickets;
 	struct cfg_tls_server *tls_servers; // each once, however many services use it
 	unsigned tls_server_count;
 	struct cfg_tls_client *tls_clients;

@@ -29,6 +29,7 @@ static void defaults_set(struct cfg *cfg, const char *path)
 	snprintf(cfg->control.socket, sizeof(cfg->control.socket), "/run/mailrace/control.sock");
 	snprintf(cfg->control.state_dir, sizeof(cfg->control.state_dir), CFG_DEFAULT_STATE_DIR);
 	ip_endpoint_parse("127.0.0.1:9825", &cfg->exporter.listen);
+	cfg->tickets.rotation_s = 12 * 3600;
 }
 
 static void dataplane_read(struct cfg_reader *r, const config_setting_t *root)
@@ -168,6 +169,7 @@ static void root_read(struct cfg_reader *r, const config_setting_t *root)
 	cfg_networks_read(r, root);
 	cfg_sources_read(r, root);
 	cfg_certificates_read(r, root);
+	cfg_tickets_read(r, root);
 	cfg_pools_read(r, root);
 	cfg_services_read(r, root);
 	totals_check(r);

@@ -27,6 +27,7 @@ void cfg_probe_sources_read(
 void cfg_sources_check(struct cfg_reader *r, const config_setting_t *root);
 // cfg_tls.c: certificates first, then what names them.
 void cfg_certificates_read(struct cfg_reader *r, const config_setting_t *root);
+void cfg_tickets_read(struct cfg_reader *r, const config_setting_t *root);
 void cfg_policy_tls_read(
 	struct cfg_reader *r,
 	const config_setting_t *s,

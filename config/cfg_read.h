@@ -31,6 +31,7 @@ enum cfg_section {
 	CFG_SEC_service,
 	CFG_SEC_tls,
 	CFG_SEC_certificate,
+	CFG_SEC_tls_tickets,
 	CFG_SEC_pool_tls,
 	CFG_SEC_rule,
 	CFG_SEC_limits,

@@ -64,6 +64,23 @@ void cfg_certificates_read(struct cfg_reader *r, const config_setting_t *root)
 	}
 }
 
+void cfg_tickets_read(struct cfg_reader *r, const config_setting_t *root)
+{
+	const config_setting_t *g = cfg_group(r, root, "tls_tickets");
+	struct cfg_tickets *t = &r->cfg->tickets;
+	uint32_t ms = t->rotation_s * 1000;
+
+	if (g == NULL)
+		return;
+	cfg_keys_check(r, g, CFG_SEC_tls_tickets);
+	cfg_duration(r, g, "rotation", &ms);
+	path_read(r, g, "key_file", t->key_file);
+	t->rotation_s = ms / 1000;
+	t->line = config_setting_source_line(g);
+	if (t->rotation_s < CREDS_ROTATION_MIN_S || t->rotation_s > CREDS_ROTATION_MAX_S)
+		cfg_fail(r, config_setting_get_member(g, "rotation"), "wants a time of 10s to 24h");
+}
+
 // The number of an entry in an array of distinct ones, plus 1; it is added if it is new. 0 after an
 // error. Compared are the first so many bytes.
 static unsigned
@@ -161,6 +178,7 @@ void cfg_policy_tls_read(struct cfg_reader *r, const config_setting_t *s, struct
 	if (tls == NULL)
 		return;
 	memset(&t, 0, sizeof(t)); // compared as bytes
+	t.tickets = true;
 	if (policy->tls_server != 0)
 		memcpy(&t, &r->cfg->tls_servers[policy->tls_server - 1], sizeof(t));
 	auth = t.client_auth;
@@ -171,6 +189,7 @@ void cfg_policy_tls_read(struct cfg_reader *r, const config_setting_t *s, struct
 	if (config_setting_get_member(tls, "ca") != NULL)
 		memset(t.ca, 0, sizeof(t.ca));
 	path_read(r, tls, "ca", t.ca);
+	cfg_bool(r, tls, "tickets", &t.tickets);
 	t.client_auth = (enum creds_client_auth)auth;
 	t.line = config_setting_source_line(tls);
 	policy->tls_mode = (enum blob_tls_mode)mode;

@@ -5,6 +5,8 @@
 
 #pragma once
 
+#include <stdbool.h>
+
 #include "common/abi/creds.h"
 
 struct cfg_certificate {
@@ -17,6 +19,13 @@ struct cfg_tls_server { // how a service shows itself to clients
 	unsigned certificates[CREDS_MAX_OF_SERVER], certificate_count;
 	enum creds_client_auth client_auth;
 	char ca[256]; // path, empty: none
+	bool tickets;
+	unsigned line;
+};
+
+struct cfg_tickets {
+	uint32_t rotation_s;
+	char key_file[256]; // empty: none
 	unsigned line;
 };
 

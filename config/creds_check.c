@@ -38,6 +38,19 @@ static bool text_ok(const struct check *c, const struct creds_text *t, uint32_t 
 	       memchr(c->base + t->off, '\0', t->len) == c->base + t->off + t->len - 1;
 }
 
+static bool tickets_ok(struct check *c)
+{
+	const struct creds_tickets *t = &c->head->tickets;
+	uint8_t any = 0;
+
+	for (unsigned i = 0; i < sizeof(t->secret); i++)
+		any |= t->secret[i];
+	if (t->rotation_s < CREDS_ROTATION_MIN_S || t->rotation_s > CREDS_ROTATION_MAX_S ||
+	    t->shared > 1 || (any != 0) != (t->shared == 1))
+		return refuse(c, "credentials: tickets");
+	return true;
+}
+
 static bool arrays_ok(struct check *c)
 {
 	const struct creds_header *h = c->head;
@@ -80,7 +93,7 @@ static bool sets_ok(struct check *c)
 	for (uint32_t i = 0; i < h->servers.count; i++)
 		if (s[i].ref_count == 0 || s[i].ref_count > CREDS_MAX_OF_SERVER ||
 		    s[i].refs > h->refs.count || s[i].ref_count > h->refs.count - s[i].refs ||
-		    s[i].client_auth > CREDS_AUTH_REQUIRE ||
+		    s[i].client_auth > CREDS_AUTH_REQUIRE || s[i].tickets > 1 ||
 		    !text_ok(c, &s[i].ca, CREDS_MAX_CA, s[i].client_auth != CREDS_AUTH_NONE))
 			return refuse(c, "credentials: server");
 	for (uint32_t i = 0; i < h->clients.count; i++) {
@@ -132,7 +145,7 @@ int creds_check(
 		*ret_reason = "credentials: length";
 		return -EINVAL;
 	}
-	if (arrays_ok(&c) && certs_ok(&c) && sets_ok(&c) && parsed_ok(&c) &&
+	if (arrays_ok(&c) && tickets_ok(&c) && certs_ok(&c) && sets_ok(&c) && parsed_ok(&c) &&
 	    (c.head->servers.count != expected->servers ||
 	     c.head->clients.count != expected->clients))
 		refuse(&c, "credentials: not as many as the generation names");

@@ -102,6 +102,7 @@ static struct tls_creds *server_make(const struct making *m, unsigned worker, ui
 		.ca = pem_of(m->bundle, &s[i].ca),
 		.client_auth = (enum tls_client_auth)s[i].client_auth,
 		.max_handshakes = m->config->max_handshakes,
+		.tickets = s[i].tickets != 0,
 	};
 
 	for (uint32_t k = 0; k < s[i].ref_count; k++)

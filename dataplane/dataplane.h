@@ -34,6 +34,7 @@ struct dataplane {
 	struct certs *certs; // of cfg, with their keys until they are handed out
 	struct credentials *credentials, *old_credentials; // NULL: no TLS
 	char credentials_reason[192];                      // why the last ones were refused
+	struct tickets *tickets;                           // NULL: no TLS yet
 	uint64_t generation;
 	unsigned handed_out;                  // generations, to the workers
 	uint64_t ports_ns;                    // last looked at
@@ -83,6 +84,11 @@ int generation_install(
 );
 // Frees the generation before once all workers have passed.
 void generation_reap(struct dataplane *dp);
+// tickets.c: how tickets are made, as the credentials that come into force say; what falls due, now
+// and then. No engine, no tickets.
+void tickets_configure(struct dataplane *dp, const struct creds_tickets *config);
+void tickets_run(struct dataplane *dp);
+void tickets_stop(struct dataplane *dp);
 // conflicts.c: logs what has changed about addresses of ours that others have.
 void conflicts_log(struct dataplane *dp);
 // state.c: what is kept over restarts. The file has been refused: gets the configuration of its

@@ -161,6 +161,10 @@ int generation_install(
 		shm_main_add(&dp->shm, STAT_TLS_CREDENTIALS, 1);
 		dp->old_credentials = dp->credentials;
 		dp->credentials = credentials;
+		if (credentials != NULL) // made of this bundle
+			tickets_configure(
+				dp, &((const struct creds_header *)bundle->data)->tickets
+			);
 	}
 	names_publish(dp, dp->blob);
 	certificates_publish(dp);

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "dataplane/credentials.h"
+#include "tls/ticket.h"
 
 #define IDLE_TURNS_POLL 16
 #define OTHERS_NS 16000000ULL
@@ -76,6 +77,17 @@ static void leaving_run(struct lcore *l, bool all)
 	credentials_put(l->leaving);
 	l->leaving = NULL;
 	generation_say(l);
+}
+
+// After a generation that needs them.
+static void tickets_take(struct lcore *l)
+{
+	const struct ticket_keys *next = atomic_load_explicit(&l->tickets, memory_order_acquire);
+
+	if (next == atomic_load_explicit(&l->tickets_taken, memory_order_relaxed))
+		return;
+	tls_engine_tickets_set(l->engine, next);
+	atomic_store_explicit(&l->tickets_taken, next, memory_order_release);
 }
 
 // What the other workers carry, for weighted least connections.
@@ -168,6 +180,7 @@ int lcore_run(void *arg)
 		w->env.now_ns = lcore_clock_ns();
 		if (next != l->taken)
 			generation_take(l, next);
+		tickets_take(l);
 		leaving_run(l, phase == LCORE_STOP);
 		if (phase == LCORE_STOP)
 			break;

@@ -30,12 +30,14 @@ struct lcore {
 	struct worker worker;
 	struct turn_meter meter;               // of mailrace-dataplane-cycles
 	struct lcore_generation generation[2]; // main: w, one while the lcore may read the other
-	const struct lcore_generation *_Atomic next; // main: w, lcore: r
-	const struct lcore_generation *taken;        // this lcore: rw
-	const struct tls_set *leaving;               // likewise: given back little by little
-	struct tls_engine *engine;                   // of the worker; NULL: no TLS
-	uint32_t *others_active;                     // [backend slots], this lcore: rw
-	const struct shm_backend_local **others;     // [count - 1] blocks of the other workers
+	const struct lcore_generation *_Atomic next;     // main: w, lcore: r
+	const struct lcore_generation *taken;            // this lcore: rw
+	const struct tls_set *leaving;                   // likewise: given back little by little
+	struct tls_engine *engine;                       // of the worker; NULL: no TLS
+	const struct ticket_keys *_Atomic tickets;       // main: w, lcore: r
+	const struct ticket_keys *_Atomic tickets_taken; // lcore: w, main: r
+	uint32_t *others_active;                         // [backend slots], this lcore: rw
+	const struct shm_backend_local **others;         // [count - 1] blocks of the other workers
 	uint32_t backend_slots;
 	uint64_t others_ns;
 	struct ctl_ring *commands, *events; // from and to control

@@ -347,6 +347,7 @@ static void run(struct dataplane *dp, int signals)
 			reload(dp);
 		health_publish(dp);
 		state_run(dp);
+		tickets_run(dp);
 		port_and_buffers_publish(dp, now);
 		conflicts_log(dp);
 		sockets_run(dp, now);

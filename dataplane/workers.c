@@ -221,6 +221,7 @@ void workers_fini(struct dataplane *dp)
 		free(dp->lcore[i].others_active);
 		free(dp->lcore[i].others);
 	}
+	tickets_stop(dp);
 	credentials_free(dp->credentials, false); // no handshake is left
 	credentials_free(dp->old_credentials, true);
 	for (unsigned i = 0; dp->lcore != NULL && i < n; i++)

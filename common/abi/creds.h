@@ -14,7 +14,7 @@
 
 #include "common/abi/blob.h"
 
-#define CREDS_MAGIC 0x44524331U // "1CRD"
+#define CREDS_MAGIC 0x44524332U // "2CRD"
 #define CREDS_MAX_BYTES (16U << 20)
 #define CREDS_MAX_CERTS 256    // certificates
 #define CREDS_MAX_SETS 256     // credentials of servers, and as many of clients
@@ -25,6 +25,9 @@
 #define CREDS_MAX_PARSED \
 	(4U << 20) // of texts, as often as they are used: each worker parses so much
 #define CREDS_PIN_LEN 32
+#define CREDS_TICKET_SECRET_LEN 32
+#define CREDS_ROTATION_MIN_S 10
+#define CREDS_ROTATION_MAX_S 86400
 
 // The same numbers as tls/hs.h.
 enum creds_client_auth { CREDS_AUTH_NONE = 0, CREDS_AUTH_REQUEST = 1, CREDS_AUTH_REQUIRE = 2 };
@@ -35,15 +38,24 @@ enum creds_verify {
 	CREDS_VERIFY_PIN = 3,
 };
 
+// How session tickets are made (docs/decisions/0014).
+struct creds_tickets {
+	uint32_t rotation_s; // a key seals so long, and opens as long again
+	uint32_t shared;     // 1: keys are made of the secret, 0: by each dataplane for itself
+	uint8_t secret[CREDS_TICKET_SECRET_LEN];
+};
+static_assert(sizeof(struct creds_tickets) == 40, "ABI");
+
 struct creds_header {
 	uint32_t magic;
-	uint32_t length;           // whole bundle
+	uint32_t length; // whole bundle
+	struct creds_tickets tickets;
 	struct blob_array certs;   // struct creds_cert
 	struct blob_array refs;    // uint32_t: indices into certs
 	struct blob_array servers; // struct creds_server
 	struct blob_array clients; // struct creds_client
 };
-static_assert(sizeof(struct creds_header) == 8 + 4 * 8, "ABI");
+static_assert(sizeof(struct creds_header) == 8 + 40 + 4 * 8, "ABI");
 
 struct creds_text {
 	uint32_t off;
@@ -61,7 +73,7 @@ struct creds_server {
 	uint32_t refs, ref_count; // at least one
 	struct creds_text ca;     // of clients
 	uint32_t client_auth;     // enum creds_client_auth
-	uint32_t reserved;
+	uint32_t tickets;         // 1: sessions may be resumed
 };
 static_assert(sizeof(struct creds_server) == 24, "ABI");
 

@@ -204,15 +204,16 @@ static uint32_t input_gather(struct relay *r, struct tcp_conn_id conn)
 // Under pressure a client that has gone silent in the middle of its handshake loses its context.
 static bool context_have(struct relay *r, const struct session *s, struct tls_creds *creds)
 {
+	const char *service = service_at(r, s->service_slot)->name; // the credentials are its
 	uint32_t stalled;
 
-	if (wire_context_take(r, s->client_tls, creds, NULL))
+	if (wire_context_take(r, s->client_tls, creds, service))
 		return true;
 	stalled = wire_stalled(r, creds);
 	if (stalled == 0)
 		return false;
 	shake_fail(r, session_of(r, r->wire_tls[stalled].owner), STAT_TLS_FAIL_STALLED);
-	return wire_context_take(r, s->client_tls, creds, NULL);
+	return wire_context_take(r, s->client_tls, creds, service);
 }
 
 // Takes a context when the ClientHello is whole. False: not yet, or never.
@@ -250,6 +251,27 @@ static bool context_take(struct relay *r, struct session *s)
 	return true;
 }
 
+// Sessions resumed, tickets given and refused.
+static void tickets_count(struct relay *r, const struct wire_tls *t, const struct tls_info *info)
+{
+	static const enum stat_id refused[] = {
+		[TLS_TICKET_UNKNOWN_KEY] = STAT_TLS_TICKET_UNKNOWN,
+		[TLS_TICKET_EXPIRED] = STAT_TLS_TICKET_EXPIRED,
+		[TLS_TICKET_BOUND] = STAT_TLS_TICKET_BOUND,
+		[TLS_TICKET_MALFORMED] = STAT_TLS_TICKET_MALFORMED,
+	};
+
+	if ((t->owner & TCP_USER_LEG) != 0)
+		return;
+	stat_add(r->env, STAT_TLS_TICKETS, info->tickets);
+	if (info->ticket >= TLS_TICKET_UNKNOWN_KEY)
+		stat_inc(r->env, refused[info->ticket]);
+	if (!info->resumed)
+		return;
+	stat_inc(r->env, info->version == TLS_V13 ? STAT_TLS_RESUMED_13 : STAT_TLS_RESUMED_12);
+	dialogue_note(r, session_of(r, t->owner), "a session resumed by its ticket", 0);
+}
+
 enum tls_result shake_input(struct relay *r, uint32_t index, struct tcp_conn_id conn)
 {
 	struct wire_tls *t = &r->wire_tls[index];
@@ -265,6 +287,8 @@ enum tls_result shake_input(struct relay *r, uint32_t index, struct tcp_conn_id 
 		return TLS_WAIT;
 	}
 	t->failure = (uint8_t)step.failure;
+	if (result == TLS_OK)
+		tickets_count(r, t, &info);
 	flight_send(r, t, conn, &step);
 	return t->broken ? TLS_FATAL : result;
 }
@@ -307,6 +331,8 @@ void shake_finished(void *relay, struct tls_hs *hs)
 
 	t->result = (uint8_t)tls_hs_result(hs, &step, &t->st, &info);
 	t->failure = (uint8_t)step.failure;
+	if (t->result == TLS_OK)
+		tickets_count(r, t, &info);
 	flight_send(r, t, (t->owner & TCP_USER_LEG) != 0 ? s->leg : s->client, &step);
 	if (t->broken)
 		t->result = TLS_FATAL;

@@ -231,12 +231,12 @@ def sealed(data, seals=SEALS):
 def bundle_of(chain, key):
     """As config/certs.c lays it out: one certificate, one server."""
     chain, key = chain + b"\0", key + b"\0"
-    off = 40
+    off = 80
     certs, refs, servers = off, off + 88, off + 88 + 8
     texts = servers + 24
     body = struct.pack("<64sqIIII", b"mail", 2000000000, texts, len(chain), texts + len(chain), len(key))
     body += struct.pack("<II", 0, 0) + struct.pack("<IIIIII", 0, 1, 0, 0, 0, 0) + chain + key
-    head = struct.pack("<II8I", 0x44524331, 40 + len(body), certs, 1, refs, 1, servers, 1, texts, 0)
+    head = struct.pack("<IIII32s8I", 0x44524332, 80 + len(body), 43200, 0, b"", certs, 1, refs, 1, servers, 1, texts, 0)
     return head + body
 
 
@@ -304,7 +304,7 @@ def nasty(rng, good):
     for _ in range(60):  # with a right digest: the check itself, and TLS behind it, must refuse or bear it
         spoilt_one = bytearray(good)
         for _ in range(rng.randrange(1, 4)):
-            spoilt_one[rng.choice((rng.randrange(160), rng.randrange(len(good))))] ^= 1 << rng.randrange(8)
+            spoilt_one[rng.choice((rng.randrange(200), rng.randrange(len(good))))] ^= 1 << rng.randrange(8)
         yield [sealed(spoilt_one)], bytes(spoilt_one), None
     for end in ends:
         end.close()

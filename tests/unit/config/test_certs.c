@@ -271,6 +271,53 @@ static void credentials_of_pools_stand_in_the_bundle(void **state)
 	cfg_free(cfg);
 }
 
+static struct certs *load_tickets(const char *file)
+{
+	struct cfg *cfg = config("leaf.pem", "leaf.key", "");
+	struct certs *certs;
+
+	snprintf(cfg->tickets.key_file, sizeof(cfg->tickets.key_file), "%s/%s", dir, file);
+	certs = certs_load(cfg, &errs, false);
+	cfg_free(cfg);
+	return certs;
+}
+
+static void the_secret_of_tickets_stands_in_the_bundle(void **state)
+{
+	struct certs *plain = load("leaf.pem", "leaf.key"), *one, *same, *two;
+	const struct creds_header *p = plain->bundle, *a, *b;
+	uint8_t digest[32], data[100] = {0};
+
+	shell("head -c 100 /dev/zero >t1; head -c 101 /dev/zero >t2; head -c 31 /dev/zero >short; "
+	      "chmod 600 t1 t2");
+	one = load_tickets("t1"); // binary, NULs and all
+	assert_int_equal(errs.count, 0);
+	same = load_tickets("t1");
+	two = load_tickets("t2");
+	a = one->bundle;
+	b = two->bundle;
+	assert_int_equal(p->tickets.shared, 0);
+	assert_int_equal(p->tickets.rotation_s, 12 * 3600);
+	assert_int_equal(a->tickets.shared, 1);
+	certs_digest(data, 100, digest);
+	assert_memory_equal(a->tickets.secret, digest, 32);
+	assert_memory_not_equal(b->tickets.secret, digest, 32);
+	assert_memory_equal(one->tls.digest, same->tls.digest, 32);
+	assert_memory_not_equal(one->tls.digest, two->tls.digest, 32);
+	assert_true(plain->tls.recipe != one->tls.recipe && one->tls.recipe != two->tls.recipe);
+	certs_free(plain);
+	certs_free(one);
+	certs_free(same);
+	certs_free(two);
+	assert_null(load_tickets("short"));
+	assert_non_null(strstr(errs.item[0].reason, "31 bytes, wants 32 or more"));
+	assert_string_equal(errs.item[0].key, "tls_tickets.key_file");
+	assert_null(load_tickets("large"));
+	assert_non_null(strstr(errs.item[0].reason, "too large"));
+	assert_null(load_tickets("nowhere"));
+	assert_non_null(strstr(errs.item[0].reason, "No such file"));
+}
+
 // One large CA that many services use: small to hand over, much to parse.
 static void what_workers_parse_has_a_limit(void **state)
 {
@@ -404,6 +451,7 @@ int main(void)
 		cmocka_unit_test(dates_are_warned_of),
 		cmocka_unit_test(files_of_others_are_left_out_of_a_check),
 		cmocka_unit_test(credentials_of_pools_stand_in_the_bundle),
+		cmocka_unit_test(the_secret_of_tickets_stands_in_the_bundle),
 		cmocka_unit_test(what_workers_parse_has_a_limit),
 		cmocka_unit_test(no_damaged_bundle_passes_or_reads_beyond),
 		cmocka_unit_test(the_memfd_is_sealed_and_the_same),

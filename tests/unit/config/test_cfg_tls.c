@@ -127,6 +127,9 @@ static void modes_reach_the_blob(void **state)
 	assert_int_equal(cfg->tls_servers[0].certificates[1], 0);
 	assert_int_equal(cfg->tls_servers[1].client_auth, CREDS_AUTH_REQUIRE);
 	assert_string_equal(cfg->tls_servers[1].ca, "/ca");
+	assert_true(cfg->tls_servers[0].tickets && cfg->tls_servers[1].tickets);
+	assert_int_equal(cfg->tickets.rotation_s, 12 * 3600);
+	assert_string_equal(cfg->tickets.key_file, "");
 	assert_int_equal(cfg->tls_client_count, 1);
 	assert_int_equal(cfg->tls_clients[0].verify, CREDS_VERIFY_PIN);
 	assert_int_equal(cfg->tls_clients[0].pin[15], 0xff);
@@ -209,6 +212,44 @@ static void a_blob_names_no_credentials_that_are_not_there(void **state)
 	blob_refused(blob, len, (uint8_t *)&h->tls.servers + 1, 255, "number of TLS credentials");
 	free(blob);
 	cfg_free(cfg);
+}
+
+static void tickets_are_read(void **state)
+{
+	struct cfg *cfg = load(
+		CERTS "}; tls_tickets = { rotation = \"90s\"; key_file = \"/k\";",
+		"",
+		"",
+		"listen = [ \"192.0.2.5:587\" ]; tls = { mode = \"implicit\"; certificates = "
+		"[ \"a\" ]; tickets = false; }; rules = ( { from = \"some\"; tls = { tickets = "
+		"true; }; } );"
+	);
+
+	assert_non_null(cfg);
+	assert_int_equal(cfg->tickets.rotation_s, 90);
+	assert_string_equal(cfg->tickets.key_file, "/k");
+	assert_int_equal(cfg->tls_server_count, 2);
+	assert_false(cfg->tls_servers[0].tickets);
+	assert_true(cfg->tls_servers[1].tickets);
+	cfg_free(cfg);
+	refused(load("}; tls_tickets = { rotation = \"9s\";",
+		     "",
+		     "",
+		     "listen = [ \"192.0.2.5:25\" ];"),
+		"tls_tickets.rotation",
+		"10s to 24h");
+	refused(load("}; tls_tickets = { rotation = \"25h\";",
+		     "",
+		     "",
+		     "listen = [ \"192.0.2.5:25\" ];"),
+		"tls_tickets.rotation",
+		"24 hours");
+	refused(load("}; tls_tickets = { key_file = \"k\";",
+		     "",
+		     "",
+		     "listen = [ \"192.0.2.5:25\" ];"),
+		"tls_tickets.key_file",
+		"begins with /");
 }
 
 static void what_cannot_be_is_refused(void **state)
@@ -316,6 +357,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(modes_reach_the_blob),
 		cmocka_unit_test(a_blob_names_no_credentials_that_are_not_there),
+		cmocka_unit_test(tickets_are_read),
 		cmocka_unit_test(what_cannot_be_is_refused),
 		cmocka_unit_test(what_standards_advise_against_is_warned_of),
 		cmocka_unit_test(room_for_tls_is_taken_when_there_is_tls),
