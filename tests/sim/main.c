@@ -141,6 +141,11 @@ int main(int argc, char **argv)
 		if (options.trace)
 			printf("hash %016llx\n", (unsigned long long)once);
 	}
+	if (strcmp(options.scenario, "tls") == 0 && options.last - options.first >= 20 &&
+	    secure_resumed() == 0) {
+		printf("no session was resumed\n");
+		return 1;
+	}
 	secure_fini();
 	printf("%llu seeds of scenario %s passed\n",
 	       (unsigned long long)(options.last - options.first + 1),

@@ -3,14 +3,11 @@
 
 // TLS of the simulator's hosts, see secure.h.
 
-#include "tests/sim/secure.h"
+#include "tests/sim/kit.h"
 
 #include <stdlib.h>
 
-#include "tests/unit/tls/peer.h"
-
 #define TEXT_MAX (128U << 10)
-#define NAME "mx.sim.example"
 
 enum secure_step { S_BANNER, S_EHLO, S_STARTTLS, S_SHAKE, S_TALK, S_STUCK };
 
@@ -19,87 +16,12 @@ struct secure {
 	struct tls_hs *hs;
 	struct tls_state st;
 	bool told, starttls;
+	bool comes_again; // with the ticket of an earlier session
 	uint32_t written;
 	uint8_t raw[TLS_RECORD_MAX + TLS_FLIGHT_MAX];
 	uint8_t text[TEXT_MAX]; // for the reader
 	uint32_t text_len, text_at;
 };
-
-static struct {
-	struct peer_cert cert;
-	struct tls_engine *engine[SIM_WORKERS_MAX], *peer;
-	struct tls_creds *server[SIM_WORKERS_MAX], *client[SIM_WORKERS_MAX];
-	struct tls_set set[SIM_WORKERS_MAX];
-	struct tls_creds *peer_server, *peer_client;
-} kit;
-
-static struct tls_creds *creds_make(struct tls_engine *engine, bool server, uint32_t handshakes)
-{
-	const struct tls_creds_config config = {
-		.server = server,
-		.pairs = &kit.cert.pair,
-		.pair_count = server ? 1 : 0,
-		.max_handshakes = handshakes,
-	};
-	char why[128];
-	struct tls_creds *c = tls_creds_new(engine, &config, why);
-
-	if (c == NULL)
-		abort();
-	return c;
-}
-
-static void kit_make(void)
-{
-	if (kit.peer != NULL)
-		return;
-	peer_cert_make(&kit.cert, PEER_EC256, NAME);
-	kit.peer = tls_engine_new(PK_ENGINE_BUILTIN);
-	if (kit.peer == NULL)
-		abort();
-	kit.peer_server = creds_make(kit.peer, true, SIM_CLIENTS_MAX * 8);
-	kit.peer_client = creds_make(kit.peer, false, SIM_CLIENTS_MAX);
-	for (unsigned i = 0; i < SIM_WORKERS_MAX; i++) {
-		kit.engine[i] = tls_engine_new(PK_ENGINE_MBX);
-		if (kit.engine[i] == NULL)
-			abort();
-		kit.server[i] = creds_make(kit.engine[i], true, SECURE_HANDSHAKES);
-		kit.client[i] = creds_make(kit.engine[i], false, SECURE_HANDSHAKES);
-		kit.set[i] = (struct tls_set){1, 1, &kit.server[i], &kit.client[i]};
-	}
-}
-
-struct tls_engine *secure_engine(unsigned worker)
-{
-	kit_make();
-	return kit.engine[worker];
-}
-
-const struct tls_set *secure_set(unsigned worker)
-{
-	kit_make();
-	return &kit.set[worker];
-}
-
-unsigned secure_handshakes(unsigned worker)
-{
-	return tls_creds_handshakes(kit.server[worker]) + tls_creds_handshakes(kit.client[worker]);
-}
-
-void secure_fini(void)
-{
-	if (kit.peer == NULL)
-		return;
-	for (unsigned i = 0; i < SIM_WORKERS_MAX; i++) {
-		tls_creds_put(kit.server[i]);
-		tls_creds_put(kit.client[i]);
-		tls_engine_free(kit.engine[i]);
-	}
-	tls_creds_put(kit.peer_server);
-	tls_creds_put(kit.peer_client);
-	tls_engine_free(kit.peer);
-	peer_cert_free(&kit.cert);
-}
 
 static bool is_server(const struct speaker *sp)
 {
@@ -109,13 +31,33 @@ static bool is_server(const struct speaker *sp)
 static void shake_start(struct speaker *sp)
 {
 	struct secure *x = sp->secure;
+	unsigned old = rng_below(&sp->sim->rng, 2);
 
 	x->told = is_server(sp); // a client speaks first
-	x->hs = is_server(sp) ? tls_hs_new(kit.peer_server, NULL)
-			      : tls_hs_new(kit.peer_client, NAME);
+	x->hs = is_server(sp) ? tls_hs_new(kit.peer_server[old], NULL)
+			      : tls_hs_new(kit.peer_client[old], KIT_NAME);
 	if (x->hs == NULL)
 		abort();
+	x->comes_again =
+		!is_server(sp) && old == 1 && kit.has_session && rng_below(&sp->sim->rng, 3) != 0;
+	if (x->comes_again && mbedtls_ssl_set_session(&x->hs->ssl, &kit.session) != 0)
+		abort();
 	x->step = S_SHAKE;
+}
+
+// A client's handshake is over: which session it would come again with. On whatever worker it
+// lands, it must be taken.
+static void session_keep(struct speaker *sp)
+{
+	struct secure *x = sp->secure;
+
+	if (is_server(sp) || x->st.version != TLS_V12)
+		return;
+	if (x->comes_again && x->hs->certified)
+		sim_fail(sp->sim, "a ticket was not taken", 0, 0);
+	kit.resumed += x->comes_again;
+	mbedtls_ssl_session_free(&kit.session);
+	kit.has_session = mbedtls_ssl_get_session(&x->hs->ssl, &kit.session) == 0;
 }
 
 void speaker_open(struct speaker *sp)
@@ -242,6 +184,7 @@ static bool shake_step(struct speaker *sp)
 		sim_fail(sp->sim, "the handshake failed", step.failure, step.in_len);
 	if (result != TLS_OK)
 		return result == TLS_WANT_IN && step.taken > 0;
+	session_keep(sp);
 	tls_hs_free(x->hs);
 	x->hs = NULL;
 	x->step = S_TALK;

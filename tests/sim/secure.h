@@ -2,7 +2,8 @@
 // Copyright (c) 2026, the Mailrace authors
 
 // TLS in the simulator: engines and credentials of the box's workers, kept for all seeds, and what
-// the other hosts speak: tls/ too, on an engine without batches. Handshakes take random numbers of
+// the other hosts speak: tls/ too, on an engine without batches, half of them at most TLS 1.2,
+// where clients come again with the ticket of an earlier session. Handshakes take random numbers of
 // the libraries' own, so a seed with TLS does not replay to the byte.
 
 #pragma once
@@ -15,6 +16,7 @@
 struct tls_engine *secure_engine(unsigned worker); // made with the first call
 const struct tls_set *secure_set(unsigned worker);
 unsigned secure_handshakes(unsigned worker); // under way
+unsigned secure_resumed(void);               // sessions of clients, all seeds
 void secure_fini(void);
 
 // What a client does for TLS; everything but SECURE_NONE and SECURE_IMPLICIT begins in plain text.
