@@ -201,8 +201,10 @@ static void rsa_equals_libcrypto(void **state)
 	key_make(&key, EVP_RSA_gen(2048));
 	assert_int_equal(key.kind, PK_RSA2048);
 	for (unsigned e = 0; e < 2; e++) {
-		if (!engines[e]->usable())
+		if (!engines[e]->usable()) {
+			pk_key_release(&key);
 			return;
+		}
 		for (unsigned i = 0; i < PK_LANES; i++) {
 			if (e == 0) {
 				pk_random(in[i], 256);
