@@ -14,6 +14,7 @@
 
 #include "tests/fuzz/eal.h"
 #include "tests/fuzz/fuzz.h"
+#include "tests/fuzz/virtual.h"
 #include "tests/sim/box.h"
 #include "tests/sim/control.h"
 
@@ -155,36 +156,6 @@ static bool on_event(void *up, const struct ctl_msg *msg)
 	return true;
 }
 
-static void settle(struct play *p)
-{
-	unsigned work = 1;
-
-	for (unsigned i = 0; work > 0; i++) {
-		FUZZ_CHECK(i < 10000); // never out of work
-		work = sim_wire_deliver(&p->sim);
-		for (unsigned h = 0; h < p->sim.host_count; h++)
-			work += p->sim.host[h]->turn(p->sim.host[h]);
-	}
-	for (unsigned h = 0; h < p->sim.host_count; h++)
-		p->sim.host[h]->check(p->sim.host[h]);
-	FUZZ_CHECK(p->sim.failed == NULL);
-}
-
-static void advance(struct play *p, uint32_t ms)
-{
-	settle(p);
-	while (ms > 0) {
-		uint32_t step = ms;
-
-		for (unsigned h = 0; h < p->sim.host_count; h++)
-			step = p->sim.host[h]->next_ms(p->sim.host[h], step);
-		step = step > 0 ? step : 1;
-		p->sim.now_ns += step * SIM_MS;
-		ms -= step;
-		settle(p);
-	}
-}
-
 static void blob_make(struct play *p, const struct script *s, const struct sim_host *box)
 {
 	struct control_blob *b = &p->blob[0];
@@ -238,11 +209,7 @@ static void play_init(struct play *p, const struct script *s)
 	struct tcp_connect_args args = {.rcv_window = 60000, .user = CLIENT, .mss_max = s->mss};
 	struct sim_host *box;
 
-	p->sim.now_ns = 1000 * SIM_MS;
-	p->sim.pool = eal_pool;
-	p->sim.small_pool = eal_small_pool;
-	p->sim.ref_pool = eal_ref_pool;
-	rng_seed(&p->sim.rng, 1);
+	virtual_init(&p->sim);
 	p->mss = s->mss;
 	p->client_host = sim_host_new(&p->sim, 1);
 	box = sim_host_new(&p->sim, 1);
@@ -254,11 +221,13 @@ static void play_init(struct play *p, const struct script *s)
 	p->box = box_new(&p->sim, box, &limits);
 	box_event_set(p->box, on_event, p);
 	blob_make(p, s, box);
-	advance(p, 3000); // until all addresses have been probed: none asks from one in doubt
+	virtual_advance(
+		&p->sim, 3000
+	); // until all addresses have been probed: none asks from one in doubt
 	args.remote = (struct ip_endpoint){s->v6 ? box->addr6.addr : box->addr4.addr, 25};
 	FUZZ_CHECK(tcp_connect(p->client_host->tcp, &args, &p->client.conn) == 0);
 	p->client.open = true;
-	settle(p);
+	virtual_settle(&p->sim);
 }
 
 static void play_fini(struct play *p)
@@ -272,11 +241,11 @@ static void play_fini(struct play *p)
 				tcp_release(p->backend_host->tcp, p->leg[k].conn, true);
 		for (unsigned k = 0; k < p->legs; k++)
 			p->leg[k].open = false;
-		advance(p, 10000);
+		virtual_advance(&p->sim, 10000);
 	}
 	FUZZ_CHECK(box_idle(p->box) && box_load(p->box) == 0);
 	FUZZ_CHECK(p->probes == 0 && p->lists == 0);
-	advance(p, 70000); // TIME_WAIT of the other hosts
+	virtual_advance(&p->sim, 70000); // TIME_WAIT of the other hosts
 	box_free(p->box);
 	sim_wire_clear(&p->sim);
 	for (unsigned h = 0; h < p->sim.host_count; h++)
@@ -363,7 +332,7 @@ static void record(struct play *p, struct fuzz_in *in)
 	case 4:
 		pass = ms[(kind >> 3) & 7] < p->time_left ? ms[(kind >> 3) & 7] : p->time_left;
 		p->time_left -= pass;
-		advance(p, pass);
+		virtual_advance(&p->sim, pass);
 		break;
 	case 5:
 		hang_up(p->client_host, &p->client, kind & 8);
@@ -380,7 +349,7 @@ static void record(struct play *p, struct fuzz_in *in)
 			box_backend_ctl(p->box)[1 + (kind >> 7)].admin = (kind >> 4) & 3;
 		break;
 	}
-	advance(p, RECORD_MS);
+	virtual_advance(&p->sim, RECORD_MS);
 }
 
 // Lines of replies, whatever the backend said.
