@@ -29,6 +29,7 @@ static void resumed_on_either_worker(void **state)
 			.sni = NAME,
 			.suites = suites[i % 2][i / 2 % 3],
 			.piece = i < 6 ? 0 : 7 + i, // ClientHellos in pieces
+			.fragments = i % 4 > 1,
 		};
 		SSL_SESSION *s = first_visit(&v);
 

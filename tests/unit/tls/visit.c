@@ -70,6 +70,8 @@ static void client_set(struct peer *p, const struct visit *v, SSL_SESSION *sessi
 		SSL_set_options(p->ssl, SSL_OP_NO_TICKET);
 	if (v->no_ems)
 		SSL_set_options(p->ssl, SSL_OP_NO_EXTENDED_MASTER_SECRET);
+	if (v->fragments)
+		SSL_set_max_send_fragment(p->ssl, 512);
 	if (v->sni != NULL)
 		SSL_set_tlsext_host_name(p->ssl, v->sni);
 	if (v->groups != NULL)

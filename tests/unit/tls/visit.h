@@ -29,6 +29,7 @@ struct visit {
 	const struct peer_cert *cert, *shows, *ca;
 	enum tls_client_auth auth;
 	bool no_tickets, no_client_tickets, no_ems;
+	bool fragments; // ClientHellos in several records
 	uint32_t piece;
 };
 
