@@ -219,6 +219,8 @@ static double round_run(
 	spent_ns += cpu_ns() - start;
 	for (unsigned i = 0; i < FLIGHT; i++) {
 		reused += SSL_session_reused(seats[i].client) == 1;
+		// else its session would be thought broken off, and not be resumed
+		SSL_set_shutdown(seats[i].client, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
 		SSL_free(seats[i].client);
 	}
 	return reused == (mix->resumed ? FLIGHT : 0) ? (double)spent_ns / 1000 / FLIGHT : 0;
@@ -247,6 +249,7 @@ static void column_open(struct column *c, struct tls_engine *engine, const struc
 		.pairs = &cert->pair,
 		.pair_count = 1,
 		.max_handshakes = FLIGHT,
+		.tickets = true,
 	};
 	char why[128];
 
@@ -319,6 +322,7 @@ static void mix_run(const struct mix *mix, unsigned rounds)
 
 int main(int argc, char **argv)
 {
+	struct ticket_keys tickets = {0};
 	unsigned rounds = argc > 1 ? (unsigned)strtoul(argv[1], NULL, 10) : 10;
 
 	if (rounds == 0 || rounds > 10000) {
@@ -334,6 +338,9 @@ int main(int argc, char **argv)
 			tls_engine_free(e); // not on this processor: the next column has it
 			continue;
 		}
+		if (!ticket_keys_fresh(&tickets, time(NULL), 43200))
+			return 1;
+		tls_engine_tickets_set(e, &tickets);
 		tls_engine_finished_set(e, on_finished, NULL);
 		engines[k] = e;
 	}
