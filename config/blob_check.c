@@ -122,6 +122,9 @@ static bool services_ok(struct check *c)
 		if (!policy_ok(c, &s[i].policy) || s[i].client_idle_ms == 0 ||
 		    s[i].data_idle_ms == 0)
 			return refuse(c, "service's policy or timeouts");
+		if (s[i].shakes_per_second > BLOB_MAX_SHAKES_PER_SECOND || s[i].tls_queue_ms == 0 ||
+		    s[i].tls_overflow > BLOB_OVERFLOW_PLAINTEXT)
+			return refuse(c, "service's limits of handshakes");
 	}
 	for (uint32_t i = 0; i < h->rules.count; i++)
 		if (!range_ok(r[i].prefixes, r[i].prefix_count, h->prefixes.count) ||

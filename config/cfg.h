@@ -131,7 +131,8 @@ struct cfg_service {
 	struct cfg_rule *rules;
 	unsigned rule_count;
 	uint32_t sessions_per_client, max_message_bytes, max_recipients, client_idle_ms,
-		data_idle_ms;
+		data_idle_ms, shakes_per_client, shakes_per_second, tls_queue_ms;
+	enum blob_tls_overflow tls_overflow;
 };
 
 struct cfg {

@@ -120,6 +120,10 @@ static bool services_fill(const struct cfg *cfg, struct cfg_slots *slots, struct
 		service->max_recipients = from->max_recipients;
 		service->client_idle_ms = from->client_idle_ms;
 		service->data_idle_ms = from->data_idle_ms;
+		service->shakes_per_client = from->shakes_per_client;
+		service->shakes_per_second = from->shakes_per_second;
+		service->tls_queue_ms = from->tls_queue_ms;
+		service->tls_overflow = from->tls_overflow;
 		for (unsigned k = 0; k < from->listen_count; k++, listener++)
 			*listener = (struct blob_listener){
 				.addr = from->listen[k].addr,

@@ -397,6 +397,7 @@ limits_read(struct cfg_reader *r, const config_setting_t *s, struct cfg_service 
 		cfg_fail(r, config_setting_get_member(g, "message_size"), "at most 4G less one");
 	cfg_uint(r, g, "recipients", (uint64_t[2]){100, 65535}, &recipients);
 	cfg_uint(r, g, "sessions_per_client", (uint64_t[2]){1, 1000000}, &sessions);
+	cfg_tls_limits_read(r, g, service);
 	service->sessions_per_client = (uint32_t)sessions;
 	service->max_message_bytes = (uint32_t)size;
 	service->max_recipients = (uint32_t)recipients;
@@ -428,8 +429,14 @@ static void service_read(struct cfg_reader *r, const config_setting_t *s, unsign
 	char pool[MR_NAME_LEN] = "";
 	const config_setting_t *rules;
 
-	*service = (struct cfg_service
-	){.client_idle_ms = 300000, .data_idle_ms = 180000, .policy = {.source = -1}};
+	*service = (struct cfg_service){
+		.client_idle_ms = 300000,
+		.data_idle_ms = 180000,
+		.shakes_per_client = CFG_SHAKES_PER_CLIENT,
+		.shakes_per_second = CFG_SHAKES_PER_SECOND,
+		.tls_queue_ms = CFG_TLS_QUEUE_MS,
+		.policy = {.source = -1},
+	};
 	cfg_name_take(r, s, service->name);
 	if (!config_setting_is_group(s)) {
 		cfg_fail(r, s, "wants a group { ... }");

@@ -35,6 +35,12 @@ void cfg_policy_tls_read(
 );
 void cfg_pool_tls_read(struct cfg_reader *r, const config_setting_t *s, struct cfg_pool *pool);
 // What RFC 3207 and RFC 8314 advise against. Of a service that has been read.
+// What limits say of TLS handshakes.
+void cfg_tls_limits_read(
+	struct cfg_reader *r,
+	const config_setting_t *limits,
+	struct cfg_service *service
+);
 void cfg_service_tls_judge(
 	struct cfg_reader *r,
 	const config_setting_t *s,

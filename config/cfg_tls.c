@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define QUEUE_MAX_MS 240000U
 #define PORT_SMTP 25
 #define PORT_SUBMISSIONS 465
 
@@ -301,6 +302,39 @@ void cfg_pool_tls_read(struct cfg_reader *r, const config_setting_t *s, struct c
 	pool->tls_client = client_intern(r, &t);
 }
 
+void cfg_tls_limits_read(
+	struct cfg_reader *r,
+	const config_setting_t *limits,
+	struct cfg_service *service
+)
+{
+	static const struct cfg_choice overflows[] = {
+		{"hold", BLOB_OVERFLOW_HOLD}, {"plaintext", BLOB_OVERFLOW_PLAINTEXT}, {NULL, 0}
+	};
+	uint64_t at_once = service->shakes_per_client, a_second = service->shakes_per_second;
+	int overflow = service->tls_overflow;
+
+	cfg_uint(r, limits, "tls_handshakes_per_client", (uint64_t[2]){0, 1000000}, &at_once);
+	cfg_uint(
+		r,
+		limits,
+		"tls_handshakes_per_second",
+		(uint64_t[2]){0, BLOB_MAX_SHAKES_PER_SECOND},
+		&a_second
+	);
+	cfg_duration(r, limits, "tls_queue_timeout", &service->tls_queue_ms);
+	cfg_choose(r, limits, "tls_overflow", overflows, &overflow);
+	if (service->tls_queue_ms > QUEUE_MAX_MS)
+		cfg_fail(
+			r,
+			config_setting_get_member(limits, "tls_queue_timeout"),
+			"at most 4m: clients wait for five minutes"
+		);
+	service->shakes_per_client = (uint32_t)at_once;
+	service->shakes_per_second = (uint32_t)a_second;
+	service->tls_overflow = (enum blob_tls_overflow)overflow;
+}
+
 static bool service_listens_at(const struct cfg_service *service, uint16_t port)
 {
 	for (unsigned i = 0; i < service->listen_count; i++)
@@ -339,6 +373,13 @@ void cfg_service_tls_judge(
 	enum blob_tls_mode mode = service->policy.tls_mode;
 
 	passthrough_judge(r, s, service);
+	if (service->tls_overflow == BLOB_OVERFLOW_PLAINTEXT && mode == BLOB_TLS_STARTTLS_REQUIRED)
+		cfg_warn(
+			r,
+			tls,
+			"tls_overflow = \"plaintext\" helps nobody where TLS is required: beyond a "
+			"limit clients are told 454, then 530 to MAIL"
+		);
 	if (mode == BLOB_TLS_STARTTLS_REQUIRED && service_listens_at(service, PORT_SMTP))
 		cfg_warn(
 			r,

@@ -29,6 +29,10 @@ struct cfg_tickets {
 	unsigned line;
 };
 
+#define CFG_SHAKES_PER_CLIENT 256
+#define CFG_SHAKES_PER_SECOND 1000
+#define CFG_TLS_QUEUE_MS 30000
+
 struct cfg_tls_client { // how a pool judges its backends
 	enum creds_verify verify;
 	char ca[256], name[256];

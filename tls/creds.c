@@ -314,6 +314,11 @@ void tls_creds_put(struct tls_creds *c)
 		tls_creds_free(c);
 }
 
+bool tls_creds_full(const struct tls_creds *c)
+{
+	return c->used >= c->max;
+}
+
 unsigned tls_creds_handshakes(const struct tls_creds *c)
 {
 	return c->used;

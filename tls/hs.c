@@ -155,6 +155,11 @@ uint32_t tls_hs_user(const struct tls_hs *hs)
 	return hs->user;
 }
 
+const struct tls_creds *tls_hs_creds(const struct tls_hs *hs)
+{
+	return hs->creds;
+}
+
 static uint64_t counter_get(const unsigned char *p)
 {
 	uint64_t v = 0;

@@ -52,6 +52,7 @@ unsigned tls_creds_thin(struct tls_creds *creds, unsigned most);
 // Drops the owner's hold; freed, and its keys wiped, when no handshake uses it any more.
 void tls_creds_put(struct tls_creds *creds);
 unsigned tls_creds_handshakes(const struct tls_creds *creds); // under way
+bool tls_creds_full(const struct tls_creds *creds);           // no context is free
 
 // The credentials of one worker in one generation of the configuration, at the indices the blob
 // names. Made by the main thread; the worker that takes the generation gives the old set back.
@@ -101,6 +102,7 @@ void tls_hs_free(struct tls_hs *hs);
 // A word of the caller's, for `finished`.
 void tls_hs_user_set(struct tls_hs *hs, uint32_t user);
 uint32_t tls_hs_user(const struct tls_hs *hs);
+const struct tls_creds *tls_hs_creds(const struct tls_hs *hs);
 
 struct tls_step {
 	const uint8_t *in; // from the peer, not looked at yet

@@ -67,6 +67,9 @@ enum blob_tls_mode {
 };
 // Towards the backends.
 enum blob_leg_tls { BLOB_LEG_PLAIN = 0, BLOB_LEG_STARTTLS = 1, BLOB_LEG_IMPLICIT = 2 };
+// STARTTLS beyond a limit.
+enum blob_tls_overflow { BLOB_OVERFLOW_HOLD = 0, BLOB_OVERFLOW_PLAINTEXT = 1 };
+#define BLOB_MAX_SHAKES_PER_SECOND 4000
 enum blob_bare_lf { BLOB_BARE_LF_REJECT = 0, BLOB_BARE_LF_RESTUFF = 1, BLOB_BARE_LF_PASS = 2 };
 enum blob_early_talker { BLOB_EARLY_REJECT = 0, BLOB_EARLY_COUNT = 1 };
 enum blob_scheduler { BLOB_SCHED_WRR = 0, BLOB_SCHED_WLC = 1 };
@@ -103,9 +106,13 @@ struct blob_service {
 	uint32_t max_recipients;      // 0: no limit of ours (C13)
 	uint32_t client_idle_ms;      // between commands, default 300 000
 	uint32_t data_idle_ms;        // between segments of a body, default 180 000
+	uint32_t shakes_per_client;   // handshakes of a client at once; 0: no limit of ours
+	uint32_t shakes_per_second;   // of a client, at most BLOB_MAX_SHAKES_PER_SECOND; likewise
+	uint32_t tls_queue_ms;        // STARTTLS waits so long for its turn, default 30 000
+	uint32_t tls_overflow;        // enum blob_tls_overflow
 	uint32_t reserved;
 };
-static_assert(sizeof(struct blob_service) == 64 + 8 + 16 + 8 + 24, "ABI");
+static_assert(sizeof(struct blob_service) == 64 + 8 + 16 + 8 + 40, "ABI");
 
 struct blob_rule {
 	uint32_t prefixes, prefix_count; // the network, index into prefixes

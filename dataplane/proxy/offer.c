@@ -9,6 +9,8 @@
 
 #include "dataplane/proxy/relay_inner_types.h"
 
+#define CLEAR_MAX 65536U // octets of a client before TLS, or before its first mail without it
+
 static bool say_and_drop(struct relay *r, struct session *s, uint32_t len, enum smtp_own own)
 {
 	if (!session_say(r, s, own)) {
@@ -17,6 +19,17 @@ static bool say_and_drop(struct relay *r, struct session *s, uint32_t len, enum 
 	}
 	wire_rx_drop(r, wire_client(s), len);
 	return true;
+}
+
+// S13: what a client may say to us alone. False: it was too much.
+static bool clear_count(struct relay *r, struct session *s, uint64_t octets)
+{
+	if (octets <= CLEAR_MAX - s->body_bytes) {
+		s->body_bytes += (uint32_t)octets;
+		return true;
+	}
+	session_close(r, s, SMTP_OWN_TLS_CLEAR);
+	return false;
 }
 
 static bool ehlo_answer(struct relay *r, struct session *s, const char *line, uint32_t len)
@@ -46,8 +59,10 @@ bool offer_starttls(
 {
 	const struct blob_service *service = service_at(r, s->service_slot);
 	struct tcp_info info;
+	enum hold hold;
 
-	dialogue(r, s, CAPTURE_FROM_CLIENT, line, len);
+	if ((s->flags & SESSION_F_TLS_WAIT) == 0)
+		dialogue(r, s, CAPTURE_FROM_CLIENT, line, len);
 	if (cmd->args_len > 0)
 		return say_and_drop(r, s, len, SMTP_OWN_TLS_SYNTAX);
 	if (wire_rx_bytes(r, wire_client(s)) > len) { // S6: never looked at, not now and not later
@@ -57,7 +72,10 @@ bool offer_starttls(
 	tcp_info_get(r->tcp, s->client, &info);
 	if (service == NULL || policy_creds(r, policy_for(r, service, &info.remote.addr)) == NULL)
 		return say_and_drop(r, s, len, SMTP_OWN_TLS_NONE);
-	if (shake_wait(r, s) || !say_and_drop(r, s, len, SMTP_OWN_TLS_START))
+	hold = shake_hold(r, s);
+	if (hold == HOLD_REFUSE)
+		return say_and_drop(r, s, len, SMTP_OWN_TLS_OVERFLOW);
+	if (hold == HOLD_WAIT || !say_and_drop(r, s, len, SMTP_OWN_TLS_START))
 		return false;
 	if (s->leg.v != 0) // it was opened in plain text, between two mails: its EHLO is void
 		leg_part(r, s);
@@ -86,6 +104,8 @@ bdat_refuse(struct relay *r, struct session *s, const struct smtp_command *cmd, 
 	if (!smtp_bdat_parse(cmd, &octets, &last) && octets == 0)
 		return say_and_drop(r, s, len, SMTP_OWN_BDAT_SYNTAX);
 	wire_rx_drop(r, wire_client(s), len);
+	if (!clear_count(r, s, octets))
+		return false;
 	s->swallow_left = octets;
 	s->own_after = SMTP_OWN_TLS_NEEDED;
 	s->state = RELAY_S_SWALLOW_BDAT;
@@ -172,15 +192,15 @@ bool offer_step(struct relay *r, struct session *s)
 	if ((s->flags & SESSION_F_TLS_WAIT) != 0)
 		return input_over(r, s);
 	if ((s->flags & SESSION_F_SWALLOW_LINE) != 0)
-		return line_swallow(r, s);
+		return clear_count(r, s, wire_rx_bytes(r, wire_client(s))) && line_swallow(r, s);
 	result = relay_line(r, wire_client(s), SMTP_LINE_MAX, &line, &len);
 	if (result == LINE_MORE)
 		return input_over(r, s);
 	if (result == LINE_LONG)
-		return line_too_long(r, s);
+		return clear_count(r, s, SMTP_LINE_MAX) && line_too_long(r, s);
 	if (r->draining && !line_is_quit(line, len)) {
 		session_close(r, s, SMTP_OWN_DRAIN);
 		return false;
 	}
-	return offer_handle(r, s, line, len);
+	return clear_count(r, s, len) && offer_handle(r, s, line, len);
 }

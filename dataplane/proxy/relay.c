@@ -30,19 +30,22 @@ struct relay *relay_new(const struct relay_config *config)
 	r->lb = lb_new(config->shm.backend_slots, config->shm.leases, &config->env->rng);
 	r->clients = client_table_new(config->max_sessions);
 	r->clients_of = calloc(config->env->count, sizeof(*r->clients_of));
+	r->shakers_of = calloc(config->env->count, sizeof(*r->shakers_of));
 	r->profile = profiles_new(config->shm.backend_slots);
 	r->service_index = calloc(config->shm.service_slots, sizeof(uint32_t));
 	r->backend_index = calloc(config->shm.backend_slots, sizeof(uint32_t));
 	r->waiting_of = calloc(config->shm.service_slots, sizeof(uint32_t));
 	if (r->session == NULL || ids == NULL || r->lb == NULL || r->service_index == NULL ||
 	    r->waiting_of == NULL || r->clients == NULL || r->clients_of == NULL ||
-	    r->profile == NULL || r->backend_index == NULL || !wire_tls_init(r) || !ehlo_init(r)) {
+	    r->shakers_of == NULL || r->profile == NULL || r->backend_index == NULL ||
+	    !wire_tls_init(r) || !ehlo_init(r)) {
 		free(ids);
 		relay_free(r);
 		errno = ENOMEM;
 		return NULL;
 	}
 	r->clients_of[config->env->id] = r->clients;
+	r->shakers_of[config->env->id] = r->shakers;
 	idpool_init(&r->ids, ids, config->max_sessions + 1);
 	wheel_init(&r->wheel, env_now_ms(r->env), r, timer_entry, session_timer_fire);
 	if (config->tls != NULL)
@@ -63,6 +66,7 @@ void relay_free(struct relay *r)
 	free(r->waiting_of);
 	client_table_free(r->clients);
 	free(r->clients_of);
+	free(r->shakers_of);
 	free(r->ids.next);
 	lb_free(r->lb);
 	free(r);
@@ -71,6 +75,7 @@ void relay_free(struct relay *r)
 void relay_neighbor_set(struct relay *r, uint16_t worker, const struct relay *other)
 {
 	r->clients_of[worker] = other->clients;
+	r->shakers_of[worker] = other->shakers;
 }
 
 void relay_attach(struct relay *r, struct tcp_stack *tcp)
@@ -81,8 +86,7 @@ void relay_attach(struct relay *r, struct tcp_stack *tcp)
 size_t relay_bytes(const struct relay *r)
 {
 	return ((size_t)r->config.max_sessions + 1) * (sizeof(struct session) + sizeof(uint32_t)) +
-	       (size_t)r->wire_ids.count * (sizeof(struct wire_tls) + 2 * sizeof(uint32_t)) +
-	       ehlo_bytes(r) + client_table_bytes(r->config.max_sessions);
+	       wire_tls_bytes(r) + ehlo_bytes(r) + client_table_bytes(r->config.max_sessions);
 }
 
 uint32_t relay_sessions(const struct relay *r)
@@ -171,6 +175,7 @@ void session_free(struct relay *r, struct session *s)
 
 	BUG_ON_HOT(s->client.v != 0 || s->leg.v != 0);
 	leg_wait_end(r, s);
+	shake_hold_end(r, s);
 	client_leave(r, s);
 	ehlo_forget(r, s);
 	wheel_stop(&r->wheel, idx);
@@ -388,7 +393,7 @@ void relay_stop(struct relay *r)
 
 void relay_check(const struct relay *r)
 {
-	uint32_t used = 0, armed = 0, counted = 0, probes = 0, waiting = 0, slabs = 0;
+	uint32_t used = 0, armed = 0, counted = 0, probes = 0, waiting = 0, slabs = 0, held = 0;
 
 	for (uint32_t i = 1; i < r->ids.count; i++) {
 		const struct session *s = &r->session[i];
@@ -400,6 +405,7 @@ void relay_check(const struct relay *r)
 		counted += s->client_entry != 0;
 		probes += s->state == RELAY_S_PROBE;
 		waiting += (s->flags & SESSION_F_LEG_WAIT) != 0;
+		held += (s->flags & SESSION_F_TLS_WAIT) != 0;
 		slabs += (s->flags & SESSION_F_EHLO_KEPT) != 0 && s->ehlo.len > SESSION_EHLO_MAX;
 		BUG_ON(s->id == 0 || (s->client.v == 0 && s->leg.v == 0));
 		BUG_ON(!wheel_is_armed(&s->timer)); // no state without a timer
@@ -409,6 +415,7 @@ void relay_check(const struct relay *r)
 	BUG_ON(used != r->ids.used || armed != r->wheel.armed);
 	BUG_ON(counted != client_table_sum(r->clients));
 	BUG_ON(probes != r->probes);
+	BUG_ON(held != r->shakes_held);
 	BUG_ON(waiting != r->waiting || slabs != r->ehlo_ids.used);
 	for (uint32_t slot = 0; slot < r->config.shm.backend_slots; slot++)
 		BUG_ON(lb_leases_held(r->lb, slot) < r->config.shm.backends[slot].active);

@@ -21,6 +21,16 @@ uint32_t client_table_sum(const struct client_table *t); // sessions counted
 // False when the client has as many sessions open as the limit allows; counts this one otherwise.
 bool client_admit(struct relay *r, struct session *s, uint32_t limit, const struct ip_addr *addr);
 void client_leave(struct relay *r, struct session *s);
+// May the client begin a handshake, by the service's limits?
+bool shake_may(
+	const struct relay *r,
+	const struct blob_service *service,
+	const struct ip_addr *addr
+);
+// It does: the entry that counts it until shake_leave, 0: not counted.
+uint32_t
+shake_count(struct relay *r, const struct blob_service *service, const struct ip_addr *addr);
+void shake_leave(struct relay *r, uint32_t *entry);
 
 // orphan.c: the client's connection is no longer the session's.
 void client_forget(struct relay *r, struct session *s);

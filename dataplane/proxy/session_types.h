@@ -137,6 +137,8 @@ struct relay {
 	struct wheel wheel;
 	struct client_table *clients;
 	const struct client_table **clients_of; // [workers]
+	struct client_table *shakers;           // NULL: no TLS
+	const struct client_table **shakers_of; // [workers]
 	uint64_t id_count;
 	uint32_t probes;               // sessions that are one
 	uint32_t *waiting_of;          // [service_slots]: of these
@@ -146,6 +148,8 @@ struct relay {
 	struct idpool wire_ids;
 	uint32_t *tls_ready; // [max_tls + 1]: indices of sides that are WIRE_READY
 	uint32_t tls_ready_count, tls_waiting;
+	uint32_t shakes, contexts;   // sides in their handshake; of these with a context
+	uint32_t shakes_held;        // sessions with SESSION_F_TLS_WAIT
 	struct ehlo_long *ehlo_long; // ehlo.c
 	struct idpool ehlo_ids;
 	struct profile *profile;   // [backend_slots]

@@ -11,8 +11,7 @@
 #include <string.h>
 
 #define HELLO_MS 10000U // S4: to the whole ClientHello,
-#define SHAKE_MS 30000U // to the end,
-#define ROOM_MS 30000U  // and for room to begin
+#define SHAKE_MS 30000U // to the end
 #define STEPS_MAX 64    // a call
 #define FLUSHES_MAX 8   // a turn
 
@@ -25,8 +24,7 @@ struct tls_creds *policy_creds(const struct relay *r, const struct blob_policy *
 	return r->tls->server[n - 1];
 }
 
-// As the configuration stands now.
-static struct tls_creds *session_creds(const struct relay *r, const struct session *s)
+struct tls_creds *session_creds(const struct relay *r, const struct session *s)
 {
 	const struct blob_service *service = service_at(r, s->service_slot);
 	struct tcp_info info;
@@ -69,40 +67,6 @@ void shake_fail(struct relay *r, struct session *s, enum stat_id why)
 	client_gone(r, s);
 }
 
-static bool is_room(const struct relay *r)
-{
-	return r->wire_ids.used + 1 < r->wire_ids.count;
-}
-
-bool shake_wait(struct relay *r, struct session *s)
-{
-	if (is_room(r))
-		return false;
-	stat_inc(r->env, STAT_TLS_NO_ROOM);
-	s->flags |= SESSION_F_TLS_WAIT;
-	s->leg_since_ms = env_now_ms(r->env);
-	s->leg_looks = 0;
-	return true;
-}
-
-void shake_look(struct relay *r, struct session *s)
-{
-	bool late = env_now_ms(r->env) - s->leg_since_ms >= ROOM_MS;
-
-	if (!is_room(r) && !late) {
-		s->leg_looks++;
-		session_timer(r, s);
-		return;
-	}
-	s->flags &= ~(uint32_t)SESSION_F_TLS_WAIT;
-	if (is_room(r))
-		session_run(r, s);
-	else if (s->state == RELAY_S_TLS)
-		shake_fail(r, s, STAT_TLS_FAIL_TIMEOUT);
-	else
-		session_close(r, s, SMTP_OWN_TLS_BUSY);
-}
-
 void shake_begin(struct relay *r, struct session *s)
 {
 	// S5: what was said before is forgotten
@@ -115,8 +79,10 @@ void shake_begin(struct relay *r, struct session *s)
 	s->state = RELAY_S_TLS;
 	s->own_after = 0;
 	s->client_tls = wire_tls_get(r, session_index(r, s));
-	if (s->client_tls != 0)
-		tcp_rx_window_set(r->tcp, s->client, session_window(s));
+	if (s->client_tls == 0)
+		return;
+	shake_counted(r, s);
+	tcp_rx_window_set(r->tcp, s->client, session_window(s));
 }
 
 // Both ends have the keys.
@@ -126,7 +92,7 @@ static void shake_over(struct relay *r, struct session *s)
 
 	stat_inc(r->env, t->st.version == TLS_V13 ? STAT_TLS_SERVER_13 : STAT_TLS_SERVER_12);
 	dialogue_note(r, s, t->st.version == TLS_V13 ? "TLS 1.3" : "TLS 1.2", 0);
-	wire_context_put(r, s->client_tls);
+	wire_shake_end(r, s->client_tls);
 	t->phase = WIRE_OPEN;
 	s->state = RELAY_S_COMMAND;
 	session_touch(r, s);
@@ -307,7 +273,7 @@ bool shake_step(struct relay *r, struct session *s)
 	if ((s->flags & (SESSION_F_RETRY | SESSION_F_TLS_WAIT)) != 0)
 		return (s->flags & SESSION_F_TLS_WAIT) != 0 && input_over(r, s);
 	if (s->client_tls == 0) { // implicit TLS
-		if (shake_wait(r, s))
+		if (shake_hold(r, s) != HOLD_NONE)
 			return false;
 		shake_begin(r, s);
 	}

@@ -28,14 +28,24 @@ void shake_fail(struct relay *r, struct session *s, enum stat_id why);
 bool shake_is_late(const struct relay *r, const struct session *s);
 // The earlier of `at` and the handshake's own limit.
 uint32_t shake_timer_ms(const struct relay *r, const struct session *s, uint32_t at);
-// Waits for room for another TLS connection. False: waited long enough.
-bool shake_wait(struct relay *r, struct session *s);
-void shake_look(struct relay *r, struct session *s); // is there any?
+// Of the policy as the configuration stands now; NULL: gone.
+struct tls_creds *session_creds(const struct relay *r, const struct session *s);
 void client_fill(struct relay *r, struct session *s);
 // What came on a connection, to the handshake of its side, and what that gives to be sent.
 // TLS_WAIT: relay_tls_run goes on with it.
 enum tls_result shake_input(struct relay *r, uint32_t index, struct tcp_conn_id conn);
 enum stat_id shake_failure(const struct wire_tls *t);
+
+// shake_hold.c: handshakes that may not begin yet
+enum hold {
+	HOLD_NONE,   // it may begin
+	HOLD_WAIT,   // shake_look goes on with it
+	HOLD_REFUSE, // the service wants 454 then
+};
+enum hold shake_hold(struct relay *r, struct session *s);
+void shake_hold_end(struct relay *r, struct session *s);      // it is given up
+void shake_look(struct relay *r, struct session *s);          // the timer's
+void shake_counted(struct relay *r, const struct session *s); // it has begun
 
 // leg_tls.c: TLS with a backend
 uint16_t leg_tls_flags(const struct session *s, const struct blob_pool *pool);

@@ -29,7 +29,9 @@ bool wire_tls_init(struct relay *r)
 	r->wire_tls = array_new(n + 1, sizeof(struct wire_tls));
 	r->tls_ready = array_new(n + 1, sizeof(uint32_t));
 	r->wire_shake = array_new(n + 1, sizeof(struct wire_shake));
-	if (r->wire_tls == NULL || r->wire_shake == NULL || r->tls_ready == NULL || ids == NULL) {
+	r->shakers = n > 0 ? client_table_new(n) : NULL;
+	if (r->wire_tls == NULL || r->wire_shake == NULL || r->tls_ready == NULL || ids == NULL ||
+	    (n > 0 && r->shakers == NULL)) {
 		free(ids);
 		return false;
 	}
@@ -37,10 +39,20 @@ bool wire_tls_init(struct relay *r)
 	return true;
 }
 
+size_t wire_tls_bytes(const struct relay *r)
+{
+	const size_t side = sizeof(struct wire_tls) + sizeof(struct wire_shake) +
+			    2 * sizeof(uint32_t); // of the free list and of those ready
+
+	return r->wire_ids.count * side +
+	       (r->shakers != NULL ? client_table_bytes(r->wire_ids.count - 1) : 0);
+}
+
 void wire_tls_free(struct relay *r)
 {
 	for (uint32_t i = 1; r->wire_tls != NULL && i < r->wire_ids.count; i++)
 		tls_hs_free(r->wire_tls[i].hs);
+	client_table_free(r->shakers);
 	free(r->wire_tls);
 	free(r->wire_shake);
 	free(r->tls_ready);
@@ -54,6 +66,8 @@ uint32_t wire_tls_get(struct relay *r, uint32_t owner)
 	if (index == 0)
 		return 0;
 	r->wire_tls[index] = (struct wire_tls){.owner = owner, .since_ms = env_now_ms(r->env)};
+	r->wire_shake[index].entry = 0;
+	stat_set(r->env, STAT_TLS_HANDSHAKES_NOW, ++r->shakes);
 	return index;
 }
 
@@ -67,13 +81,15 @@ bool wire_context_take(struct relay *r, uint32_t index, struct tls_creds *creds,
 		return false;
 	tls_hs_user_set(t->hs, index);
 	t->phase = WIRE_SHAKE;
-	*x = (struct wire_shake){.creds = creds, .prev = all[0].prev};
+	x->prev = all[0].prev;
+	x->next = 0;
 	all[x->prev].next = index;
 	all[0].prev = index;
+	stat_set(r->env, STAT_TLS_CONTEXTS, ++r->contexts);
 	return true;
 }
 
-void wire_context_put(struct relay *r, uint32_t index)
+static void wire_context_put(struct relay *r, uint32_t index)
 {
 	struct wire_shake *all = r->wire_shake, *x = &all[index];
 
@@ -83,7 +99,7 @@ void wire_context_put(struct relay *r, uint32_t index)
 	r->wire_tls[index].hs = NULL;
 	all[x->prev].next = x->next;
 	all[x->next].prev = x->prev;
-	*x = (struct wire_shake){0};
+	stat_set(r->env, STAT_TLS_CONTEXTS, --r->contexts);
 }
 
 uint32_t wire_stalled(const struct relay *r, const struct tls_creds *creds)
@@ -93,11 +109,18 @@ uint32_t wire_stalled(const struct relay *r, const struct tls_creds *creds)
 	for (unsigned i = 0; i < LOOKS_MAX && index != 0; i++, index = r->wire_shake[index].next) {
 		const struct wire_tls *t = &r->wire_tls[index];
 
-		if (r->wire_shake[index].creds == creds && t->phase == WIRE_SHAKE &&
+		if (tls_hs_creds(t->hs) == creds && t->phase == WIRE_SHAKE &&
 		    (t->owner & TCP_USER_LEG) == 0)
 			return env_now_ms(r->env) - t->since_ms >= STALLED_MS ? index : 0;
 	}
 	return 0;
+}
+
+void wire_shake_end(struct relay *r, uint32_t index)
+{
+	wire_context_put(r, index);
+	shake_leave(r, &r->wire_shake[index].entry);
+	stat_set(r->env, STAT_TLS_HANDSHAKES_NOW, --r->shakes);
 }
 
 void wire_tls_owner(struct relay *r, uint32_t index, uint32_t owner)
@@ -114,7 +137,8 @@ void wire_tls_put(struct relay *r, uint32_t *index)
 	if (*index == 0)
 		return;
 	r->tls_waiting -= t->phase == WIRE_WAIT;
-	wire_context_put(r, *index);
+	if (t->phase != WIRE_OPEN)
+		wire_shake_end(r, *index);
 	t->phase = WIRE_DEAD;
 	tls_state_clear(&t->st);
 	if (!listed)
@@ -403,7 +427,7 @@ enum wire_result wire_fill(struct relay *r, struct wire w)
 
 void wire_tls_check(const struct relay *r)
 {
-	uint32_t waiting = 0, owned = 0, dead = 0;
+	uint32_t waiting = 0, owned = 0, dead = 0, counted = 0, shakes = 0, contexts = 0;
 
 	for (uint32_t i = 1; i < r->wire_ids.count; i++) {
 		const struct wire_tls *t = &r->wire_tls[i];
@@ -412,6 +436,9 @@ void wire_tls_check(const struct relay *r)
 		if (r->wire_ids.next[i] != UINT32_MAX)
 			continue;
 		waiting += t->phase == WIRE_WAIT;
+		shakes += t->phase != WIRE_OPEN && t->phase != WIRE_DEAD;
+		contexts += t->hs != NULL;
+		counted += r->wire_shake[i].entry != 0;
 		dead += t->phase == WIRE_DEAD;
 		if (t->phase == WIRE_DEAD)
 			continue;
@@ -420,5 +447,7 @@ void wire_tls_check(const struct relay *r)
 		BUG_ON((t->hs == NULL) != (t->phase == WIRE_HELLO || t->phase == WIRE_OPEN));
 		BUG_ON(t->phase == WIRE_HELLO && t->plain != 0);
 	}
+	BUG_ON(shakes != r->shakes || contexts != r->contexts);
+	BUG_ON(r->shakers != NULL && counted != client_table_sum(r->shakers));
 	BUG_ON(waiting != r->tls_waiting || owned + dead != r->wire_ids.used);
 }

@@ -49,10 +49,11 @@ static inline struct wire wire_leg(const struct session *s)
 	return (struct wire){s->leg, s->leg_tls};
 }
 
-// A context that is in use, in the order they were taken.
+// Of a side in its handshake: its place among the contexts in use, in the order they were taken,
+// and where the handshake is counted (clients.c).
 struct wire_shake {
-	struct tls_creds *creds; // NULL: none
 	uint32_t prev, next;
+	uint32_t entry;
 };
 
 // wire.c: sides that speak TLS. Until WIRE_OPEN nothing can be read or written.
@@ -84,13 +85,15 @@ void wire_end(struct relay *r, struct wire w);
 uint32_t wire_tls_get(struct relay *r, uint32_t owner);
 // A context for its handshake. False: none is free.
 bool wire_context_take(struct relay *r, uint32_t index, struct tls_creds *creds, const char *name);
-void wire_context_put(struct relay *r, uint32_t index);
+// The handshake is over: its context goes back, and it is counted no more.
+void wire_shake_end(struct relay *r, uint32_t index);
 // The client's side that has had a context of these the longest, if it has not been heard for long;
 // 0: none.
 uint32_t wire_stalled(const struct relay *r, const struct tls_creds *creds);
 void wire_tls_put(struct relay *r, uint32_t *index); // wipes; 0 then
 void wire_tls_owner(struct relay *r, uint32_t index, uint32_t owner);
 bool wire_tls_init(struct relay *r);
+size_t wire_tls_bytes(const struct relay *r); // reserved for sessions (T7)
 void wire_tls_free(struct relay *r);
 void wire_tls_check(const struct relay *r);
 

@@ -47,6 +47,7 @@ static void blob_make(struct cost *d, const struct sim_host *box)
 		.slot = 1,
 		.client_idle_ms = 300000,
 		.data_idle_ms = 180000,
+		.tls_queue_ms = 30000,
 		.policy = {.sources = UINT32_MAX},
 	};
 	const struct blob_pool pool = {

@@ -264,6 +264,7 @@ static void blob_make(struct dialogue *d, const struct sim_host *box)
 		.slot = 1,
 		.client_idle_ms = 300000,
 		.data_idle_ms = 180000,
+		.tls_queue_ms = 30000,
 		.policy = {.tls_mode = d->script->mode, .sources = UINT32_MAX, .tls_server = 1},
 	};
 	const struct blob_pool pool = {

@@ -75,6 +75,9 @@ static void blob_make(struct plot *d, const struct sim_host *box, struct rng *rn
 		.policy = policy_draw(d, rng),
 		.max_message_bytes =
 			d->benign || rng_below(rng, 4) != 0 ? 0 : 2000 + rng_below(rng, 40000),
+		.tls_queue_ms = 30000,
+		.shakes_per_client = d->tls && rng_below(rng, 2) != 0 ? 2 + rng_below(rng, 4) : 0,
+		.shakes_per_second = d->tls && rng_below(rng, 2) != 0 ? 10 + rng_below(rng, 20) : 0,
 	};
 	const struct blob_pool pool = {
 		.backend_count = d->backends,

@@ -99,6 +99,76 @@ static void *blob_of(const struct cfg *cfg, size_t *len)
 	return blob;
 }
 
+#define LISTEN "listen = [ \"192.0.2.5:587\" ]; "
+
+static void limits_refused(const char *limits, const char *key, const char *reason)
+{
+	char text[512], path[128];
+
+	snprintf(text, sizeof(text), LISTEN "limits = { %s };", limits);
+	snprintf(path, sizeof(path), "virtual_services.s.limits.%s", key);
+	refused(load(CERTS, "", "", text), path, reason);
+}
+
+static void limits_of_handshakes(void **state)
+{
+	static const struct {
+		const char *limits;
+		uint32_t at_once, a_second, queue_ms;
+		enum blob_tls_overflow overflow;
+	} row[] = {
+		{LISTEN, 256, 1000, 30000, BLOB_OVERFLOW_HOLD},
+		{LISTEN "limits = { recipients = 100; };", 256, 1000, 30000, BLOB_OVERFLOW_HOLD},
+		{LISTEN
+		 "limits = { tls_handshakes_per_client = 0; tls_handshakes_per_second = 0; };",
+		 0,
+		 0,
+		 30000,
+		 BLOB_OVERFLOW_HOLD},
+		{LISTEN
+		 "limits = { tls_handshakes_per_client = 7; tls_handshakes_per_second = 4000; "
+		 "tls_queue_timeout = \"2s\"; tls_overflow = \"plaintext\"; };",
+		 7,
+		 4000,
+		 2000,
+		 BLOB_OVERFLOW_PLAINTEXT},
+	};
+
+	for (unsigned i = 0; i < sizeof(row) / sizeof(row[0]); i++) {
+		struct cfg *cfg = load(CERTS, "", "", row[i].limits);
+		const struct blob_service *s;
+		struct blob_header *h;
+		const char *reason;
+		uint8_t *blob;
+		size_t len;
+
+		assert_non_null(cfg);
+		blob = blob_of(cfg, &len);
+		h = (struct blob_header *)blob;
+		s = (const struct blob_service *)(blob + h->services.off);
+		assert_int_equal(blob_check(blob, len, 100, 100, &reason), 0);
+		assert_int_equal(s->shakes_per_client, row[i].at_once);
+		assert_int_equal(s->shakes_per_second, row[i].a_second);
+		assert_int_equal(s->tls_queue_ms, row[i].queue_ms);
+		assert_int_equal(s->tls_overflow, row[i].overflow);
+		free(blob);
+		cfg_free(cfg);
+	}
+	limits_refused("tls_queue_timeout = \"5m\";", "tls_queue_timeout", "at most 4m");
+	limits_refused(
+		"tls_handshakes_per_second = 4001;",
+		"tls_handshakes_per_second",
+		"between 0 and 4000"
+	);
+	limits_refused("tls_overflow = \"none\";", "tls_overflow", "values it can have");
+	warned(load(CERTS,
+		    "",
+		    "",
+		    LISTEN "tls = { mode = \"starttls-required\"; certificates = [ \"a\" ]; }; "
+			   "limits = { tls_overflow = \"plaintext\"; };"),
+	       "helps nobody");
+}
+
 static void modes_reach_the_blob(void **state)
 {
 	struct cfg *cfg = load(
@@ -204,6 +274,14 @@ static void a_blob_names_no_credentials_that_are_not_there(void **state)
 	);
 	blob_refused(
 		blob, len, (uint8_t *)&s->policy.tls_server, 2, "service's policy or timeouts"
+	);
+	blob_refused(blob, len, (uint8_t *)&s->tls_overflow, 2, "service's limits of handshakes");
+	blob_refused(
+		blob,
+		len,
+		(uint8_t *)&s->shakes_per_second + 1,
+		0xff,
+		"service's limits of handshakes"
 	);
 	blob_refused(blob, len, &p->tls_mode, 3, "pool's TLS");
 	blob_refused(blob, len, &p->tls_mode, 0, "pool's TLS");
@@ -355,6 +433,7 @@ static void room_for_tls_is_taken_when_there_is_tls(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(limits_of_handshakes),
 		cmocka_unit_test(modes_reach_the_blob),
 		cmocka_unit_test(a_blob_names_no_credentials_that_are_not_there),
 		cmocka_unit_test(tickets_are_read),
