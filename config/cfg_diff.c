@@ -60,6 +60,7 @@ unsigned cfg_diff_start_only(
 		{!b->max_tls_derived && a->max_tls_connections != b->max_tls_connections,
 		 "dataplane.max_tls_connections"},
 		{a->max_tls_handshakes != b->max_tls_handshakes, "dataplane.max_tls_handshakes"},
+		{a->crypto_threads != b->crypto_threads, "dataplane.crypto_threads"},
 		{ports_differ(running, next), "ports"},
 	};
 	unsigned n = 0;

@@ -13,6 +13,8 @@
 
 #include "common/log.h"
 
+#define CRYPTO_SHARE 4 // workers to a helper thread
+
 static void defaults_set(struct cfg *cfg, const char *path)
 {
 	snprintf(cfg->path, sizeof(cfg->path), "%s", path);
@@ -25,6 +27,7 @@ static void defaults_set(struct cfg *cfg, const char *path)
 		.socket = "/run/mailrace/dataplane.sock",
 		.max_tls_connections = UINT32_MAX,
 		.max_tls_handshakes = 2048,
+		.crypto_threads = 1,
 	};
 	snprintf(cfg->control.socket, sizeof(cfg->control.socket), "/run/mailrace/control.sock");
 	snprintf(cfg->control.state_dir, sizeof(cfg->control.state_dir), CFG_DEFAULT_STATE_DIR);
@@ -38,6 +41,7 @@ static void dataplane_read(struct cfg_reader *r, const config_setting_t *root)
 	const config_setting_t *g = cfg_group(r, root, "dataplane");
 	uint64_t workers = d->workers, sessions = d->max_sessions, buffers = d->buffers;
 	uint64_t tls = d->max_tls_connections, handshakes = d->max_tls_handshakes;
+	uint64_t helpers = UINT64_MAX;
 
 	if (g == NULL)
 		return;
@@ -47,12 +51,15 @@ static void dataplane_read(struct cfg_reader *r, const config_setting_t *root)
 	cfg_uint(r, g, "buffers", (uint64_t[2]){4096, 16000000}, &buffers);
 	cfg_uint(r, g, "max_tls_connections", (uint64_t[2]){0, 32000000}, &tls);
 	cfg_uint(r, g, "max_tls_handshakes", (uint64_t[2]){16, 1000000}, &handshakes);
+	cfg_uint(r, g, "crypto_threads", (uint64_t[2]){0, CFG_MAX_WORKERS}, &helpers);
 	cfg_size(r, g, "hugepages", &d->hugepages_bytes);
 	cfg_size(r, g, "memory", &d->memory_bytes);
 	cfg_bool(r, g, "idle_sleep", &d->idle_sleep);
 	cfg_string(r, g, "user", d->user, sizeof(d->user));
 	cfg_string(r, g, "socket", d->socket, sizeof(d->socket));
 	d->workers = (unsigned)workers;
+	d->crypto_threads = helpers != UINT64_MAX ? (unsigned)helpers
+						  : (d->workers + CRYPTO_SHARE - 1) / CRYPTO_SHARE;
 	d->max_sessions = (uint32_t)sessions;
 	d->buffers = (uint32_t)buffers;
 	d->max_tls_connections = (uint32_t)tls;

@@ -26,9 +26,10 @@ struct dataplane {
 	uint8_t rss_key[HASH_TOEPLITZ_KEY_LEN]; // random a boot: the owner of each tuple
 	struct net_shared *net_shared;
 	struct port_dpdk queue[CFG_MAX_WORKERS];
-	struct rte_ring **ring; // [from * workers + to]
-	struct rte_ring **in;   // [to * workers + from]
-	struct lcore *lcore;    // [workers]
+	struct rte_ring **ring;         // [from * workers + to]
+	struct rte_ring **in;           // [to * workers + from]
+	struct lcore *lcore;            // [workers]
+	struct helper_threads *helpers; // helpers.c; NULL: none
 	struct lb_leases *leases;
 	struct blob_header *blob, *old_blob;
 	struct certs *certs; // of cfg, with their keys until they are handed out
@@ -53,6 +54,9 @@ struct dataplane {
 // workers.c: the workers' memory, rings and layers.
 int workers_init(struct dataplane *dp);
 void workers_fini(struct dataplane *dp);
+// helpers.c: TLS engines of the workers, and the threads behind them.
+int engines_init(struct dataplane *dp);
+void engines_fini(struct dataplane *dp); // no worker, no credentials are left
 // Sends what stopped workers had handed to each other, their last resets among it.
 void workers_flush(struct dataplane *dp);
 // generation.c. 0, -EBUSY while the generation before is still being taken over, or -errno and a

@@ -17,6 +17,7 @@
 #define OTHERS_NS 16000000ULL
 #define LINKS_NS 100000000ULL
 #define COMMANDS_A_TURN 4
+#define LONG_TURN_NS 1000000ULL
 
 uint64_t lcore_clock_ns(void)
 {
@@ -205,6 +206,8 @@ int lcore_run(void *arg)
 		idle_turns = 0;
 		end = lcore_clock_ns();
 		stat_add(&w->env, STAT_WORKER_BUSY_NS, end - w->env.now_ns);
+		if (end - w->env.now_ns >= LONG_TURN_NS)
+			stat_inc(&w->env, STAT_WORKER_LONG_TURNS);
 		if ((end - w->env.now_ns) / 1000 > w->shm->longest_turn_us)
 			w->shm->longest_turn_us = (uint32_t)((end - w->env.now_ns) / 1000);
 	}

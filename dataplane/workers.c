@@ -9,7 +9,6 @@
 #include <string.h>
 #include <sys/random.h>
 
-#include "common/log.h"
 #include "dataplane/dataplane.h"
 #include "dataplane/port/steer.h"
 
@@ -82,30 +81,6 @@ static uint32_t minis_for(uint32_t sessions)
 	uint32_t more = sessions / 16;
 
 	return sessions / 5 + (more < MINIS_MORE_MAX ? more : MINIS_MORE_MAX) + MINIS_MIN;
-}
-
-// Memory for TLS is taken at start or never (mailrace.conf(5), dataplane.max_tls_connections).
-static int engine_make(struct dataplane *dp, unsigned i)
-{
-	struct lcore *l = &dp->lcore[i];
-	bool degraded;
-
-	if (dp->cfg->dataplane.max_tls_connections == 0)
-		return 0;
-	l->engine = tls_engine_new(PK_ENGINE_MBX);
-	if (l->engine == NULL)
-		return -errno;
-	degraded = strcmp(tls_engine_name(l->engine), "builtin") == 0;
-	if (degraded)
-		shm_main_set(&dp->shm, STAT_TLS_ENGINE_DEGRADED, 1);
-	if (i == 0)
-		log_line(
-			degraded ? LOG_WARNING : LOG_NOTICE,
-			"TLS engine: %s%s",
-			tls_engine_name(l->engine),
-			degraded ? ": NO FAST ENGINE PASSED ITS TESTS, handshakes are slow" : ""
-		);
-	return 0;
 }
 
 static int worker_make(struct dataplane *dp, unsigned i, const struct hash_key *client_key)
@@ -194,8 +169,8 @@ int workers_init(struct dataplane *dp)
 	if (err == 0 && (dp->lcore == NULL || dp->leases == NULL))
 		err = -ENOMEM;
 	dp->shm.header->max_sessions = dp->cfg->dataplane.max_sessions;
-	for (unsigned i = 0; i < dp->cfg->dataplane.workers && err == 0; i++)
-		err = engine_make(dp, i);
+	if (err == 0) // memory for TLS is taken at start or never
+		err = engines_init(dp);
 	for (unsigned i = 0; i < dp->cfg->dataplane.workers && err == 0; i++)
 		err = worker_make(dp, i, &client_key);
 	for (unsigned i = 0; i < dp->cfg->dataplane.workers && err == 0; i++)
@@ -224,8 +199,7 @@ void workers_fini(struct dataplane *dp)
 	tickets_stop(dp);
 	credentials_free(dp->credentials, false); // no handshake is left
 	credentials_free(dp->old_credentials, true);
-	for (unsigned i = 0; dp->lcore != NULL && i < n; i++)
-		tls_engine_free(dp->lcore[i].engine);
+	engines_fini(dp);
 	for (unsigned i = 0; dp->ring != NULL && i < n * n; i++)
 		steer_ring_free(dp->ring[i]);
 	free(dp->ring);

@@ -5,6 +5,7 @@
 // use: about 100 ns, against 2.5 KiB a session for keeping them. Worker thread.
 
 #include "tls/engine.h"
+#include "tls/long_hooks.h"
 #include "tls/pk_hooks.h"
 
 #include <intel-ipsec-mb.h>
@@ -13,8 +14,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
-#define EPH_MAX 4096 // handshakes between their key share and the secret
+#define STEPS_BATCHED 16 // of handshakes a turn: at 30 us, with a batching engine,
+#define STEPS_ALONE 6    // and at 100 us
+#define EPH_MAX 4096     // handshakes between their key share and the secret
 
 struct tls_engine {
 	IMB_MGR *mgr;
@@ -33,6 +37,8 @@ struct tls_engine {
 	void *up;
 	struct ticket_keys tickets;
 	int64_t (*now_ms)(void); // NULL: the system's
+	uint32_t steps_left; // of handshakes in this turn
+	struct tls_hs *put_off, *put_off_tail;
 	uint8_t flight[FIBER_COUNT][TLS_FLIGHT_MAX];
 };
 
@@ -52,7 +58,8 @@ struct tls_engine *tls_engine_new(enum pk_engine_id first)
 	}
 	init_mb_mgr_auto(e->mgr, NULL);
 	idpool_init(&e->ephs, e->eph_ids, EPH_MAX + 1);
-	if (!pk_hooks_init() || !hash_hooks_init())
+	e->steps_left = UINT32_MAX; // until turns are counted
+	if (!pk_hooks_init() || !hash_hooks_init() || !long_hooks_init() || !sign_hooks_init())
 		first = PK_ENGINE_BUILTIN;
 	// psa_crypto_init is for TLS 1.3; once a process, the rest are no-ops
 	if (psa_crypto_init() != PSA_SUCCESS || !pk_queue_init(&e->queue, first)) {
@@ -126,9 +133,91 @@ void tls_engine_flush(struct tls_engine *e)
 	tls_current = NULL;
 }
 
+void tls_engine_helpers_set(struct tls_engine *e, struct tls_helpers *helpers, unsigned index)
+{
+	e->queue.away = tls_helpers_away(helpers, index);
+}
+
+// May this one go on now? Those put off before it go first.
+bool tls_engine_admits(struct tls_engine *e, const struct tls_hs *hs)
+{
+	if (e->steps_left == 0 || (e->put_off != NULL && !hs->due))
+		return false;
+	if (e->queue.fibers.spare == NULL)
+		pk_flush(&e->queue); // those that wait for a batch only
+	if (e->queue.fibers.spare == NULL)
+		return false;
+	e->steps_left--;
+	return true;
+}
+
+void tls_engine_put_off(struct tls_engine *e, struct tls_hs *hs)
+{
+	e->queue.counts.put_off++;
+	hs->next = NULL;
+	if (e->put_off != NULL)
+		e->put_off_tail->next = hs;
+	else
+		e->put_off = hs;
+	e->put_off_tail = hs;
+}
+
+static unsigned spare_count(const struct fibers *f)
+{
+	unsigned n = 0;
+
+	for (const struct fiber *x = f->spare; x != NULL && n < FIBER_COUNT; x = x->next)
+		n++;
+	return n;
+}
+
+void tls_engine_turn(struct tls_engine *e)
+{
+	unsigned n = spare_count(&e->queue.fibers);
+
+	e->steps_left = e->queue.engine == &pk_engine_mbx ? STEPS_BATCHED : STEPS_ALONE;
+	pk_turn(&e->queue);
+	if (n > e->steps_left)
+		n = e->steps_left;
+	for (; n > 0 && e->put_off != NULL; n--) {
+		struct tls_hs *hs = e->put_off;
+
+		e->put_off = hs->next;
+		hs->next = NULL;
+		tls_hs_due(hs);
+	}
+}
+
+bool tls_engine_busy(const struct tls_engine *e)
+{
+	return e->put_off != NULL || e->queue.away_count > 0 || e->queue.ready != NULL;
+}
+
+void tls_engine_drain(struct tls_engine *e)
+{
+	while (tls_engine_busy(e)) {
+		tls_engine_turn(e);
+		tls_engine_flush(e);
+		usleep(100);
+	}
+}
+
 size_t tls_engine_stack_used(const struct tls_engine *e)
 {
 	return fibers_high_water(&e->queue.fibers);
+}
+
+static_assert(TLS_BATCH_MAX == PK_LANES, "a batch is as wide as the engine");
+
+void tls_engine_counts_get(const struct tls_engine *e, struct tls_engine_counts *ret)
+{
+	const struct pk_counts *c = &e->queue.counts;
+
+	memcpy(ret->batches, c->fill, sizeof(ret->batches));
+	ret->retried = c->retried;
+	ret->away = c->away;
+	ret->inlined = c->inlined;
+	ret->put_off = c->put_off;
 }
 
 struct pk_queue *tls_engine_queue(struct tls_engine *e)

@@ -11,7 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define FIBER_COUNT 32
+#define FIBER_COUNT 64     // those that wait for a helper keep theirs for milliseconds
 #define FIBER_STACK 65536U // measured high-water: see tls_engine_stack_used()
 
 struct fiber {

@@ -128,7 +128,7 @@ void tls_hs_free(struct tls_hs *hs)
 		return;
 	}
 	c = hs->creds;
-	hs->given_up = false;
+	hs->given_up = hs->begun = hs->due = false;
 	tls_current = c->engine; // for keys of ours that the context still has
 	explicit_bzero(&hs->secrets, sizeof(hs->secrets));
 	c->used--;
@@ -153,6 +153,11 @@ void tls_hs_user_set(struct tls_hs *hs, uint32_t user)
 uint32_t tls_hs_user(const struct tls_hs *hs)
 {
 	return hs->user;
+}
+
+bool tls_hs_begun(const struct tls_hs *hs)
+{
+	return hs->begun;
 }
 
 const struct tls_creds *tls_hs_creds(const struct tls_hs *hs)
@@ -267,6 +272,29 @@ static void shaken(void *arg)
 	tls_current = e; // still inside the flush
 }
 
+void tls_hs_due(struct tls_hs *hs)
+{
+	struct tls_engine *outer = tls_current;
+
+	hs->running = false;
+	hs->due = true;
+	if (hs->given_up)
+		tls_hs_free(hs);
+	else
+		tls_engine_finish(hs->creds->engine, hs);
+	tls_current = outer;
+}
+
+static enum tls_result put_off(struct tls_hs *hs, struct tls_step *step)
+{
+	hs->fiber = NULL;
+	hs->err = MBEDTLS_ERR_SSL_WANT_READ; // once more
+	hs->running = true;
+	tls_engine_put_off(hs->creds->engine, hs);
+	step->taken = step->out_len = 0;
+	return TLS_WAIT;
+}
+
 static enum tls_result
 result(struct tls_hs *hs,
        struct tls_step *step,
@@ -298,13 +326,17 @@ enum tls_result tls_hs_step(
 	hs->step = (struct tls_step){.in = step->in, .in_len = step->in_len};
 	q->done = shaken;
 	tls_current = e;
+	if (!tls_engine_admits(e, hs)) {
+		tls_current = outer;
+		return put_off(hs, step);
+	}
+	hs->due = false;
+	hs->begun = true;
 	if (q->engine == NULL) {
 		hs->fiber = NULL;
 		unfibered = hs;
 		shake(hs);
 	} else {
-		if (q->fibers.spare == NULL)
-			pk_flush(q); // all stacks wait: afterwards none does
 		hs->fiber = q->fibers.spare;
 		fiber_start(&q->fibers, shake, hs);
 		hs->running = !hs->fiber->done;

@@ -102,6 +102,7 @@ void tls_hs_free(struct tls_hs *hs);
 // A word of the caller's, for `finished`.
 void tls_hs_user_set(struct tls_hs *hs, uint32_t user);
 uint32_t tls_hs_user(const struct tls_hs *hs);
+bool tls_hs_begun(const struct tls_hs *hs); // false: even the first step was put off
 const struct tls_creds *tls_hs_creds(const struct tls_hs *hs);
 
 struct tls_step {
@@ -113,9 +114,10 @@ struct tls_step {
 	enum tls_failure failure;
 };
 // As far as the bytes reach. TLS_OK: the handshake is over, *ret_state and *ret_info are set, bytes
-// not taken are records; TLS_FATAL: send what is in out, then close. TLS_WAIT: step->taken holds,
-// the rest comes by the engine's `finished` once it has gone on: then call tls_hs_result, inside
-// it, and nothing else of handshakes.
+// not taken are records; TLS_FATAL: send what is in out, then close. TLS_WAIT: step->taken holds
+// (nothing is taken by one that is put off to another turn; it ends in TLS_WANT_IN and begins
+// anew), the rest comes by the engine's `finished` once it has gone on: then call tls_hs_result,
+// inside it, and nothing else of handshakes.
 enum tls_result tls_hs_step(
 	struct tls_hs *hs,
 	struct tls_step *step,

@@ -62,10 +62,15 @@ struct tls_hs {
 	enum tls_ticket_refusal ticket;
 	uint16_t offers;           // of the ClientHello
 	struct ticket_facts facts; // of the ticket that was taken
+	bool begun; // mbedTLS was called
+	bool due;   // was put off, and is the next
 	struct tls_secrets secrets;
 	char sni[TLS_NAME_MAX + 1];
 	char service[TLS_NAME_MAX + 1];
 };
+
+// hs.c: it was put off, and may go on.
+void tls_hs_due(struct tls_hs *hs);
 
 // creds.c
 void tls_creds_free(struct tls_creds *creds);
@@ -85,4 +90,7 @@ uint64_t *tls_engine_hooked(struct tls_engine *engine); // [HOOK_COUNT]
 uint32_t tls_engine_eph_new(struct tls_engine *engine); // 0: none left
 struct pk_eph *tls_engine_eph(struct tls_engine *engine, uint32_t index);
 void tls_engine_eph_free(struct tls_engine *engine, uint32_t index);
+// Each handshake's step asks, and is put off to another turn when it may not.
+bool tls_engine_admits(struct tls_engine *engine, const struct tls_hs *hs);
+void tls_engine_put_off(struct tls_engine *engine, struct tls_hs *hs);
 void tls_engine_finish(struct tls_engine *engine, struct tls_hs *hs);

@@ -88,28 +88,47 @@ static bool x25519(const struct pk_op *op)
 	return good;
 }
 
-static bool p256_dh(const struct pk_op *op)
+// One of the curves of TLS: its number and the octets of a coordinate.
+struct curve {
+	int nid, octets;
+};
+static const struct curve p256 = {NID_X9_62_prime256v1, 32}, p384 = {NID_secp384r1, 48};
+
+// d times the peer's uncompressed point, its x.
+static bool ec_dh(const struct curve *c, const uint64_t *limbs, const uint8_t *peer, uint8_t *out)
 {
-	EC_GROUP *group = EC_GROUP_new_by_curve_name(NID_X9_62_prime256v1);
+	EC_GROUP *group = EC_GROUP_new_by_curve_name(c->nid);
 	EC_POINT *point = EC_POINT_new(group);
 	BIGNUM *d, *x = BN_new();
-	uint8_t text[65] = {4}, be[32];
+	uint8_t be[48];
 	bool good;
 
-	memcpy(text + 1, op->in, 64);
-	limbs_to_be(be, op->d, 4);
-	d = BN_bin2bn(be, 32, NULL);
+	limbs_to_be(be, limbs, (unsigned)c->octets / 8);
+	d = BN_bin2bn(be, c->octets, NULL);
 	BN_set_flags(d, BN_FLG_CONSTTIME);
-	good = EC_POINT_oct2point(group, point, text, sizeof(text), NULL) == 1 && // on the curve
-	       EC_POINT_mul(group, point, NULL, point, d, NULL) == 1 &&
+	good = EC_POINT_oct2point(group, point, peer, 1 + 2 * (size_t)c->octets, NULL) == 1 &&
+	       EC_POINT_mul(group, point, NULL, point, d, NULL) == 1 && // it is on the curve
 	       EC_POINT_get_affine_coordinates(group, point, x, NULL, NULL) == 1 &&
-	       BN_bn2binpad(x, op->out, 32) == 32;
+	       BN_bn2binpad(x, out, c->octets) == c->octets;
 	explicit_bzero(be, sizeof(be));
 	BN_clear_free(d);
 	BN_clear_free(x);
 	EC_POINT_clear_free(point);
 	EC_GROUP_free(group);
 	return good;
+}
+
+static bool p256_dh(const struct pk_op *op)
+{
+	uint8_t text[PK_PUB_P256] = {4};
+
+	memcpy(text + 1, op->in, 64);
+	return ec_dh(&p256, op->d, text, op->out);
+}
+
+bool pk_p384_dh(const struct pk_eph *own, const uint8_t peer[PK_PUB_P384], uint8_t out[48])
+{
+	return ec_dh(&p384, own->d, peer, out);
 }
 
 static bool p256_sign(const struct pk_op *op)
@@ -174,22 +193,23 @@ static bool x25519_key(struct pk_eph *e)
 	return good;
 }
 
-static bool p256_key(struct pk_eph *e)
+static bool ec_key(const struct curve *c, struct pk_eph *e)
 {
-	EC_GROUP *group = EC_GROUP_new_by_curve_name(NID_X9_62_prime256v1);
+	EC_GROUP *group = EC_GROUP_new_by_curve_name(c->nid);
 	EC_POINT *point = EC_POINT_new(group);
-	uint8_t be[32];
-	BIGNUM *d;
+	BIGNUM *d = BN_new();
+	uint8_t be[48];
 	bool good;
 
-	pk_scalar_p256(e->d);
-	limbs_to_be(be, e->d, 4);
-	d = BN_bin2bn(be, 32, NULL);
+	e->pub_len = (uint8_t)(1 + 2 * c->octets);
+	good = BN_priv_rand_range(d, EC_GROUP_get0_order(group)) == 1 && !BN_is_zero(d) &&
+	       BN_bn2binpad(d, be, c->octets) == c->octets;
 	BN_set_flags(d, BN_FLG_CONSTTIME);
-	e->pub_len = 65;
-	good = EC_POINT_mul(group, point, d, NULL, NULL, NULL) == 1 &&
-	       EC_POINT_point2oct(group, point, POINT_CONVERSION_UNCOMPRESSED, e->pub, 65, NULL) ==
-		       65;
+	good = good && EC_POINT_mul(group, point, d, NULL, NULL, NULL) == 1 &&
+	       EC_POINT_point2oct(
+		       group, point, POINT_CONVERSION_UNCOMPRESSED, e->pub, e->pub_len, NULL
+	       ) == e->pub_len;
+	limbs_from_be(e->d, be, (unsigned)c->octets / 8);
 	explicit_bzero(be, sizeof(be));
 	BN_clear_free(d);
 	EC_POINT_free(point);
@@ -197,10 +217,15 @@ static bool p256_key(struct pk_eph *e)
 	return good;
 }
 
+bool pk_p384_key(struct pk_eph *e)
+{
+	return ec_key(&p384, e);
+}
+
 static bool crypto_keys(enum pk_group group, struct pk_eph out[PK_LANES])
 {
 	for (unsigned i = 0; i < PK_LANES; i++)
-		if (!(group == PK_GROUP_X25519 ? x25519_key(&out[i]) : p256_key(&out[i])))
+		if (!(group == PK_GROUP_X25519 ? x25519_key(&out[i]) : ec_key(&p256, &out[i])))
 			return false;
 	return true;
 }

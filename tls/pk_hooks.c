@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Copyright (c) 2026, the Mailrace authors
 
-// The one file of redirections: functions of libmbedcrypto that the unmodified shared libmbedtls
+// Redirections: functions of libmbedcrypto that the unmodified shared libmbedtls
 // calls and that this executable defines before it (ELF interposition); the library's own are found
 // by dlsym. A call that is not made on a fiber of a handshake, or not about a key of ours, goes
 // there. Worker threads; each sees the engine of its own turn.
@@ -11,9 +11,12 @@
 // | psa_generate_key, _export_public_key, _get_key_attributes, _raw_key_agreement, _destroy_key | a
 // key out of the pool, an id outside PSA's ranges | key share of TLS 1.3 | |
 // mbedtls_ecdh_make_params, _read_public, _calc_secret, _free | the same, kept in the context | key
-// exchange of a TLS 1.2 server | | mbedtls_pk_sign, _sign_ext | the queue | ECDSA P-256, RSA-2048 |
+// exchange of a TLS 1.2 server |
+//
+// Signatures: sign_hooks.c. What takes long: long_hooks.c. Hashes: hash_hooks.c.
 
 #include "tls/pk_hooks.h"
+#include "tls/long_hooks.h"
 
 #include <dlfcn.h>
 #include <stdatomic.h>
@@ -40,27 +43,6 @@ static struct {
 	int (*read_public)(mbedtls_ecdh_context *, const unsigned char *, size_t);
 	int (*calc_secret)(mbedtls_ecdh_context *, size_t *, unsigned char *, size_t, RANDOM);
 	void (*ecdh_free)(mbedtls_ecdh_context *);
-	int (*sign)(
-		mbedtls_pk_context *,
-		mbedtls_md_type_t,
-		const unsigned char *,
-		size_t,
-		unsigned char *,
-		size_t,
-		size_t *,
-		RANDOM
-	);
-	int (*sign_ext)(
-		mbedtls_pk_type_t,
-		mbedtls_pk_context *,
-		mbedtls_md_type_t,
-		const unsigned char *,
-		size_t,
-		unsigned char *,
-		size_t,
-		size_t *,
-		RANDOM
-	);
 } real;
 
 bool hooks_find(const struct hook_row *rows, unsigned count, void *ret)
@@ -88,8 +70,6 @@ bool pk_hooks_init(void)
 		ROW("mbedtls_ecdh_read_public", read_public),
 		ROW("mbedtls_ecdh_calc_secret", calc_secret),
 		ROW("mbedtls_ecdh_free", ecdh_free),
-		ROW("mbedtls_pk_sign", sign),
-		ROW("mbedtls_pk_sign_ext", sign_ext),
 #undef ROW
 	};
 
@@ -99,12 +79,11 @@ bool pk_hooks_init(void)
 // The first call may come before any engine is made (psa_crypto_init and the like).
 static void ready(void)
 {
-	if (__builtin_expect(real.sign_ext == NULL, 0))
+	if (__builtin_expect(real.ecdh_free == NULL, 0))
 		pk_hooks_init();
 }
 
-// The engine, when the call is made on a fiber of one of its handshakes.
-static struct tls_engine *redirects(enum pk_hook hook)
+struct tls_engine *hook_redirects(enum pk_hook hook)
 {
 	struct tls_engine *e = tls_current;
 
@@ -124,9 +103,11 @@ static enum pk_group group_of(const psa_key_attributes_t *a)
 	if (type == PSA_KEY_TYPE_ECC_KEY_PAIR(PSA_ECC_FAMILY_MONTGOMERY) &&
 	    psa_get_key_bits(a) == 255)
 		return PK_GROUP_X25519;
-	if (type == PSA_KEY_TYPE_ECC_KEY_PAIR(PSA_ECC_FAMILY_SECP_R1) && psa_get_key_bits(a) == 256)
-		return PK_GROUP_P256;
-	return PK_GROUPS;
+	if (type != PSA_KEY_TYPE_ECC_KEY_PAIR(PSA_ECC_FAMILY_SECP_R1))
+		return PK_GROUPS;
+	return psa_get_key_bits(a) == 256   ? PK_GROUP_P256
+	       : psa_get_key_bits(a) == 384 ? PK_GROUP_P384
+					    : PK_GROUPS;
 }
 
 // The ephemeral key behind an id of ours, NULL: the library's. Destroyed also off a fiber, when a
@@ -139,7 +120,7 @@ static struct pk_eph *eph_of(mbedtls_svc_key_id_t id)
 
 psa_status_t psa_generate_key(const psa_key_attributes_t *a, mbedtls_svc_key_id_t *id)
 {
-	struct tls_engine *e = redirects(HOOK_GENERATE_KEY);
+	struct tls_engine *e = hook_redirects(HOOK_GENERATE_KEY);
 	enum pk_group group = group_of(a);
 	uint32_t index;
 
@@ -161,7 +142,7 @@ psa_export_public_key(mbedtls_svc_key_id_t id, uint8_t *data, size_t size, size_
 {
 	const struct pk_eph *eph = eph_of(id);
 
-	redirects(HOOK_EXPORT_PUBLIC_KEY);
+	hook_redirects(HOOK_EXPORT_PUBLIC_KEY);
 	if (eph == NULL)
 		return real.export_public_key(id, data, size, ret_len);
 	if (size < eph->pub_len)
@@ -175,26 +156,52 @@ psa_status_t psa_get_key_attributes(mbedtls_svc_key_id_t id, psa_key_attributes_
 {
 	const struct pk_eph *eph = eph_of(id);
 
-	redirects(HOOK_GET_KEY_ATTRIBUTES);
+	hook_redirects(HOOK_GET_KEY_ATTRIBUTES);
 	if (eph == NULL)
 		return real.get_key_attributes(id, a);
 	psa_set_key_type(
 		a,
 		PSA_KEY_TYPE_ECC_KEY_PAIR(
-			eph->pub_len == 32 ? PSA_ECC_FAMILY_MONTGOMERY : PSA_ECC_FAMILY_SECP_R1
+			eph->pub_len == PK_PUB_X25519 ? PSA_ECC_FAMILY_MONTGOMERY
+						      : PSA_ECC_FAMILY_SECP_R1
 		)
 	);
-	psa_set_key_bits(a, eph->pub_len == 32 ? 255 : 256);
+	psa_set_key_bits(
+		a,
+		eph->pub_len == PK_PUB_X25519 ? 255
+		: eph->pub_len == PK_PUB_P256 ? 256
+					      : 384
+	);
 	return PSA_SUCCESS;
 }
 
-// Waits for its batch.
-static bool agree(const struct pk_eph *eph, const uint8_t *peer, size_t len, uint8_t out[32])
+struct p384 {
+	const struct pk_eph *eph;
+	const uint8_t *peer;
+	uint8_t *out;
+	bool good;
+};
+
+static void p384_run(void *arg)
 {
+	struct p384 *p = arg;
+
+	p->good = pk_p384_dh(p->eph, p->peer, p->out);
+}
+
+static size_t secret_len(const struct pk_eph *eph)
+{
+	return eph->pub_len == PK_PUB_P384 ? 48 : 32;
+}
+
+// Waits for its batch, or a helper.
+static bool agree(const struct pk_eph *eph, const uint8_t *peer, size_t len, uint8_t *out)
+{
+	struct p384 p384 = {eph, peer, out, false};
 	struct pk_op op = {.in = peer, .d = eph->d, .out = out};
 	uint8_t u[32];
 
-	if (eph->pub_len == 32) {
+	if (eph->pub_len == PK_PUB_X25519) {
 		if (len != 32)
 			return false;
 		memcpy(u, peer, sizeof(u));
@@ -202,8 +209,12 @@ static bool agree(const struct pk_eph *eph, const uint8_t *peer, size_t len, uin
 		op.in = u;
 		return pk_submit(tls_engine_queue(tls_current), PK_X25519, &op);
 	}
-	if (len != 65 || peer[0] != 4)
+	if (len != eph->pub_len || peer[0] != 4)
 		return false;
+	if (len == PK_PUB_P384) {
+		pk_away(tls_engine_queue(tls_current), p384_run, &p384);
+		return p384.good;
+	}
 	op.in = peer + 1;
 	return pk_submit(tls_engine_queue(tls_current), PK_P256_DH, &op);
 }
@@ -220,20 +231,20 @@ psa_status_t psa_raw_key_agreement(
 {
 	const struct pk_eph *eph = eph_of(id);
 
-	redirects(HOOK_RAW_KEY_AGREEMENT);
+	hook_redirects(HOOK_RAW_KEY_AGREEMENT);
 	if (eph == NULL)
 		return real.raw_key_agreement(alg, id, peer, peer_len, out, size, ret_len);
-	if (size < 32)
+	if (size < secret_len(eph))
 		return PSA_ERROR_BUFFER_TOO_SMALL;
 	if (!agree(eph, peer, peer_len, out))
 		return PSA_ERROR_INVALID_ARGUMENT;
-	*ret_len = 32;
+	*ret_len = secret_len(eph);
 	return PSA_SUCCESS;
 }
 
 psa_status_t psa_destroy_key(mbedtls_svc_key_id_t id)
 {
-	redirects(HOOK_DESTROY_KEY);
+	hook_redirects(HOOK_DESTROY_KEY);
 	if (hash_key_destroy(id))
 		return PSA_SUCCESS;
 	if (eph_of(id) == NULL)
@@ -246,7 +257,7 @@ psa_status_t psa_destroy_key(mbedtls_svc_key_id_t id)
 struct ecdh_ours {
 	uint32_t eph;
 	uint8_t peer_len;
-	uint8_t peer[65];
+	uint8_t peer[PK_PUB_P384];
 };
 static_assert(
 	sizeof(struct ecdh_ours) <= sizeof(((mbedtls_ecdh_context *)0)->ctx),
@@ -266,18 +277,18 @@ int mbedtls_ecdh_make_params(
 	RANDOM
 )
 {
-	struct tls_engine *e = redirects(HOOK_MAKE_PARAMS);
+	struct tls_engine *e = hook_redirects(HOOK_MAKE_PARAMS);
 	mbedtls_ecp_group_id id = ctx->grp_id;
-	bool x25519 = id == MBEDTLS_ECP_DP_CURVE25519;
+	enum pk_group group = id == MBEDTLS_ECP_DP_CURVE25519  ? PK_GROUP_X25519
+			      : id == MBEDTLS_ECP_DP_SECP256R1 ? PK_GROUP_P256
+			      : id == MBEDTLS_ECP_DP_SECP384R1 ? PK_GROUP_P384
+							       : PK_GROUPS;
+	static const uint8_t number[] = {29, 23, 24};
 	const struct pk_eph *eph;
 	uint32_t index;
 
-	index = e != NULL && (x25519 || id == MBEDTLS_ECP_DP_SECP256R1) ? tls_engine_eph_new(e) : 0;
-	if (index != 0 && !pk_eph_take(
-				  tls_engine_queue(e),
-				  x25519 ? PK_GROUP_X25519 : PK_GROUP_P256,
-				  tls_engine_eph(e, index)
-			  )) {
+	index = e != NULL && group != PK_GROUPS ? tls_engine_eph_new(e) : 0;
+	if (index != 0 && !pk_eph_take(tls_engine_queue(e), group, tls_engine_eph(e, index))) {
 		tls_engine_eph_free(e, index);
 		index = 0;
 	}
@@ -292,7 +303,7 @@ int mbedtls_ecdh_make_params(
 		return MBEDTLS_ERR_ECP_BUFFER_TOO_SMALL;
 	buf[0] = 3; // named_curve (RFC 8422 5.4)
 	buf[1] = 0;
-	buf[2] = x25519 ? 29 : 23;
+	buf[2] = number[group];
 	buf[3] = eph->pub_len;
 	memcpy(buf + 4, eph->pub, eph->pub_len);
 	*ret_len = 4U + eph->pub_len;
@@ -303,7 +314,7 @@ int mbedtls_ecdh_read_public(mbedtls_ecdh_context *ctx, const unsigned char *buf
 {
 	struct ecdh_ours *ours = ecdh_ours(ctx);
 
-	redirects(HOOK_READ_PUBLIC);
+	hook_redirects(HOOK_READ_PUBLIC);
 	if (ctx->var != OURS)
 		return real.read_public(ctx, buf, len);
 	if (len < 2 || len - 1 > sizeof(ours->peer) || buf[0] != len - 1)
@@ -322,125 +333,29 @@ int mbedtls_ecdh_calc_secret(
 )
 {
 	const struct ecdh_ours *ours = ecdh_ours(ctx);
+	struct tls_engine *e = hook_redirects(HOOK_CALC_SECRET);
+	struct long_ecdh x = {ctx, ret_len, buf, size, real.calc_secret, 0};
+	const struct pk_eph *eph;
 
-	redirects(HOOK_CALC_SECRET);
 	if (ctx->var != OURS)
-		return real.calc_secret(ctx, ret_len, buf, size, f_rng, p_rng);
-	if (size < 32)
+		return e != NULL ? long_ecdh(e, &x)
+				 : real.calc_secret(ctx, ret_len, buf, size, f_rng, p_rng);
+	eph = tls_engine_eph(tls_current, ours->eph);
+	if (size < secret_len(eph))
 		return MBEDTLS_ERR_ECP_BUFFER_TOO_SMALL;
-	if (!agree(tls_engine_eph(tls_current, ours->eph), ours->peer, ours->peer_len, buf))
+	if (!agree(eph, ours->peer, ours->peer_len, buf))
 		return MBEDTLS_ERR_ECP_INVALID_KEY;
-	*ret_len = 32;
+	*ret_len = secret_len(eph);
 	return 0;
 }
 
 void mbedtls_ecdh_free(mbedtls_ecdh_context *ctx)
 {
-	redirects(HOOK_ECDH_FREE);
+	hook_redirects(HOOK_ECDH_FREE);
 	if (ctx == NULL || ctx->var != OURS) {
 		real.ecdh_free(ctx);
 		return;
 	}
 	tls_engine_eph_free(tls_current, ecdh_ours(ctx)->eph);
 	explicit_bzero(ctx, sizeof(*ctx));
-}
-
-// The engine's form of a private key of the handshake under way; NULL: left to the library.
-static const struct pk_key *key_of(struct tls_engine *e, const mbedtls_pk_context *pk)
-{
-	const struct tls_hs *hs = e != NULL ? tls_engine_queue(e)->fibers.current->arg : NULL;
-
-	for (unsigned i = 0; hs != NULL && i < hs->creds->chain_count; i++)
-		if (&hs->creds->chain[i].key == pk && hs->creds->chain[i].pk.evp != NULL)
-			return &hs->creds->chain[i].pk;
-	return NULL;
-}
-
-static bool
-ecdsa(const struct pk_key *key, const uint8_t *hash, size_t len, uint8_t *sig, size_t *ret_len)
-{
-	uint8_t digest[32] = {0}, rs[64];
-	struct pk_op op = {.in = digest, .key = key, .out = rs};
-
-	if (len > 32)
-		len = 32; // the leftmost bits (FIPS 186-5 6.4.1)
-	memcpy(digest + 32 - len, hash, len);
-	if (!pk_submit(tls_engine_queue(tls_current), PK_P256_SIGN, &op))
-		return false;
-	*ret_len = pk_sig_to_der(sig, rs);
-	return true;
-}
-
-static bool rsa(const struct pk_key *key, const uint8_t block[256], uint8_t *sig, size_t *ret_len)
-{
-	struct pk_op op = {.in = block, .key = key, .out = sig};
-
-	*ret_len = 256;
-	return pk_submit(tls_engine_queue(tls_current), PK_RSA2048, &op);
-}
-
-struct sig {
-	const unsigned char *hash;
-	size_t len;
-	unsigned char *out;
-	size_t size;
-	size_t *ret_len;
-};
-
-// False: not by the queue, nothing is done. e: NULL, not on a fiber.
-static bool
-sign(struct tls_engine *e,
-     const mbedtls_pk_context *pk,
-     bool pss,
-     mbedtls_md_type_t md,
-     const struct sig *s)
-{
-	const struct pk_key *key = key_of(e, pk);
-	uint8_t block[256];
-
-	if (key != NULL && key->kind == PK_P256_SIGN && s->size >= 72)
-		return ecdsa(key, s->hash, s->len, s->out, s->ret_len);
-	if (key == NULL || key->kind != PK_RSA2048 || md != MBEDTLS_MD_SHA256 || s->size < 256)
-		return false;
-	if (pss)
-		pk_pad_pss(block, s->hash);
-	else
-		pk_pad_pkcs1(block, s->hash);
-	return rsa(key, block, s->out, s->ret_len);
-}
-
-int mbedtls_pk_sign(
-	mbedtls_pk_context *pk,
-	mbedtls_md_type_t md,
-	const unsigned char *hash,
-	size_t len,
-	unsigned char *sig,
-	size_t size,
-	size_t *ret_len,
-	RANDOM
-)
-{
-	if (sign(redirects(HOOK_SIGN), pk, false, md, &(struct sig){hash, len, sig, size, ret_len}))
-		return 0;
-	return real.sign(pk, md, hash, len, sig, size, ret_len, f_rng, p_rng);
-}
-
-int mbedtls_pk_sign_ext(
-	mbedtls_pk_type_t type,
-	mbedtls_pk_context *pk,
-	mbedtls_md_type_t md,
-	const unsigned char *hash,
-	size_t len,
-	unsigned char *sig,
-	size_t size,
-	size_t *ret_len,
-	RANDOM
-)
-{
-	bool pss = type == MBEDTLS_PK_RSASSA_PSS;
-
-	if (sign(redirects(HOOK_SIGN_EXT), pk, pss, md, &(struct sig){hash, len, sig, size, ret_len}
-	    ))
-		return 0;
-	return real.sign_ext(type, pk, md, hash, len, sig, size, ret_len, f_rng, p_rng);
 }

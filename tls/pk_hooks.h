@@ -21,11 +21,18 @@ enum pk_hook {
 	HOOK_ECDH_FREE,
 	HOOK_SIGN,
 	HOOK_SIGN_EXT,
+	HOOK_VERIFY,
+	HOOK_VERIFY_EXT,
+	HOOK_VERIFY_RESTARTABLE,
+	HOOK_MAKE_PUBLIC,
 	HOOK_COUNT
 };
 
 // The engine whose handshakes this thread runs now; NULL: every call goes to the library.
 extern _Thread_local struct tls_engine *tls_current;
+
+// The engine, when the call is made on a fiber of one of its handshakes; counts it.
+struct tls_engine *hook_redirects(enum pk_hook hook);
 
 // What the hash hooks keep between calls that follow each other without a wait.
 struct hash_scratch {

@@ -24,9 +24,10 @@ static bool limbs_take(EVP_PKEY *pkey, const char *name, uint64_t *out, unsigned
 
 static bool rsa_take(struct pk_key *key)
 {
+	if (EVP_PKEY_get_bits(key->evp) != 2048)
+		return true;
 	key->kind = PK_RSA2048;
-	return EVP_PKEY_get_bits(key->evp) == 2048 &&
-	       limbs_take(key->evp, OSSL_PKEY_PARAM_RSA_N, key->n, 32) &&
+	return limbs_take(key->evp, OSSL_PKEY_PARAM_RSA_N, key->n, 32) &&
 	       limbs_take(key->evp, OSSL_PKEY_PARAM_RSA_FACTOR1, key->p, 16) &&
 	       limbs_take(key->evp, OSSL_PKEY_PARAM_RSA_FACTOR2, key->q, 16) &&
 	       limbs_take(key->evp, OSSL_PKEY_PARAM_RSA_EXPONENT1, key->dp, 16) &&
@@ -39,10 +40,12 @@ static bool ec_take(struct pk_key *key)
 	char group[32] = "";
 	size_t len;
 
+	if (EVP_PKEY_get_group_name(key->evp, group, sizeof(group), &len) != 1)
+		return false;
+	if (strcmp(group, "prime256v1") != 0)
+		return true;
 	key->kind = PK_P256_SIGN;
-	return EVP_PKEY_get_group_name(key->evp, group, sizeof(group), &len) == 1 &&
-	       strcmp(group, "prime256v1") == 0 &&
-	       limbs_take(key->evp, OSSL_PKEY_PARAM_PRIV_KEY, key->d, 4);
+	return limbs_take(key->evp, OSSL_PKEY_PARAM_PRIV_KEY, key->d, 4);
 }
 
 bool pk_key_from_der(struct pk_key *key, const uint8_t *der, uint32_t len)
@@ -50,6 +53,7 @@ bool pk_key_from_der(struct pk_key *key, const uint8_t *der, uint32_t len)
 	bool good = false;
 
 	memset(key, 0, sizeof(*key));
+	key->kind = PK_KINDS;
 	key->evp = d2i_AutoPrivateKey(NULL, &der, (long)len);
 	if (key->evp != NULL && EVP_PKEY_is_a(key->evp, "RSA"))
 		good = rsa_take(key);

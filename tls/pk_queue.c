@@ -4,10 +4,11 @@
 // The queue between waiting fibers and the engine. A full batch runs at once, the rest at the end
 // of the turn. Worker thread.
 
-#include "tls/pk.h"
+#include "tls/pk_hooks.h"
 
 #include <string.h>
 
+#define RSA_A_TURN 1                 // batches, of half a millisecond each
 #define READY_MAX (FIBER_COUNT * 64) // fibers woken by one flush: each may wait several times
 
 bool pk_queue_init(struct pk_queue *q, enum pk_engine_id first)
@@ -15,6 +16,7 @@ bool pk_queue_init(struct pk_queue *q, enum pk_engine_id first)
 	static const struct pk_engine *const engines[] = {&pk_engine_mbx, &pk_engine_libcrypto};
 
 	memset(q, 0, sizeof(*q));
+	q->rsa_left = UINT32_MAX; // until turns are counted
 	for (unsigned i = first; i < sizeof(engines) / sizeof(engines[0]); i++) {
 		if (engines[i]->usable() && pk_engine_passes(engines[i])) {
 			q->engine = engines[i];
@@ -75,13 +77,43 @@ static void wake(struct pk_queue *q, struct fiber *fiber)
 	q->ready_tail = fiber;
 }
 
+static void rsa_alone(void *op)
+{
+	struct pk_op *one = op;
+
+	pk_engine_libcrypto.run(PK_RSA2048, &one, 1);
+}
+
+// True: a helper has it, and its fiber waits for it.
+static bool rsa_away(struct pk_queue *q, struct pk_op *op)
+{
+	op->job = (struct away_job){rsa_alone, op, op->fiber};
+	op->failed = false;
+	if (q->away == NULL || !away_put(q->away, &op->job))
+		return false;
+	q->away_count++;
+	q->counts.away++;
+	return true;
+}
+
 static void drain(struct pk_queue *q, enum pk_kind kind)
 {
 	struct pk_op *ops[PK_LANES];
-	unsigned n = q->count[kind];
+	unsigned n = q->count[kind], kept = 0;
 
 	memcpy(ops, q->waiting[kind], sizeof(ops));
 	q->count[kind] = 0;
+	if (kind == PK_RSA2048 && n < q->engine->worth[kind]) { // too few for a batch
+		for (unsigned i = 0; i < n; i++)
+			if (!rsa_away(q, ops[i]))
+				ops[kept++] = ops[i];
+		n = kept;
+		q->counts.inlined += n;
+	}
+	if (n == 0)
+		return;
+	if (kind == PK_RSA2048 && q->rsa_left > 0)
+		q->rsa_left--;
 	batch_run(q, kind, ops, n);
 	for (unsigned i = 0; i < n; i++)
 		wake(q, ops[i]->fiber);
@@ -99,17 +131,72 @@ bool pk_submit(struct pk_queue *q, enum pk_kind kind, struct pk_op *op)
 		return !op->failed;
 	}
 	op->fiber = q->fibers.current;
+	if (kind == PK_RSA2048 &&
+	    (q->engine == &pk_engine_libcrypto || q->count[kind] == PK_LANES) && rsa_away(q, op)) {
+		fiber_wait(&q->fibers);
+		return !op->failed;
+	}
 	q->waiting[kind][q->count[kind]++] = op;
 	fiber_wait(&q->fibers);
 	return !op->failed;
 }
 
+void pk_away(struct pk_queue *q, void (*run)(void *arg), void *arg)
+{
+	struct away_job job = {run, arg, q->fibers.current};
+	struct tls_engine *was = tls_current;
+
+	if (job.fiber != NULL && q->away != NULL && away_put(q->away, &job)) {
+		q->away_count++;
+		q->counts.away++;
+		fiber_wait(&q->fibers);
+		return;
+	}
+	q->counts.inlined++;
+	tls_current = NULL;
+	run(arg);
+	tls_current = was;
+}
+
+static void jobs_take(struct pk_queue *q)
+{
+	struct away_job *job;
+
+	while (q->away_count > 0 && (job = away_get(q->away)) != NULL) {
+		q->away_count--;
+		wake(q, job->fiber);
+	}
+}
+
+void pk_turn(struct pk_queue *q)
+{
+	q->rsa_left = RSA_A_TURN;
+	jobs_take(q);
+}
+
+struct p384 {
+	struct pk_eph *key;
+	bool good;
+};
+
+static void p384_make(void *arg)
+{
+	struct p384 *p = arg;
+
+	p->good = pk_p384_key(p->key);
+}
+
 bool pk_eph_take(struct pk_queue *q, enum pk_group group, struct pk_eph *ret)
 {
+	struct p384 p384 = {ret, false};
 	struct pk_eph *e;
 
 	if (q->engine == NULL)
 		return false;
+	if (group == PK_GROUP_P384) {
+		pk_away(q, p384_make, &p384);
+		return p384.good;
+	}
 	if (q->pool_count[group] == 0) {
 		if (!q->engine->keys(group, q->pool[group]))
 			return false;
@@ -121,13 +208,20 @@ bool pk_eph_take(struct pk_queue *q, enum pk_group group, struct pk_eph *ret)
 	return true;
 }
 
+// In this turn; without a helper there is no other way for a full one.
+static bool rsa_may(const struct pk_queue *q)
+{
+	return q->rsa_left > 0 || (q->away == NULL && q->count[PK_RSA2048] == PK_LANES);
+}
+
 // The kind with a full batch, else with the most waiting (flush), else PK_KINDS.
 static enum pk_kind kind_next(const struct pk_queue *q, bool flush)
 {
 	enum pk_kind best = PK_KINDS;
 
 	for (unsigned k = 0; k < PK_KINDS; k++)
-		if (q->count[k] > 0 && (best == PK_KINDS || q->count[k] > q->count[best]))
+		if (q->count[k] > 0 && (k != PK_RSA2048 || rsa_may(q)) &&
+		    (best == PK_KINDS || q->count[k] > q->count[best]))
 			best = (enum pk_kind)k;
 	if (best != PK_KINDS && !flush && q->count[best] < PK_LANES)
 		best = PK_KINDS;

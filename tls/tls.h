@@ -74,7 +74,35 @@ void tls_engine_free(struct tls_engine *engine);
 const char *tls_engine_name(const struct tls_engine *engine);
 // Does what waits and goes on with the handshakes that waited for it: end of a turn.
 void tls_engine_flush(struct tls_engine *engine);
+// A turn begins: handshakes that waited for theirs go on, as many as may in one turn, and those
+// whose work a helper has done.
+void tls_engine_turn(struct tls_engine *engine);
+bool tls_engine_busy(const struct tls_engine *engine); // something waits, for a turn or a helper
+// Waits for the helpers, and ends the handshakes that were given up meanwhile: before the end.
+void tls_engine_drain(struct tls_engine *engine);
+#define TLS_BATCH_MAX 8
+// Since its start.
+struct tls_engine_counts {
+	uint64_t batches[TLS_BATCH_MAX + 1]; // of public-key work, by how many they held
+	uint64_t retried;                    // of it, by the next engine
+	uint64_t away, inlined;              // long work by helpers, and in a worker's turn
+	uint64_t put_off;                    // handshakes, to another turn
+};
+void tls_engine_counts_get(const struct tls_engine *engine, struct tls_engine_counts *ret);
 size_t tls_engine_stack_used(const struct tls_engine *engine); // bytes, the deepest ever
+
+// Threads that do what takes too long for a worker; each serves a share of the engines.
+struct tls_helpers;
+struct tls_helpers *tls_helpers_new(unsigned threads, unsigned engines); // NULL + errno
+void tls_helper_run(struct tls_helpers *helpers, unsigned thread); // a thread's loop, to the stop
+void tls_helpers_stop(struct tls_helpers *helpers);
+void tls_helpers_free(struct tls_helpers *helpers); // the threads have ended
+// Before its first handshake. Without helpers an engine does everything itself.
+void tls_engine_helpers_set(
+	struct tls_engine *engine,
+	struct tls_helpers *helpers,
+	unsigned index // of the engine
+);
 
 struct tls_seg {
 	uint8_t *data;

@@ -23,6 +23,18 @@ struct port_pools {
 
 // Starts EAL with one lcore a worker besides the main one. 0, or -errno and a text in ret_reason.
 int port_eal_init(const struct cfg *cfg, const char **ret_reason);
+// A thread beside the workers, on the CPUs that none of them has (if there are any: else on the
+// main thread's). 0 or -errno.
+struct port_thread {
+	uint64_t id;
+};
+int port_thread_start(
+	struct port_thread *ret,
+	const char *name,
+	uint32_t (*run)(void *arg),
+	void *arg
+);
+void port_thread_join(struct port_thread thread);
 // Pools for all workers. Here it is settled how many queues each port will have.
 int port_pools_init(const struct cfg *cfg, struct port_pools *ret, const char **ret_reason);
 // Buffers that ports, pool caches and rings may keep: connections must leave them, else receiving

@@ -7,6 +7,7 @@
 
 #include <rte_eal.h>
 #include <rte_errno.h>
+#include <rte_thread.h>
 
 #include <errno.h>
 #include <sched.h>
@@ -181,4 +182,23 @@ int port_eal_init(const struct cfg *cfg, const char **ret_reason)
 		return -rte_errno;
 	}
 	return 0;
+}
+
+int port_thread_start(
+	struct port_thread *ret,
+	const char *name,
+	uint32_t (*run)(void *arg),
+	void *arg
+)
+{
+	rte_thread_t id;
+	int err = rte_thread_create_control(&id, name, run, arg);
+
+	ret->id = id.opaque_id;
+	return err;
+}
+
+void port_thread_join(struct port_thread thread)
+{
+	rte_thread_join((rte_thread_t){.opaque_id = thread.id}, NULL);
 }

@@ -230,10 +230,12 @@ static bool leg_tls_act(struct relay *r, struct session *s, enum tls_result resu
 bool leg_tls_step(struct relay *r, struct session *s)
 {
 	uint64_t id = s->id;
-	bool first = r->wire_tls[s->leg_tls].phase == WIRE_HELLO;
+	struct wire_tls *t = &r->wire_tls[s->leg_tls];
+	bool first;
 
-	if (first && !context_take(r, s))
+	if (t->phase == WIRE_HELLO && !context_take(r, s))
 		return false;
+	first = t->phase == WIRE_SHAKE && !tls_hs_begun(t->hs); // nothing is to come before it
 	for (unsigned i = 0; i < STEPS_MAX; i++) {
 		if (r->wire_tls[s->leg_tls].phase != WIRE_SHAKE ||
 		    (tcp_rx_bytes(r->tcp, s->leg) == 0 && !first))

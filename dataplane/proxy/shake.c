@@ -330,9 +330,14 @@ unsigned relay_tls_run(struct relay *r)
 {
 	unsigned work = 0;
 
-	for (unsigned i = 0; i < FLUSHES_MAX && r->tls_waiting + r->tls_ready_count > 0; i++) {
-		if (r->tls_waiting > 0)
+	if (r->config.tls == NULL)
+		return 0;
+	tls_engine_turn(r->config.tls);
+	for (unsigned i = 0; i < FLUSHES_MAX; i++) {
+		if (r->tls_waiting > 0 || tls_engine_busy(r->config.tls))
 			tls_engine_flush(r->config.tls);
+		if (r->tls_ready_count == 0)
+			break;
 		while (r->tls_ready_count > 0) {
 			ready_take(r, r->tls_ready[--r->tls_ready_count]);
 			work++;

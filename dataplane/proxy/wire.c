@@ -52,6 +52,8 @@ void wire_tls_free(struct relay *r)
 {
 	for (uint32_t i = 1; r->wire_tls != NULL && i < r->wire_ids.count; i++)
 		tls_hs_free(r->wire_tls[i].hs);
+	if (r->config.tls != NULL)
+		tls_engine_drain(r->config.tls);
 	client_table_free(r->shakers);
 	free(r->wire_tls);
 	free(r->wire_shake);
@@ -116,11 +118,27 @@ uint32_t wire_stalled(const struct relay *r, const struct tls_creds *creds)
 	return 0;
 }
 
+// What the engine has counted so far.
+static void counts_tell(struct relay *r)
+{
+	struct tls_engine_counts c;
+
+	tls_engine_counts_get(r->config.tls, &c);
+	static_assert(STAT_TLS_BATCHES_8 - STAT_TLS_BATCHES_1 == TLS_BATCH_MAX - 1, "a row each");
+	for (unsigned i = 1; i <= TLS_BATCH_MAX; i++)
+		stat_set(r->env, (enum stat_id)(STAT_TLS_BATCHES_1 + i - 1), c.batches[i]);
+	stat_set(r->env, STAT_TLS_RETRIED, c.retried);
+	stat_set(r->env, STAT_TLS_AWAY, c.away);
+	stat_set(r->env, STAT_TLS_INLINED, c.inlined);
+	stat_set(r->env, STAT_TLS_PUT_OFF, c.put_off);
+}
+
 void wire_shake_end(struct relay *r, uint32_t index)
 {
 	wire_context_put(r, index);
 	shake_leave(r, &r->wire_shake[index].entry);
 	stat_set(r->env, STAT_TLS_HANDSHAKES_NOW, --r->shakes);
+	counts_tell(r);
 }
 
 void wire_tls_owner(struct relay *r, uint32_t index, uint32_t owner)

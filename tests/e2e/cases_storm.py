@@ -195,3 +195,45 @@ def storm_of(count, addresses):
             else:
                 bad.append(c.failed)
     return shown, bad
+
+
+CERTIFICATES = (("ECDSA P-256", ("ec", "-pkeyopt", "ec_paramgen_curve:P-256")), ("RSA-2048", ("rsa:2048",)), ("RSA-4096", ("rsa:4096",)))
+
+
+def turns(lab):
+    return lab.stats["worker_turns"] - lab.stats["worker_idle_turns"], lab.stats["worker_long_turns"]
+
+
+@alone
+def case_no_turn_is_long_for_a_certificate():
+    """T13: whatever takes long is done by helper threads. Times are told, what is asserted does not depend on the machine."""
+    for threads in (1, 0):
+        for name, kind in CERTIFICATES + (("client certificates, RSA-4096", ("rsa:4096",)),):
+            clients = name.startswith("client")
+            lab = storm_lab()
+            make(lab.dir, kind=kind)
+            lab.config = lab.config.replace("dataplane = {", "dataplane = { crypto_threads = %d;" % threads, 1)
+            if clients:
+                make(lab.dir, "client", host="client.example", kind=("rsa:4096",))
+                lab.config = lab.config.replace('[ "mail" ];', '[ "mail" ]; client_certificates = "require"; ca = "%s/client.pem";' % lab.dir)
+            lab.write_config(lab.config)
+            with lab, Backend():
+                addresses, before = sources(), turns(lab)
+                with PlainTraffic() as plain:
+                    start = time.monotonic()
+                    ended = shakers(150, addresses, at_once=True, pair=lab.dir + "/client" if clients else None)
+                    took = time.monotonic() - start
+                bad = [c.failed for c in ended if not c.done]
+                assert not bad, (name, threads, len(bad), bad[:3])
+                all_turns, long_turns = (b - a for a, b in zip(before, turns(lab)))
+                helped, inline = lab.stats["tls_helper_jobs"], lab.stats["tls_long_work_in_turn"]
+                print("%s, %d helper threads: 150 handshakes in %.1f s; %d turns that did work, %d of them (%.3f %%) of 1 ms and more, longest %.1f ms; "
+                      "%d jobs by helpers, %d in a turn; longest session without TLS %.1f ms" % (
+                          name, threads, took, all_turns, long_turns, 100 * long_turns / all_turns, lab.stats.longest_turn_us() / 1000, helped, inline,
+                          max(plain.took) * 1000))
+                if threads > 0:
+                    assert inline == 0, "nothing long in a turn"
+                    assert name == "ECDSA P-256" or helped >= 150 * (2 if clients else 1), (name, helped)
+                else:
+                    assert helped == 0
+                all_given_back(lab, lab.stats.buffers_in_use())

@@ -91,6 +91,10 @@ class Stats:
     def buffers_in_use(self):
         return struct.unpack_from("<I", self.map, DIRECTORY - 4)[0]
 
+    def longest_turn_us(self):
+        _, off, stride = self.dir[2]
+        return max(struct.unpack_from("<I", self.map, off + w * stride + 40)[0] for w in range(self.workers))
+
     def sessions(self):
         _, off, stride = self.dir[2]
         return sum(struct.unpack_from("<I", self.map, off + w * stride + 24)[0] for w in range(self.workers))

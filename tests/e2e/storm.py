@@ -176,10 +176,12 @@ def turn(selector, seconds=0.2):
         key.data.readable()
 
 
-def shakers(count, sources, at_once=False, seconds=60):
-    """So many clients at the same time: all of them, ended."""
+def shakers(count, sources, at_once=False, seconds=60, pair=None):
+    """So many clients at the same time: all of them, ended. pair: of files, with a certificate to show."""
     many_descriptors()
     Client.context = context()
+    if pair is not None:
+        Client.context.load_cert_chain(pair + ".pem", pair + ".key")
     selector, gate = selectors.DefaultSelector(), Gate() if at_once else None
     clients = []
     end = time.monotonic() + seconds

@@ -70,8 +70,10 @@ ALLOW = {
     "tls/hs.c:on_secret": "the signature is mbedTLS's",
     "tls/pk_hooks.c:psa_raw_key_agreement": "the signature is PSA's",
     "tls/hash_hooks.c:psa_mac_compute": "the signature is PSA's",
-    "tls/pk_hooks.c:mbedtls_pk_sign": "the signature is mbedTLS's",
-    "tls/pk_hooks.c:mbedtls_pk_sign_ext": "the signature is mbedTLS's",
+    "tls/long_hooks.c:mbedtls_pk_verify_restartable": "the signature is mbedTLS's",
+    "tls/long_hooks.c:mbedtls_pk_verify_ext": "the signature is mbedTLS's",
+    "tls/sign_hooks.c:mbedtls_pk_sign": "the signature is mbedTLS's",
+    "tls/sign_hooks.c:mbedtls_pk_sign_ext": "the signature is mbedTLS's",
 }
 HEAD = ("// SPDX-License-Identifier: BSD-3-Clause", "// Copyright (c) 2026, the Mailrace authors")
 

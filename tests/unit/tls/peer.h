@@ -9,6 +9,10 @@
 
 #include "tls/hs.h"
 
+// A helper thread for one engine.
+struct tls_helpers *helped_new(void);
+void helped_free(struct tls_helpers *helpers);
+
 enum peer_key { PEER_EC256, PEER_EC384, PEER_RSA2048, PEER_RSA3072, PEER_KEYS };
 
 struct peer_cert {

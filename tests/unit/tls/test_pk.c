@@ -222,16 +222,21 @@ static void rsa_equals_libcrypto(void **state)
 	pk_key_release(&key);
 }
 
-static void other_keys_are_left_alone(void **state)
+static void other_keys_have_no_batches(void **state)
 {
-	EVP_PKEY *others[] = {EVP_EC_gen("P-384"), EVP_RSA_gen(1024)};
+	EVP_PKEY *others[] = {
+		EVP_EC_gen("P-384"), EVP_RSA_gen(3072), EVP_PKEY_Q_keygen(NULL, NULL, "ED25519")
+	};
 
-	for (unsigned i = 0; i < 2; i++) {
+	for (unsigned i = 0; i < 3; i++) {
 		uint8_t *der = NULL;
 		int len = i2d_PrivateKey(others[i], &der);
 		struct pk_key key;
 
-		assert_false(pk_key_from_der(&key, der, (uint32_t)len));
+		assert_int_equal(pk_key_from_der(&key, der, (uint32_t)len), i < 2);
+		assert_int_equal(key.evp != NULL, i < 2);
+		assert_int_equal(i < 2 ? key.kind : PK_KINDS, PK_KINDS);
+		pk_key_release(&key);
 		OPENSSL_clear_free(der, (size_t)len);
 		EVP_PKEY_free(others[i]);
 	}
@@ -302,7 +307,7 @@ int main(void)
 		cmocka_unit_test(edge_keys_of_x25519),
 		cmocka_unit_test(signatures_are_accepted),
 		cmocka_unit_test(rsa_equals_libcrypto),
-		cmocka_unit_test(other_keys_are_left_alone),
+		cmocka_unit_test(other_keys_have_no_batches),
 		cmocka_unit_test(fibers_wait_for_their_batch),
 	};
 
