@@ -88,6 +88,8 @@ struct inquiry *inquiry_session(struct inquiries *q, const struct control *c, ui
 
 static void table_event(struct inquiry *i, const struct control *c, const struct ctl_msg *msg)
 {
+	json_t *connections;
+
 	switch (msg->type) {
 	case CTL_EVT_NEIGHBOR:
 		json_array_append_new(i->answer, show_neighbor(c, &msg->neighbor));
@@ -107,6 +109,10 @@ static void table_event(struct inquiry *i, const struct control *c, const struct
 		json_array_append_new(
 			json_object_get(i->answer, "connections"), show_connection(&msg->connection)
 		);
+		break;
+	case CTL_EVT_TLS:
+		connections = json_object_get(i->answer, "connections");
+		show_tls(json_array_get(connections, json_array_size(connections) - 1), &msg->tls);
 		break;
 	case CTL_EVT_TRACE:
 		json_array_append_new(

@@ -96,6 +96,53 @@ json_t *show_connection(const struct ctl_connection *n)
 	return o;
 }
 
+static const char *suite_name(uint16_t suite)
+{
+	static const struct {
+		uint16_t number;
+		const char *name; // IANA's
+	} names[] = {
+		{0x1301, "TLS_AES_128_GCM_SHA256"},
+		{0x1302, "TLS_AES_256_GCM_SHA384"},
+		{0x1303, "TLS_CHACHA20_POLY1305_SHA256"},
+		{0xc02b, "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256"},
+		{0xc02c, "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384"},
+		{0xc02f, "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256"},
+		{0xc030, "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384"},
+		{0xcca8, "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256"},
+		{0xcca9, "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256"},
+	};
+
+	for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		if (names[i].number == suite)
+			return names[i].name;
+	return "unknown";
+}
+
+void show_tls(json_t *o, const struct ctl_tls *t)
+{
+	static const char *const groups[] = {"unknown", "X25519", "P-256", "P-384"};
+	char name[sizeof(t->name)];
+
+	if (o == NULL)
+		return;
+	if (t->shaking != 0) {
+		set_text(o, "tls", "handshake");
+		return;
+	}
+	set_text(o, "tls", t->version == 0x0304 ? "1.3" : t->version == 0x0303 ? "1.2" : "unknown");
+	set_text(o, "tls_suite", suite_name(t->suite));
+	set_text(o, "tls_group", groups[t->group <= CTL_TLS_GROUP_P384 ? t->group : 0]);
+	if (t->leg == CAPTURE_LEG_CLIENT)
+		json_object_set_new(o, "server_name_known", json_boolean(t->known != 0));
+	snprintf(name, sizeof(name), "%.95s", t->name);
+	for (char *p = name; *p != '\0'; p++)
+		if (*p < '!' || *p > '~') // what a client said
+			*p = '?';
+	if (name[0] != '\0')
+		set_text(o, "server_name", name);
+}
+
 json_t *show_trace(const struct ctl_trace *t)
 {
 	char what[sizeof(t->what)], state[sizeof(t->state)];

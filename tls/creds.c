@@ -145,12 +145,15 @@ static int on_sni(void *arg, mbedtls_ssl_context *ssl, const unsigned char *name
 
 	if (len > TLS_NAME_MAX)
 		return -1;
-	memcpy(hs->sni, name, len);
-	hs->sni[len] = '\0';
-	for (unsigned i = 0; i < c->chain_count; i++)
-		if (chain_has_name(&c->chain[i], (const char *)name, len) &&
-		    mbedtls_ssl_set_hs_own_cert(ssl, &c->chain[i].crt, &c->chain[i].key) != 0)
+	memcpy(hs->info.sni, name, len);
+	hs->info.sni[len] = '\0';
+	for (unsigned i = 0; i < c->chain_count; i++) {
+		if (!chain_has_name(&c->chain[i], (const char *)name, len))
+			continue;
+		hs->info.known = true;
+		if (mbedtls_ssl_set_hs_own_cert(ssl, &c->chain[i].crt, &c->chain[i].key) != 0)
 			return -1;
+	}
 	return 0;
 }
 

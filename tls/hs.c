@@ -104,12 +104,14 @@ struct tls_hs *tls_hs_new(struct tls_creds *c, const char *name)
 	if (hs == NULL)
 		return NULL;
 	c->used++;
-	hs->sni[0] = '\0';
+	hs->info = (struct tls_info){0};
 	resume_clear(hs);
 	if (c->server && name != NULL)
 		snprintf(hs->service, sizeof(hs->service), "%s", name);
 	if (c->name[0] != '\0')
 		name = c->name;
+	if (!c->server && name != NULL)
+		memcpy(hs->info.sni, name, strnlen(name, TLS_NAME_MAX));
 	if (!c->server && mbedtls_ssl_set_hostname(&hs->ssl, name) != 0) {
 		tls_hs_free(hs);
 		return NULL;
@@ -155,6 +157,11 @@ uint32_t tls_hs_user(const struct tls_hs *hs)
 	return hs->user;
 }
 
+const struct tls_info *tls_hs_info(const struct tls_hs *hs)
+{
+	return &hs->info;
+}
+
 bool tls_hs_begun(const struct tls_hs *hs)
 {
 	return hs->begun;
@@ -187,16 +194,14 @@ static bool detach(struct tls_hs *hs, struct tls_state *ret_state, struct tls_in
 	x->server = hs->creds->server;
 	x->rd_seq = counter_get(ssl->in_ctr);
 	x->wr_seq = counter_get(ssl->cur_out_ctr);
-	*ret_info = (struct tls_info){
-		.version = x->version,
-		.suite = x->suite,
-		.resumed = hs->ticket == TLS_TICKET_TAKEN && !hs->certified,
-		.tickets = hs->tickets,
-		.ticket = hs->ticket,
-	};
+	hs->info.version = x->version;
+	hs->info.suite = x->suite;
+	hs->info.resumed = hs->ticket == TLS_TICKET_TAKEN && !hs->certified;
+	hs->info.tickets = hs->tickets;
+	hs->info.ticket = hs->ticket;
 	if (hs->ticket == TLS_TICKET_TAKEN && hs->certified) // mbedTLS thought it too old
-		ret_info->ticket = TLS_TICKET_EXPIRED;
-	memcpy(ret_info->sni, hs->sni, sizeof(ret_info->sni));
+		hs->info.ticket = TLS_TICKET_EXPIRED;
+	*ret_info = hs->info;
 	return tls_state_derive(ret_state, x);
 }
 

@@ -84,12 +84,16 @@ enum tls_ticket_refusal {
 	TLS_TICKET_MALFORMED, // none of ours, or altered
 };
 
+enum tls_group { TLS_GROUP_OTHER, TLS_GROUP_X25519, TLS_GROUP_P256, TLS_GROUP_P384 };
+
 struct tls_info {
 	uint16_t version, suite;
 	bool resumed;
 	uint8_t tickets; // given to the client
 	enum tls_ticket_refusal ticket;
-	char sni[TLS_NAME_MAX + 1];
+	uint8_t group;              // enum tls_group; OTHER also when mbedTLS did it all itself
+	bool known;                 // as server: a certificate of ours has the name
+	char sni[TLS_NAME_MAX + 1]; // empty: none
 };
 
 struct tls_hs;
@@ -102,6 +106,8 @@ void tls_hs_free(struct tls_hs *hs);
 // A word of the caller's, for `finished`.
 void tls_hs_user_set(struct tls_hs *hs, uint32_t user);
 uint32_t tls_hs_user(const struct tls_hs *hs);
+// Of a handshake that has ended well.
+const struct tls_info *tls_hs_info(const struct tls_hs *hs);
 bool tls_hs_begun(const struct tls_hs *hs); // false: even the first step was put off
 const struct tls_creds *tls_hs_creds(const struct tls_hs *hs);
 

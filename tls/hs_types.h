@@ -65,8 +65,8 @@ struct tls_hs {
 	bool begun; // mbedTLS was called
 	bool due;   // was put off, and is the next
 	struct tls_secrets secrets;
-	char sni[TLS_NAME_MAX + 1];
 	char service[TLS_NAME_MAX + 1];
+	struct tls_info info; // its name and group as soon as they are known
 };
 
 // hs.c: it was put off, and may go on.

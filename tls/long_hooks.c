@@ -242,10 +242,16 @@ int mbedtls_ecdh_make_public(
 {
 	struct tls_engine *e = hook_redirects(HOOK_MAKE_PUBLIC);
 	struct long_ecdh x = {.ctx = ctx, .ret_len = ret_len, .buf = buf, .size = size};
+	struct tls_hs *hs;
 
 	ready();
 	if (e == NULL)
 		return real.make_public(ctx, ret_len, buf, size, f_rng, p_rng);
+	hs = tls_engine_queue(e)->fibers.current->arg;
+	hs->info.group = ctx->grp_id == MBEDTLS_ECP_DP_CURVE25519  ? TLS_GROUP_X25519
+			 : ctx->grp_id == MBEDTLS_ECP_DP_SECP256R1 ? TLS_GROUP_P256
+			 : ctx->grp_id == MBEDTLS_ECP_DP_SECP384R1 ? TLS_GROUP_P384
+								   : TLS_GROUP_OTHER;
 	x.real = real.make_public;
 	return long_ecdh(e, &x);
 }

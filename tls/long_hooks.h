@@ -5,7 +5,7 @@
 
 #pragma once
 
-#include "tls/pk.h"
+#include "tls/hs_types.h"
 
 #include <mbedtls/ecdh.h>
 #include <mbedtls/pk.h>

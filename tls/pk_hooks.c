@@ -118,6 +118,19 @@ static struct pk_eph *eph_of(mbedtls_svc_key_id_t id)
 							 : NULL;
 }
 
+// The handshake that this fiber is of.
+static struct tls_hs *hs_of(struct tls_engine *e)
+{
+	return tls_engine_queue(e)->fibers.current->arg;
+}
+
+static uint8_t group_told(enum pk_group group)
+{
+	return group == PK_GROUP_X25519 ? TLS_GROUP_X25519
+	       : group == PK_GROUP_P256 ? TLS_GROUP_P256
+					: TLS_GROUP_P384;
+}
+
 psa_status_t psa_generate_key(const psa_key_attributes_t *a, mbedtls_svc_key_id_t *id)
 {
 	struct tls_engine *e = hook_redirects(HOOK_GENERATE_KEY);
@@ -133,6 +146,7 @@ psa_status_t psa_generate_key(const psa_key_attributes_t *a, mbedtls_svc_key_id_
 		tls_engine_eph_free(e, index);
 		return real.generate_key(a, id);
 	}
+	hs_of(e)->info.group = group_told(group); // the last one: after a HelloRetryRequest another
 	*id = EPH_ID | index;
 	return PSA_SUCCESS;
 }
@@ -294,6 +308,7 @@ int mbedtls_ecdh_make_params(
 	}
 	if (index == 0)
 		return real.make_params(ctx, ret_len, buf, size, f_rng, p_rng);
+	hs_of(e)->info.group = group_told(group);
 	eph = tls_engine_eph(e, index);
 	real.ecdh_free(ctx); // what the set-up had made of it
 	ctx->grp_id = id;

@@ -144,7 +144,7 @@ static uint32_t ticket_make(
 	    !session_write(session, bytes, &len))
 		return 0;
 	f.expires_s = now_ms / 1000 + lifetime;
-	binding_of(hs, (const uint8_t *)hs->sni, strlen(hs->sni), f.binding);
+	binding_of(hs, (const uint8_t *)hs->info.sni, strlen(hs->info.sni), f.binding);
 	len = ticket_seal(c->engine, nonce, &f, bytes, len, out);
 	explicit_bzero(bytes, sizeof(bytes));
 	*ret_lifetime = (uint32_t)lifetime;

@@ -208,8 +208,24 @@ int do_send_test(const struct options *opt, char **args)
 	return status;
 }
 
+static bool any_tls(const json_t *connections)
+{
+	for (size_t i = 0; i < json_array_size(connections); i++)
+		if (json_object_get(json_array_get(connections, i), "tls") != NULL)
+			return true;
+	return false;
+}
+
 int show_session(const struct options *opt, const char *id)
 {
+	static const struct column tls[] = {
+		{"LEG", "leg"},
+		{"TLS", "tls"},
+		{"SUITE", "tls_suite"},
+		{"GROUP", "tls_group"},
+		{"SERVER-NAME", "server_name"},
+		{NULL, NULL},
+	};
 	static const struct column connections[] = {
 		{"LEG", "leg"},
 		{"STATE", "state"},
@@ -248,6 +264,8 @@ int show_session(const struct options *opt, const char *id)
 	} else {
 		members_print(stdout, json_object_get(a.body, "session"), "");
 		table_print(stdout, json_object_get(a.body, "connections"), connections);
+		if (any_tls(json_object_get(a.body, "connections")))
+			table_print(stdout, json_object_get(a.body, "connections"), tls);
 		table_print(stdout, json_object_get(a.body, "events"), events);
 	}
 	json_decref(a.body);

@@ -37,6 +37,7 @@ enum ctl_msg_type {
 	CTL_EVT_CONNECTION = 86, // body ctl_connection
 	CTL_EVT_TRACE = 87,      // body ctl_trace
 	CTL_EVT_ALARM = 88,      // body ctl_alarm; nobody asked
+	CTL_EVT_TLS = 89,        // body ctl_tls, after the ctl_connection that it is of
 	CTL_EVT_TABLE_END = 84,  // body ctl_table with the cursor to go on from, 0 at the end
 };
 
@@ -143,6 +144,7 @@ struct ctl_msg {
 		struct ctl_route route;
 		struct ctl_connection connection;
 		struct ctl_trace trace;
+		struct ctl_tls tls;
 		struct ctl_memory memory;
 		struct ctl_test test;
 		struct ctl_test_step test_step;

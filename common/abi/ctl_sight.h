@@ -102,6 +102,24 @@ struct ctl_connection {
 	uint32_t received_bytes, unacknowledged_bytes; // held for the relay; sent or to be sent
 };
 
+enum ctl_tls_group { // as tls/hs.h counts them
+	CTL_TLS_GROUP_OTHER = 0,
+	CTL_TLS_GROUP_X25519 = 1,
+	CTL_TLS_GROUP_P256 = 2,
+	CTL_TLS_GROUP_P384 = 3,
+};
+
+// TLS of a connection.
+struct ctl_tls {
+	uint8_t leg;      // enum capture_leg
+	uint8_t shaking;  // 1: the handshake is under way, and the rest is not known
+	uint8_t group;    // enum ctl_tls_group
+	uint8_t known;    // 1: a client asked for the name of one of our certificates
+	uint16_t version; // 0x0303: TLS 1.2, 0x0304: 1.3
+	uint16_t suite;   // IANA's number
+	char name[96];    // SNI, as far as it fits; empty: none, or not kept
+};
+
 // What became of a connection.
 struct ctl_trace {
 	uint8_t leg; // enum capture_leg

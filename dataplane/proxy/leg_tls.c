@@ -197,8 +197,7 @@ static bool leg_tls_over(struct relay *r, struct session *s)
 
 	stat_inc(r->env, t->st.version == TLS_V13 ? STAT_TLS_CLIENT_13 : STAT_TLS_CLIENT_12);
 	dialogue_note(r, s, t->st.version == TLS_V13 ? "TLS 1.3 to it" : "TLS 1.2 to it", 0);
-	wire_shake_end(r, s->leg_tls);
-	t->phase = WIRE_OPEN;
+	wire_open(r, s->leg_tls);
 	s->leg_since_ms = env_now_ms(r->env);
 	if (s->state == RELAY_S_PROBE && !probe_tls_over(r, s))
 		return false;

@@ -119,6 +119,7 @@ struct wire_tls;
 struct wire_shake;
 struct ehlo_long;
 struct profile;
+struct names;
 
 struct relay {
 	struct worker_env *env;
@@ -137,6 +138,7 @@ struct relay {
 	struct wheel wheel;
 	struct client_table *clients;
 	const struct client_table **clients_of; // [workers]
+	struct names *names;                    // NULL: no TLS
 	struct client_table *shakers;           // NULL: no TLS
 	const struct client_table **shakers_of; // [workers]
 	uint64_t id_count;

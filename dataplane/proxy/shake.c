@@ -92,8 +92,8 @@ static void shake_over(struct relay *r, struct session *s)
 
 	stat_inc(r->env, t->st.version == TLS_V13 ? STAT_TLS_SERVER_13 : STAT_TLS_SERVER_12);
 	dialogue_note(r, s, t->st.version == TLS_V13 ? "TLS 1.3" : "TLS 1.2", 0);
-	wire_shake_end(r, s->client_tls);
-	t->phase = WIRE_OPEN;
+	wire_open(r, s->client_tls);
+
 	s->state = RELAY_S_COMMAND;
 	session_touch(r, s);
 	if (s->own_after != 0) { // what could not be said before

@@ -77,6 +77,30 @@ connection_tell(struct relay *r, struct tcp_conn_id conn, uint8_t leg, uint32_t 
 	relay_event_send(r, &msg);
 }
 
+static_assert((int)CTL_TLS_GROUP_P384 == (int)TLS_GROUP_P384, "the same numbers");
+
+static void tls_tell(struct relay *r, uint32_t index, uint8_t leg, uint32_t request_id)
+{
+	const struct wire_tls *t = &r->wire_tls[index];
+	struct ctl_msg msg = {
+		.type = CTL_EVT_TLS,
+		.length = sizeof(msg.tls),
+		.request_id = request_id,
+		.tls = {.leg = leg, .shaking = t->phase != WIRE_OPEN},
+	};
+
+	if (index == 0)
+		return;
+	if (t->phase == WIRE_OPEN) {
+		msg.tls.version = t->st.version;
+		msg.tls.suite = t->facts.suite;
+		msg.tls.group = t->facts.group;
+		msg.tls.known = t->facts.known;
+		text_put(msg.tls.name, sizeof(msg.tls.name), name_get(r, t->facts.name));
+	}
+	relay_event_send(r, &msg);
+}
+
 static void trace_tell(struct relay *r, struct tcp_conn_id conn, uint8_t leg, uint32_t request_id)
 {
 	struct tcp_event event;
@@ -118,10 +142,12 @@ bool relay_session_tell(struct relay *r, uint64_t id, uint32_t request_id, uint3
 		session_report(r, s, request_id);
 		if (s->client.v != 0) {
 			connection_tell(r, s->client, CAPTURE_LEG_CLIENT, request_id);
+			tls_tell(r, s->client_tls, CAPTURE_LEG_CLIENT, request_id);
 			trace_tell(r, s->client, CAPTURE_LEG_CLIENT, request_id);
 		}
 		if (s->leg.v != 0) {
 			connection_tell(r, s->leg, CAPTURE_LEG_BACKEND, request_id);
+			tls_tell(r, s->leg_tls, CAPTURE_LEG_BACKEND, request_id);
 			trace_tell(r, s->leg, CAPTURE_LEG_BACKEND, request_id);
 		}
 		*cursor = 0;

@@ -13,8 +13,6 @@
 #include "common/array.h"
 
 #define RECORDS_A_FILL 1024
-#define STALLED_MS 2000U // longer than handshakes take over bad links
-#define LOOKS_MAX 64
 
 static struct wire_tls *tls_of(const struct relay *r, struct wire w)
 {
@@ -30,8 +28,9 @@ bool wire_tls_init(struct relay *r)
 	r->tls_ready = array_new(n + 1, sizeof(uint32_t));
 	r->wire_shake = array_new(n + 1, sizeof(struct wire_shake));
 	r->shakers = n > 0 ? client_table_new(n) : NULL;
+	r->names = n > 0 ? names_new() : NULL;
 	if (r->wire_tls == NULL || r->wire_shake == NULL || r->tls_ready == NULL || ids == NULL ||
-	    (n > 0 && r->shakers == NULL)) {
+	    (n > 0 && (r->shakers == NULL || r->names == NULL))) {
 		free(ids);
 		return false;
 	}
@@ -55,6 +54,7 @@ void wire_tls_free(struct relay *r)
 	if (r->config.tls != NULL)
 		tls_engine_drain(r->config.tls);
 	client_table_free(r->shakers);
+	names_free(r->names);
 	free(r->wire_tls);
 	free(r->wire_shake);
 	free(r->tls_ready);
@@ -73,74 +73,6 @@ uint32_t wire_tls_get(struct relay *r, uint32_t owner)
 	return index;
 }
 
-bool wire_context_take(struct relay *r, uint32_t index, struct tls_creds *creds, const char *name)
-{
-	struct wire_shake *all = r->wire_shake, *x = &all[index];
-	struct wire_tls *t = &r->wire_tls[index];
-
-	t->hs = tls_hs_new(creds, name);
-	if (t->hs == NULL)
-		return false;
-	tls_hs_user_set(t->hs, index);
-	t->phase = WIRE_SHAKE;
-	x->prev = all[0].prev;
-	x->next = 0;
-	all[x->prev].next = index;
-	all[0].prev = index;
-	stat_set(r->env, STAT_TLS_CONTEXTS, ++r->contexts);
-	return true;
-}
-
-static void wire_context_put(struct relay *r, uint32_t index)
-{
-	struct wire_shake *all = r->wire_shake, *x = &all[index];
-
-	if (r->wire_tls[index].hs == NULL)
-		return;
-	tls_hs_free(r->wire_tls[index].hs);
-	r->wire_tls[index].hs = NULL;
-	all[x->prev].next = x->next;
-	all[x->next].prev = x->prev;
-	stat_set(r->env, STAT_TLS_CONTEXTS, --r->contexts);
-}
-
-uint32_t wire_stalled(const struct relay *r, const struct tls_creds *creds)
-{
-	uint32_t index = r->wire_shake[0].next;
-
-	for (unsigned i = 0; i < LOOKS_MAX && index != 0; i++, index = r->wire_shake[index].next) {
-		const struct wire_tls *t = &r->wire_tls[index];
-
-		if (tls_hs_creds(t->hs) == creds && t->phase == WIRE_SHAKE &&
-		    (t->owner & TCP_USER_LEG) == 0)
-			return env_now_ms(r->env) - t->since_ms >= STALLED_MS ? index : 0;
-	}
-	return 0;
-}
-
-// What the engine has counted so far.
-static void counts_tell(struct relay *r)
-{
-	struct tls_engine_counts c;
-
-	tls_engine_counts_get(r->config.tls, &c);
-	static_assert(STAT_TLS_BATCHES_8 - STAT_TLS_BATCHES_1 == TLS_BATCH_MAX - 1, "a row each");
-	for (unsigned i = 1; i <= TLS_BATCH_MAX; i++)
-		stat_set(r->env, (enum stat_id)(STAT_TLS_BATCHES_1 + i - 1), c.batches[i]);
-	stat_set(r->env, STAT_TLS_RETRIED, c.retried);
-	stat_set(r->env, STAT_TLS_AWAY, c.away);
-	stat_set(r->env, STAT_TLS_INLINED, c.inlined);
-	stat_set(r->env, STAT_TLS_PUT_OFF, c.put_off);
-}
-
-void wire_shake_end(struct relay *r, uint32_t index)
-{
-	wire_context_put(r, index);
-	shake_leave(r, &r->wire_shake[index].entry);
-	stat_set(r->env, STAT_TLS_HANDSHAKES_NOW, --r->shakes);
-	counts_tell(r);
-}
-
 void wire_tls_owner(struct relay *r, uint32_t index, uint32_t owner)
 {
 	if (index != 0)
@@ -157,6 +89,8 @@ void wire_tls_put(struct relay *r, uint32_t *index)
 	r->tls_waiting -= t->phase == WIRE_WAIT;
 	if (t->phase != WIRE_OPEN)
 		wire_shake_end(r, *index);
+	else
+		name_put(r, t->facts.name);
 	t->phase = WIRE_DEAD;
 	tls_state_clear(&t->st);
 	if (!listed)
@@ -445,7 +379,7 @@ enum wire_result wire_fill(struct relay *r, struct wire w)
 
 void wire_tls_check(const struct relay *r)
 {
-	uint32_t waiting = 0, owned = 0, dead = 0, counted = 0, shakes = 0, contexts = 0;
+	uint32_t waiting = 0, owned = 0, dead = 0, counted = 0, shakes = 0, contexts = 0, names = 0;
 
 	for (uint32_t i = 1; i < r->wire_ids.count; i++) {
 		const struct wire_tls *t = &r->wire_tls[i];
@@ -456,6 +390,7 @@ void wire_tls_check(const struct relay *r)
 		waiting += t->phase == WIRE_WAIT;
 		shakes += t->phase != WIRE_OPEN && t->phase != WIRE_DEAD;
 		contexts += t->hs != NULL;
+		names += t->phase == WIRE_OPEN && t->facts.name != 0;
 		counted += r->wire_shake[i].entry != 0;
 		dead += t->phase == WIRE_DEAD;
 		if (t->phase == WIRE_DEAD)
@@ -465,6 +400,7 @@ void wire_tls_check(const struct relay *r)
 		BUG_ON((t->hs == NULL) != (t->phase == WIRE_HELLO || t->phase == WIRE_OPEN));
 		BUG_ON(t->phase == WIRE_HELLO && t->plain != 0);
 	}
+	BUG_ON(r->names != NULL && names != names_held(r->names));
 	BUG_ON(shakes != r->shakes || contexts != r->contexts);
 	BUG_ON(r->shakers != NULL && counted != client_table_sum(r->shakers));
 	BUG_ON(waiting != r->tls_waiting || owned + dead != r->wire_ids.used);

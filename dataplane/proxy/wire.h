@@ -21,12 +21,24 @@ enum wire_phase {
 	WIRE_DEAD,  // given back while READY
 };
 
+// How its handshake ended, for those who look.
+struct wire_facts {
+	uint16_t suite;
+	uint8_t group : 4; // enum tls_group
+	uint8_t known : 1; // as server: the client named one of our certificates
+	uint8_t name;      // of names.c
+};
+static_assert(sizeof(struct wire_facts) == 4, "in place of a time");
+
 struct wire_tls {
 	struct tls_state st;
 	struct tls_hs *hs;
 	uint32_t plain; // octets at the head of the receive queue that are plaintext
 	uint32_t owner; // user word of its connection
-	uint32_t since_ms;
+	union {
+		uint32_t since_ms; // until WIRE_OPEN
+		struct wire_facts facts;
+	};
 	uint8_t phase;   // enum wire_phase
 	uint8_t result;  // READY: enum tls_result
 	uint8_t failure; // READY: enum tls_failure
@@ -83,19 +95,30 @@ void wire_end(struct relay *r, struct wire w);
 
 // A side's memory, taken for a handshake. 0: none left.
 uint32_t wire_tls_get(struct relay *r, uint32_t owner);
-// A context for its handshake. False: none is free.
+// wire_shake.c: handshakes, as far as they are the same for both sides.
+// A context for a side's. False: none is free.
 bool wire_context_take(struct relay *r, uint32_t index, struct tls_creds *creds, const char *name);
-// The handshake is over: its context goes back, and it is counted no more.
-void wire_shake_end(struct relay *r, uint32_t index);
+// Both ends have the keys: the context goes back, records from now on.
+void wire_open(struct relay *r, uint32_t index);
 // The client's side that has had a context of these the longest, if it has not been heard for long;
 // 0: none.
 uint32_t wire_stalled(const struct relay *r, const struct tls_creds *creds);
+// It is over, well or not: its context goes back, and it is counted no more.
+void wire_shake_end(struct relay *r, uint32_t index);
 void wire_tls_put(struct relay *r, uint32_t *index); // wipes; 0 then
 void wire_tls_owner(struct relay *r, uint32_t index, uint32_t owner);
 bool wire_tls_init(struct relay *r);
 size_t wire_tls_bytes(const struct relay *r); // reserved for sessions (T7)
 void wire_tls_free(struct relay *r);
 void wire_tls_check(const struct relay *r);
+
+// names.c
+struct names *names_new(void);
+void names_free(struct names *names);
+uint8_t name_hold(struct relay *r, const char *text); // 0: none, or no place
+void name_put(struct relay *r, uint8_t at);
+const char *name_get(const struct relay *r, uint8_t at); // 0: empty
+uint32_t names_held(const struct names *names);
 
 static inline uint32_t wire_rx_bytes(const struct relay *r, struct wire w)
 {

@@ -9,8 +9,9 @@ import ssl
 import struct
 import time
 
-from certs import tls_lab
-from lab import HOST4, VIP4, Sink, sh, wait_for
+from cases_tls import SecureSink
+from certs import make, tls_lab
+from lab import HOST4, VIP4, Control, Sink, sh, wait_for
 from mail import Raw, quiet, send
 
 MAIL = b"a: b\r\n\r\nc\r\n"
@@ -243,3 +244,56 @@ def case_a_context_is_taken_for_a_whole_client_hello_only():
             x.close()
         quiet(lab)
         assert lab.stats["tls_handshakes_now"] == 0 and lab.stats["tls_contexts"] == 0
+
+
+def tls_session(version, group, name, ciphers=None):
+    """A client in TLS, at its EHLO."""
+    c = insecure()
+    c.minimum_version = c.maximum_version = version
+    c.set_ecdh_curve(group)
+    if ciphers:
+        c.set_ciphers(ciphers)
+    raw = begin()
+    s = c.wrap_socket(raw.s, server_hostname=name)
+    s.sendall(b"EHLO c.example\r\n")
+    assert s.recv(1000).startswith(b"250")
+    return s
+
+
+def case_tls_of_both_legs_is_told():
+    lab = tls_lab(TLS % ("starttls-optional", ""), port="af_packet", extra='tls = { mode = "implicit"; verify = "none"; name = "ex.lab.example"; };')
+    make(lab.dir, "backend")
+    with lab, Control(lab) as control:
+        SecureSink(2525, lab.dir + "/backend")
+        v12, v13 = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
+        ways = ((v13, "X25519", "mx.lab.example", None, ("1.3", "X25519", True)), (v13, "secp384r1", "no.such.name", None, ("1.3", "P-384", False)),
+                (v12, "prime256v1", "mx.lab.example", "ECDHE-ECDSA-AES256-GCM-SHA384", ("1.2", "P-256", True)),
+                (v12, "prime256v1", None, "ECDHE-ECDSA-CHACHA20-POLY1305", ("1.2", "P-256", False)))
+        open_now = []
+        for version, group, name, ciphers, told in ways:
+            s = tls_session(version, group, name, ciphers)
+            port = s.getsockname()[1]
+            me = str(next(x["id"] for x in control.json("show", "sessions")["sessions"] if x["client"].endswith(":%d" % port)))
+            client, backend = control.json("show", "session", me)["connections"]
+            assert (client["tls"], client["tls_group"], client["server_name_known"]) == told, client
+            assert client.get("server_name") == name, client
+            assert client["tls_suite"] == (s.cipher()[0] if version == v13 else client["tls_suite"]) != "unknown", client
+            assert backend["tls"] == "1.3" and backend["server_name"] == "ex.lab.example" and backend["tls_suite"].startswith("TLS_"), backend
+            out = control.run("show", "session", me)[1]
+            assert client["tls_suite"] in out and "SERVER-NAME" in out, out
+            open_now.append(s)
+        shaking = begin()
+        port = shaking.s.getsockname()[1]
+        me = str(next(x["id"] for x in control.json("show", "sessions")["sessions"] if x["client"].endswith(":%d" % port)))
+        assert control.json("show", "session", me)["connections"][0]["tls"] == "handshake"
+        shaking.close()
+        for s in open_now:
+            s.sendall(b"QUIT\r\n")
+            s.close()
+        count = lambda *names: tuple(lab.stats["tls_" + n] for n in names)
+        assert count("server_handshakes_1_2", "server_handshakes_1_3") == (2, 2)
+        assert count("server_x25519", "server_p256", "server_p384", "server_group_unknown") == (1, 2, 1, 0)
+        assert count("sni_known", "sni_unknown", "sni_none") == (2, 1, 1)
+        assert sum(count("server_aes_128_gcm", "server_aes_256_gcm", "server_chacha20_poly1305")) == 4
+        assert sum(count(*("batches_of_%d" % i for i in range(1, 9)))) > 0
+        wait_for("sessions to end", lambda: lab.stats.sessions() == 0, 60)

@@ -76,6 +76,17 @@ static void peer_limit(struct peer *p, const struct mix *mix)
 	assert_int_equal(SSL_set1_groups_list(p->ssl, groups), 1);
 }
 
+static enum tls_group group_of(const struct mix *mix)
+{
+	if (tls_engine_queue(engine)->engine == NULL)
+		return TLS_GROUP_OTHER;
+	if (strcmp(mix->group, "X25519") == 0)
+		return TLS_GROUP_X25519;
+	return strcmp(mix->group, "P-256") == 0 || (mix->version == TLS1_2_VERSION && !mix->rsa)
+		       ? TLS_GROUP_P256 // which we prefer, and peer_limit lets in for certificates
+		       : TLS_GROUP_P384;
+}
+
 static void as_server(void **state)
 {
 	static struct side s;
@@ -96,6 +107,8 @@ static void as_server(void **state)
 		assert_true(sides_shake(engine, &s, &p, i % 2 == 0 ? 100000 : 1 + i));
 		assert_int_equal(s.info.suite, mix->number);
 		assert_string_equal(s.info.sni, NAME);
+		assert_true(s.info.known);
+		assert_int_equal(s.info.group, group_of(mix));
 		assert_int_equal(tls_creds_handshakes(s.creds), 0);
 		sides_talk(engine, &s, &p);
 		peer_free(&p);
@@ -125,6 +138,8 @@ static void as_client(void **state)
 		assert_null(tls_hs_new(s.creds, NAME)); // one at once
 		assert_true(sides_shake(engine, &s, &p, 1000));
 		assert_int_equal(s.info.suite, mix->number);
+		assert_int_equal(s.info.group, group_of(mix));
+		assert_string_equal(s.info.sni, NAME);
 		sides_talk(engine, &s, &p);
 		peer_free(&p);
 		tls_creds_put(s.creds);
@@ -219,6 +234,7 @@ static void names_choose_the_certificate(void **state)
 			X509_get_subject_name(got), NID_commonName, name, sizeof(name)
 		);
 		assert_string_equal(name, cases[i].get);
+		assert_int_equal(s.info.known, i < 3);
 		X509_free(got);
 		peer_free(&p);
 		tls_creds_put(s.creds);
