@@ -66,6 +66,7 @@ struct cfg_dataplane {
 	bool max_tls_derived;         // the file does not say how many
 	uint32_t max_tls_handshakes;  // likewise, of each of the credentials
 	unsigned crypto_threads;      // beside the workers
+	bool tls_engine_strict;
 };
 
 struct cfg_probe {
@@ -184,7 +185,7 @@ const char *cfg_error_format(const struct cfg_error *err, char *buf, size_t len)
 // One log line each.
 void cfg_errors_log(const struct cfg_errors *errs);
 
-#define CFG_START_ONLY_MAX 13
+#define CFG_START_ONLY_MAX 14
 // Names of the keys that differ and that a reload leaves as they are. Returns how many.
 unsigned cfg_diff_start_only(
 	const struct cfg *running,

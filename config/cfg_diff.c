@@ -61,6 +61,7 @@ unsigned cfg_diff_start_only(
 		 "dataplane.max_tls_connections"},
 		{a->max_tls_handshakes != b->max_tls_handshakes, "dataplane.max_tls_handshakes"},
 		{a->crypto_threads != b->crypto_threads, "dataplane.crypto_threads"},
+		{a->tls_engine_strict != b->tls_engine_strict, "dataplane.tls_engine_strict"},
 		{ports_differ(running, next), "ports"},
 	};
 	unsigned n = 0;

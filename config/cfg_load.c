@@ -55,6 +55,7 @@ static void dataplane_read(struct cfg_reader *r, const config_setting_t *root)
 	cfg_size(r, g, "hugepages", &d->hugepages_bytes);
 	cfg_size(r, g, "memory", &d->memory_bytes);
 	cfg_bool(r, g, "idle_sleep", &d->idle_sleep);
+	cfg_bool(r, g, "tls_engine_strict", &d->tls_engine_strict);
 	cfg_string(r, g, "user", d->user, sizeof(d->user));
 	cfg_string(r, g, "socket", d->socket, sizeof(d->socket));
 	d->workers = (unsigned)workers;

@@ -75,15 +75,20 @@ static int engine_make(struct dataplane *dp, unsigned i)
 	l->engine = tls_engine_new(PK_ENGINE_MBX);
 	if (l->engine == NULL)
 		return -errno;
-	degraded = strcmp(tls_engine_name(l->engine), "builtin") == 0;
+	degraded = tls_engine_degraded(l->engine);
 	if (degraded)
 		shm_main_set(&dp->shm, STAT_TLS_ENGINE_DEGRADED, 1);
+	if (degraded && dp->cfg->dataplane.tls_engine_strict) {
+		dp->reason = "dataplane.tls_engine_strict: the TLS engine for this processor fails "
+			     "its tests, or libmbedtls is another than it was built for";
+		return -ENOTSUP;
+	}
 	if (i == 0)
 		log_line(
 			degraded ? LOG_WARNING : LOG_NOTICE,
 			"TLS engine: %s%s",
 			tls_engine_name(l->engine),
-			degraded ? ": NO FAST ENGINE PASSED ITS TESTS, handshakes are slow" : ""
+			degraded ? ": A FASTER ONE FAILED ITS TESTS, handshakes are slow" : ""
 		);
 	return 0;
 }

@@ -42,8 +42,23 @@ struct tls_engine {
 	uint8_t flight[FIBER_COUNT][TLS_FLIGHT_MAX];
 };
 
+// The next engine until a handshake with ourselves is good; the last is mbedTLS alone.
+static void engine_try(struct tls_engine *e)
+{
+	struct pk_queue *q = &e->queue;
+
+	while (!tls_selftest(e) && q->engine != NULL) {
+		q->engine = q->engine == &pk_engine_mbx ? &pk_engine_libcrypto : NULL;
+		q->degraded = true;
+		memset(e->hooked, 0, sizeof(e->hooked));
+	}
+	memset(e->hooked, 0, sizeof(e->hooked)); // from here on of others' handshakes
+	memset(&q->counts, 0, sizeof(q->counts));
+}
+
 struct tls_engine *tls_engine_new(enum pk_engine_id first)
 {
+	bool hooks;
 	size_t size = (sizeof(struct tls_engine) + 63) / 64 * 64;
 	struct tls_engine *e = aligned_alloc(64, size);
 
@@ -59,7 +74,8 @@ struct tls_engine *tls_engine_new(enum pk_engine_id first)
 	init_mb_mgr_auto(e->mgr, NULL);
 	idpool_init(&e->ephs, e->eph_ids, EPH_MAX + 1);
 	e->steps_left = UINT32_MAX; // until turns are counted
-	if (!pk_hooks_init() || !hash_hooks_init() || !long_hooks_init() || !sign_hooks_init())
+	hooks = pk_hooks_init() && hash_hooks_init() && long_hooks_init() && sign_hooks_init();
+	if (!hooks)
 		first = PK_ENGINE_BUILTIN;
 	// psa_crypto_init is for TLS 1.3; once a process, the rest are no-ops
 	if (psa_crypto_init() != PSA_SUCCESS || !pk_queue_init(&e->queue, first)) {
@@ -67,7 +83,14 @@ struct tls_engine *tls_engine_new(enum pk_engine_id first)
 		errno = ENOMEM;
 		return NULL;
 	}
+	e->queue.degraded = e->queue.degraded || !hooks;
+	engine_try(e);
 	return e;
+}
+
+bool tls_engine_degraded(const struct tls_engine *e)
+{
+	return e->queue.degraded;
 }
 
 void tls_engine_free(struct tls_engine *e)

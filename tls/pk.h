@@ -73,6 +73,7 @@ struct pk_counts {
 
 struct pk_queue {
 	const struct pk_engine *engine; // NULL: mbedTLS does it all itself
+	bool degraded;                  // a better one is usable here, and failed
 	struct fibers fibers;
 	struct pk_op *waiting[PK_KINDS][PK_LANES];
 	unsigned count[PK_KINDS];

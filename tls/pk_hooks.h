@@ -55,5 +55,8 @@ struct hook_row {
 // False: one of them is not there.
 bool hooks_find(const struct hook_row *rows, unsigned count, void *ret);
 
+// selftest.c. False: a handshake with ourselves failed, or a redirection was not reached.
+bool tls_selftest(struct tls_engine *engine);
+
 // Finds the library's own functions. False: one of them is not there, nothing may be redirected.
 bool pk_hooks_init(void);

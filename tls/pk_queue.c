@@ -18,10 +18,13 @@ bool pk_queue_init(struct pk_queue *q, enum pk_engine_id first)
 	memset(q, 0, sizeof(*q));
 	q->rsa_left = UINT32_MAX; // until turns are counted
 	for (unsigned i = first; i < sizeof(engines) / sizeof(engines[0]); i++) {
-		if (engines[i]->usable() && pk_engine_passes(engines[i])) {
+		if (!engines[i]->usable())
+			continue;
+		if (pk_engine_passes(engines[i])) {
 			q->engine = engines[i];
 			break;
 		}
+		q->degraded = true;
 	}
 	return fibers_init(&q->fibers);
 }

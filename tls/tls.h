@@ -72,6 +72,9 @@ struct tls_engine;
 struct tls_engine *tls_engine_new(enum pk_engine_id first);
 void tls_engine_free(struct tls_engine *engine);
 const char *tls_engine_name(const struct tls_engine *engine);
+// A better one is usable here but gave wrong answers, or libmbedtls does not call what is
+// redirected.
+bool tls_engine_degraded(const struct tls_engine *engine);
 // Does what waits and goes on with the handshakes that waited for it: end of a turn.
 void tls_engine_flush(struct tls_engine *engine);
 // A turn begins: handshakes that waited for theirs go on, as many as may in one turn, and those

@@ -7,6 +7,7 @@ import smtplib
 import socket
 import ssl
 import struct
+import subprocess
 import time
 
 from cases_tls import SecureSink
@@ -297,3 +298,22 @@ def case_tls_of_both_legs_is_told():
         assert sum(count("server_aes_128_gcm", "server_aes_256_gcm", "server_chacha20_poly1305")) == 4
         assert sum(count(*("batches_of_%d" % i for i in range(1, 9)))) > 0
         wait_for("sessions to end", lambda: lab.stats.sessions() == 0, 60)
+
+
+def case_a_libmbedtls_that_calls_other_functions():
+    """Linked so that nothing is redirected: mail with TLS goes on, it is told, and fatal where that is wanted."""
+    lab = tls_lab(TLS % ("starttls-optional", ""), port="af_packet")
+    lab.binary += "-unhooked"
+    with lab:
+        sink = Sink(2525)
+        assert "TLS engine: builtin: A FASTER ONE FAILED ITS TESTS" in lab.read_log() and lab.stats["tls_engine_degraded"] == 1
+        for _ in range(5):
+            send_tls()
+        for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
+            tls_session(version, "prime256v1", "mx.lab.example").close()
+        assert len(sink.bodies) == 5 and lab.stats["tls_server_group_unknown"] == 7
+        quiet(lab, 60)
+    lab = tls_lab(TLS % ("starttls-optional", ""))
+    lab.write_config(lab.config.replace("dataplane = {", "dataplane = { tls_engine_strict = true;", 1))
+    r = subprocess.run([lab.binary + "-unhooked", "-c", lab.dir + "/mailrace.conf"], capture_output=True, text=True, timeout=60, check=False)
+    assert r.returncode == 71 and "tls_engine_strict" in r.stderr, (r.returncode, r.stderr)

@@ -375,7 +375,7 @@ int main(int argc, char **argv)
 		return 64;
 	helpers = argv[1][1] == 'h' ? helped_new() : NULL;
 	engine = tls_engine_new((enum pk_engine_id)(argv[1][0] - '0'));
-	if (engine == NULL)
+	if (engine == NULL || tls_engine_degraded(engine)) // its self-test failed
 		return 1;
 	if (helpers != NULL)
 		tls_engine_helpers_set(engine, helpers, 0);
