@@ -48,8 +48,8 @@ struct tls_half {
 	uint64_t seq;
 	uint8_t key[32];
 	uint8_t iv[12];
-	uint8_t secret[48]; // 1.3: application traffic secret, for KeyUpdate
-};
+	uint8_t secret[48];            // 1.3: application traffic secret, for KeyUpdate
+} __attribute__((packed, aligned(4))); // 100 octets, not 104
 
 // All that an established leg keeps.
 struct tls_state {
@@ -61,7 +61,7 @@ struct tls_state {
 	uint8_t key_updates;
 	bool rd_closed, wr_closed;
 };
-static_assert(sizeof(struct tls_state) == 216, "TLS state of an idle leg (T7)");
+static_assert(sizeof(struct tls_state) == 208, "TLS state of an idle leg (T7)");
 
 // Who does the public-key work, in order of preference.
 enum pk_engine_id { PK_ENGINE_MBX, PK_ENGINE_LIBCRYPTO, PK_ENGINE_BUILTIN, PK_ENGINES };

@@ -44,7 +44,7 @@ struct wire_tls {
 	uint8_t failure; // READY: enum tls_failure
 	bool broken;     // nothing can be sent any more: the connection is to end
 };
-static_assert(sizeof(struct wire_tls) <= 240, "of a TLS side (T7)");
+static_assert(sizeof(struct wire_tls) <= 232, "of a TLS side (T7)");
 
 struct wire {
 	struct tcp_conn_id conn;

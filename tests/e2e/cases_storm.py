@@ -6,6 +6,7 @@ succeed, mail without TLS goes on, and what was taken is given back."""
 import concurrent.futures
 import multiprocessing
 import os
+import selectors
 import shutil
 import smtplib
 import socket
@@ -19,7 +20,7 @@ from cases_memory import backend
 from certs import make, tls_lab
 from lab import HOST4, VIP4, Control, alone, sh, wait_for
 from mail import quiet
-from storm import Client, Stallers, many_descriptors, shakers
+from storm import Client, Stallers, context, many_descriptors, shakers, turn
 
 TLS = 'tls = { mode = "starttls-optional"; certificates = [ "mail" ]; }; limits = { tls_handshakes_per_client = 0; tls_handshakes_per_second = 0; };'
 
@@ -237,3 +238,35 @@ def case_no_turn_is_long_for_a_certificate():
                 else:
                     assert helped == 0
                 all_given_back(lab, lab.stats.buffers_in_use())
+
+
+IDLE = 10000
+
+
+@alone
+def case_ten_thousand_idle_tls_sessions():
+    """Gate T7 of one TLS leg: handshake done, EHLO answered, leg open, no partial line: at most 1 KiB a session, and no buffer."""
+    many_descriptors()
+    with tls_lab(TLS, port="af_packet", max_sessions=IDLE) as lab, Backend():
+        addresses, before = sources(), lab.stats.buffers_in_use()
+        Client.context = context()
+        selector, clients = selectors.DefaultSelector(), []
+        while len(clients) < IDLE or not all(c.took is not None for c in clients):
+            waiting = sum(1 for c in clients[-400:] if c.took is None)
+            for _ in range(min(100 - waiting, IDLE - len(clients))):
+                clients.append(Client(selector, source=addresses[len(clients) % len(addresses)], stays=True))
+            turn(selector)
+            bad = [c.failed for c in clients[-400:] if c.failed]
+            assert not bad, bad[:3]
+        assert lab.stats.sessions() == IDLE and lab.stats["tls_handshakes_now"] == lab.stats["tls_contexts"] == 0
+        wait_for("the buffers to come back", lambda: lab.stats.buffers_in_use() <= before, 30)
+        each = lab.stats.session_bytes / lab.stats.max_sessions
+        print("%d idle sessions with TLS: %d buffers more than with none, %d bytes reserved a session" % (IDLE, lab.stats.buffers_in_use() - before, each))
+        assert each <= 1024, "T7"
+        for i in range(0, IDLE, 200):  # all are alive
+            for c in clients[i:i + 200]:
+                c.ask(b"QUIT\r\n")
+            while not all(c.closed for c in clients[i:i + 200]):
+                turn(selector)
+        assert all(c.done for c in clients)
+        quiet(lab, 60)

@@ -29,12 +29,13 @@ def context():
 
 
 class Client:
-    """One connection. stop: a step at which it goes silent, or None. done, failed: how it ended; took: seconds to its EHLO in TLS."""
+    """One connection. stop: a step at which it goes silent, or None. stays: it says QUIT only when told to. done, failed: how it
+    ended; took: seconds to its EHLO in TLS."""
 
     context = None
 
-    def __init__(self, selector, stop=None, source=None, gate=None):
-        self.selector, self.stop, self.gate = selector, stop, gate
+    def __init__(self, selector, stop=None, source=None, gate=None, stays=False):
+        self.selector, self.stop, self.gate, self.stays = selector, stop, gate, stays
         self.done = self.failed = self.stopped = self.closed = False
         self.text, self.tls, self.took, self.born = b"", None, None, time.monotonic()
         self.certificate = None
@@ -143,10 +144,15 @@ class Client:
                 self.end("%r" % self.text)
                 return
             self.took = time.monotonic() - self.born
+            self.text = b""
             self.done = True
-            self.tls.write(b"QUIT\r\n")
-            self.step = self.leave
-            self.flush()
+            if not self.stays:
+                self.ask(b"QUIT\r\n")
+
+    def ask(self, line):
+        self.step = self.leave
+        self.tls.write(line)
+        self.flush()
 
     def read(self):
         try:
@@ -155,7 +161,9 @@ class Client:
             return b""
 
     def leave(self, text):
-        self.end()
+        self.text += self.read()
+        if self.text.startswith(b"221"):
+            self.end()
 
 
 class Gate:
