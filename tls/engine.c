@@ -37,7 +37,7 @@ struct tls_engine {
 	void *up;
 	struct ticket_keys tickets;
 	int64_t (*now_ms)(void); // NULL: the system's
-	uint32_t steps_left; // of handshakes in this turn
+	uint32_t steps_left;     // of handshakes in this turn
 	struct tls_hs *put_off, *put_off_tail;
 	uint8_t flight[FIBER_COUNT][TLS_FLIGHT_MAX];
 };

@@ -62,8 +62,8 @@ struct tls_hs {
 	enum tls_ticket_refusal ticket;
 	uint16_t offers;           // of the ClientHello
 	struct ticket_facts facts; // of the ticket that was taken
-	bool begun; // mbedTLS was called
-	bool due;   // was put off, and is the next
+	bool begun;                // mbedTLS was called
+	bool due;                  // was put off, and is the next
 	struct tls_secrets secrets;
 	char service[TLS_NAME_MAX + 1];
 	struct tls_info info; // its name and group as soon as they are known

@@ -166,7 +166,6 @@ static void blob_make(struct play *p, const struct script *s, const struct sim_h
 		.max_message_bytes = s->limits & 1 ? 100 : 0,
 		.max_recipients = s->limits & 2 ? 2 : 0,
 		.sessions_per_client = s->limits & 4 ? 1 : 0,
-		.tls_queue_ms = 30000,
 		.policy =
 			{
 				.bare_lf = s->policy % 3,
