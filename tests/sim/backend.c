@@ -338,7 +338,7 @@ static void leg_turn(struct backend_app *app, struct leg *leg)
 			return;
 		}
 	}
-	if (tcp_rx_bytes(app->host->tcp, leg->conn) > 0)
+	if (tcp_rx_bytes(app->host->tcp, leg->conn) > 0 && !app->plan.silent) // which never reads
 		leg->heard_ns = app->sim->now_ns;
 	else if (app->sim->now_ns - leg->heard_ns > LEG_IDLE_NS) {
 		leg_die(app, leg);
