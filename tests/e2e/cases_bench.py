@@ -8,7 +8,7 @@ import re
 import sys
 
 import lab
-from lab import alone, sh, wait_for
+from lab import alone, measured, sh, wait_for
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../tools/bench"))
 import bench
@@ -115,6 +115,7 @@ def case_generator_notices_faults():
 
 
 @alone
+@measured
 def case_generator_cycles_of_each_stage():
     with rig(cycles=True) as r:
         check_load(r, 200, "-n", 200, "-c", 16)

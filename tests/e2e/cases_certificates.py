@@ -382,7 +382,7 @@ def case_certificates_of_a_start_with_the_last_good_configuration():
         renew(lab, days=111)  # meanwhile: the files are read again
         lab.restart("-s", lab.dir + "/state")
         assert "STARTING WITH THE LAST GOOD CONFIGURATION" in lab.read_log() and "generation.blob" not in lab.read_log()
-        assert metric(lab) == {"mail": not_after(lab.dir + "/mail.pem")}
+        wait_for("the certificate", lambda: metric(lab) == {"mail": not_after(lab.dir + "/mail.pem")})
         send(MAIL)
         assert len(other.bodies) == 1 and not sink.bodies, "the generation in force"
         # other settings of TLS than at the last good start: its services come up, and it is said

@@ -18,7 +18,7 @@ import time
 from cases_handshakes import insecure
 from cases_memory import backend
 from certs import make, tls_lab
-from lab import HOST4, VIP4, Control, alone, sh, wait_for
+from lab import HOST4, VIP4, Control, alone, measured, sh, wait_for
 from mail import quiet
 from storm import Client, Stallers, context, many_descriptors, shakers, turn
 
@@ -127,6 +127,7 @@ def one_session():
 
 
 @alone
+@measured
 def case_ten_thousand_stalled_handshakes():
     with storm_lab() as lab, Backend():
         addresses, buffers, resident = sources(), lab.stats.buffers_in_use(), []
@@ -153,6 +154,7 @@ def case_ten_thousand_stalled_handshakes():
 
 
 @alone
+@measured
 def case_certificates_renewed_as_fast_as_it_goes():
     """Under two thousand handshakes: each is shown one that was the service's, none fails."""
     with storm_lab(workers=2) as lab, Backend(), Control(lab) as control:
@@ -206,6 +208,7 @@ def turns(lab):
 
 
 @alone
+@measured
 def case_no_turn_is_long_for_a_certificate():
     """T13: whatever takes long is done by helper threads. Times are told, what is asserted does not depend on the machine."""
     for threads in (1, 0):
@@ -244,6 +247,7 @@ IDLE = 10000
 
 
 @alone
+@measured
 def case_ten_thousand_idle_tls_sessions():
     """Gate T7 of one TLS leg: handshake done, EHLO answered, leg open, no partial line: at most 1 KiB a session, and no buffer."""
     many_descriptors()

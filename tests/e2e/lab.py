@@ -48,6 +48,12 @@ def alone(case):
     return case
 
 
+def measured(case):
+    """Marks a case that is about a figure or a size, which a build with sanitizers does not have."""
+    case.measured = True
+    return case
+
+
 def attach(path, role, major=ABI_MAJOR):
     """Asks the dataplane's socket as a reader (1) or as control (2): (connection, answer code, descriptors)."""
     s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)

@@ -104,11 +104,12 @@ def main():
     p = argparse.ArgumentParser()
     p.add_argument("--build", default=lab.BUILD)
     p.add_argument("--filter", default="", metavar="WORDS")
-    p.add_argument("--jobs", default=3, type=int, metavar="N")
+    p.add_argument("--jobs", default=4, type=int, metavar="N")
+    p.add_argument("--no-measured", action="store_true", help="leave out cases about figures and sizes (lab.measured)")
     a = p.parse_args()
     lab.BUILD = a.build
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    found = list(cases(a.filter))
+    found = [c for c in cases(a.filter) if not (a.no_measured and getattr(c[1], "measured", False))]
     alone = [c for c in found if getattr(c[1], "alone", False)]
     together = run_all([c for c in found if c not in alone], a.jobs)
     one_by_one = run_all(alone, 1)
