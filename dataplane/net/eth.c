@@ -118,7 +118,19 @@ void eth_output(
 		net_drop(net, m, STAT_NET_TX_FULL);
 		return;
 	}
+	if (q->count == 0)
+		q->moved_ms = env_now_ms(net->env);
 	q->m[q->count++] = m;
+}
+
+// Frames that wait for a link are of no use to anybody when it is back, and hold buffers till then.
+static void stale_drop(struct net *net, struct net_txq *q)
+{
+	if (env_now_ms(net->env) - q->moved_ms < NET_TX_STALE_MS)
+		return;
+	for (unsigned i = 0; i < q->count; i++)
+		net_drop(net, q->m[i], STAT_NET_TX_STALE);
+	q->count = 0;
 }
 
 void eth_flush(struct net *net)
@@ -133,6 +145,11 @@ void eth_flush(struct net *net)
 			net->port_dev, (uint16_t)p, q->m, (uint16_t)q->count
 		);
 		stat_add(net->env, STAT_NET_TX_PACKETS, sent);
+		if (sent == 0) {
+			stale_drop(net, q);
+			continue;
+		}
+		q->moved_ms = env_now_ms(net->env);
 		q->count -= sent;
 		memmove(q->m, q->m + sent, q->count * sizeof(q->m[0])); // kept for the next turn
 	}

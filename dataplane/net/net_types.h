@@ -68,9 +68,12 @@ struct net_ping {
 	uint64_t sent_ns, deadline_ns;
 };
 
+#define NET_TX_STALE_MS 1000 // a port whose link is down takes nothing
+
 struct net_txq {
 	struct rte_mbuf *m[NET_TXQ_MAX];
 	unsigned count;
+	uint32_t moved_ms; // when the port took one, or the first began to wait
 };
 
 struct net {

@@ -150,6 +150,36 @@ static void a_port_that_takes_no_more(void **state)
 	assert_int_equal(f->stats[STAT_NET_TX_PACKETS], 12);
 }
 
+static void frames_for_a_link_that_is_down(void **state)
+{
+	struct fix *f = *state;
+	const struct ip_addr peer = ip("10.1.0.77");
+
+	neigh_heard(f->net, 1, &peer, mac_b, true);
+	f->tx_room = 0;
+	fix_tcp_out(f, "10.1.0.10", "10.1.0.77");
+	f->env.now_ns += 900 * FIX_MS;
+	fix_tcp_out(f, "10.1.0.10", "10.1.0.77");
+	net_flush(f->net);
+	assert_int_equal(f->net->txq[1].count, 2);
+	f->tx_room = 1; // slow, but it moves
+	f->env.now_ns += 200 * FIX_MS;
+	net_flush(f->net);
+	assert_int_equal(f->net->txq[1].count, 1);
+	f->env.now_ns += 900 * FIX_MS;
+	net_flush(f->net);
+	assert_int_equal(f->net->txq[1].count, 1);
+	f->env.now_ns += 200 * FIX_MS;
+	net_flush(f->net); // a second without any
+	assert_int_equal(f->net->txq[1].count, 0);
+	assert_int_equal(f->stats[STAT_NET_TX_STALE], 1);
+	assert_int_equal(f->sent_count, 1);
+	f->tx_room = UINT16_MAX;
+	fix_tcp_out(f, "10.1.0.10", "10.1.0.77");
+	net_flush(f->net);
+	assert_int_equal(f->sent_count, 2);
+}
+
 // Finds a source port of which the tuple belongs to this worker.
 static uint16_t port_of(const struct fix *f, uint16_t worker)
 {
@@ -228,6 +258,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(tags_on_the_way_out, setup, teardown),
 		cmocka_unit_test_setup_teardown(stations_and_types, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_port_that_takes_no_more, setup, teardown),
+		cmocka_unit_test_setup_teardown(frames_for_a_link_that_is_down, setup, teardown),
 		cmocka_unit_test(foreign_tuples_go_to_their_owner),
 		cmocka_unit_test(steered_frames_are_taken_once),
 		cmocka_unit_test(arp_goes_to_worker_0),
