@@ -169,8 +169,13 @@ int workers_init(struct dataplane *dp)
 	if (err == 0 && (dp->lcore == NULL || dp->leases == NULL))
 		err = -ENOMEM;
 	dp->shm.header->max_sessions = dp->cfg->dataplane.max_sessions;
-	if (err == 0) // memory for TLS is taken at start or never
+	if (err == 0) { // memory for TLS is taken at start or never
 		err = engines_init(dp);
+		if (err != 0) {
+			workers_fini(dp);
+			dp->lcore = NULL;
+		}
+	}
 	for (unsigned i = 0; i < dp->cfg->dataplane.workers && err == 0; i++)
 		err = worker_make(dp, i, &client_key);
 	for (unsigned i = 0; i < dp->cfg->dataplane.workers && err == 0; i++)
