@@ -96,6 +96,7 @@ def all_given_back(lab, buffers):
 
 
 @alone
+@measured
 def case_two_thousand_handshakes_at_once():
     with storm_lab() as lab, Backend():
         addresses, buffers, resident = sources(), lab.stats.buffers_in_use(), []
