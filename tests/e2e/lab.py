@@ -300,7 +300,11 @@ virtual_services = { inbound = { listen = [ "%s:25", "[%s]:25" ]; pool = "mail";
         wait_for("the dataplane to be ready again", lambda: self.read_log().count("ready") > count, 60)
         if self.port == "tap":
             self.addresses_set()
+        self.stats_open()
+
+    def stats_open(self):
         self.stats = Stats(self.socket)
+        wait_for("the workers to have the first generation", lambda: self.stats.current_generation() > 0, 60)
 
     def start(self):
         self.log = open(self.dir + "/log", "w+", encoding="utf-8")
@@ -309,7 +313,7 @@ virtual_services = { inbound = { listen = [ "%s:25", "[%s]:25" ]; pool = "mail";
             wait_for("the dataplane to be ready", lambda: self.proc.poll() is not None or "ready" in self.read_log(), 60)
             assert self.proc.poll() is None, self.read_log()
             self.addresses_set()
-            self.stats = Stats(self.socket)
+            self.stats_open()
         except BaseException:
             self.stop()
             raise
