@@ -24,7 +24,7 @@ uint16_t probe_tls_flags(const struct blob_pool *pool)
 
 uint16_t leg_tls_flags(const struct session *s, const struct blob_pool *pool)
 {
-	return is_passthrough(s) ? 0 : probe_tls_flags(pool); // that has the client's own TLS
+	return is_passthrough(s) ? 0 : probe_tls_flags(pool); // passthrough: the client's own TLS
 }
 
 // Of the configuration as it stands now; NULL: none.
