@@ -67,9 +67,9 @@ class Backend:
             end = "RST"
         except (OSError, ValueError):
             end = "late"
-        self.ends.append(end)
         f.close()
         s.close()
+        self.ends.append(end)  # now that the FIN or RST is on its way, before anything that a client says next
 
     def say(self, s, verb, line, n, usual):
         answer = self.answer(verb, line, n)
@@ -427,7 +427,6 @@ def case_quit_is_answered_221_whatever_became_of_the_backend():
             with Lab() as lab, Backend(lambda v, line, n, leave=leave: leave if v == "NOOP" else None) as backend:
                 c = greeted("NOOP")
                 wait_for("the backend to have left", lambda: backend.ends == ["left"])
-                time.sleep(0.2)
                 assert c.ask("QUIT").startswith("221 2.0.0") and rest(c) == b""
                 c.close()
                 quiet(lab)
