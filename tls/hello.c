@@ -81,6 +81,7 @@ enum {
 	EXT_GROUPS = 10,
 	EXT_SIGNATURES = 13,
 	EXT_MASTER_SECRET = 23,
+	EXT_PSK = 41, // RFC 8446
 };
 
 struct part {
@@ -144,17 +145,18 @@ static uint16_t signatures_of(struct part ext)
 	return bits;
 }
 
-static uint16_t suites_of(struct part list)
+static void suites_note(struct part list, struct tls_hello *ret)
 {
-	uint16_t bits = 0;
-
 	for (uint32_t i = 0; i + 2 <= list.len; i += 2) {
-		int n = tls_suite_index(be16_at(list.p + i));
+		uint16_t number = be16_at(list.p + i);
+		int n = tls_suite_index(number);
 
-		if (n >= 0)
-			bits |= (uint16_t)(1U << n);
+		if (n < 0)
+			continue;
+		if (ret->offers == 0)
+			ret->first_suite = number;
+		ret->offers |= (uint16_t)(1U << n);
 	}
-	return bits;
 }
 
 static void name_of(struct part ext, struct tls_hello *ret)
@@ -183,6 +185,9 @@ static void extension_note(unsigned type, struct part ext, struct tls_hello *ret
 	case EXT_MASTER_SECRET:
 		ret->offers |= TLS_OFFERS_MASTER_SECRET;
 		break;
+	case EXT_PSK:
+		ret->psk = true;
+		break;
 	default:
 		break;
 	}
@@ -200,7 +205,7 @@ bool tls_hello_read(const uint8_t *message, uint32_t len, struct tls_hello *ret)
 	if (!part_take(&body, 34, &skip) || !vector_take(&body, 1, &skip) ||
 	    !vector_take(&body, 2, &suites) || !vector_take(&body, 1, &skip))
 		return false;
-	ret->offers = suites_of(suites);
+	suites_note(suites, ret);
 	if (body.len == 0)
 		return true;
 	if (!vector_take(&body, 2, &exts))
@@ -213,4 +218,19 @@ bool tls_hello_read(const uint8_t *message, uint32_t len, struct tls_hello *ret)
 		extension_note(be16_at(type.p), ext, ret);
 	}
 	return true;
+}
+
+#define AES_128_GCM_SHA256 0x1301
+#define CHACHA20_POLY1305_SHA256 0x1303 // first: of a client without instructions for AES
+
+bool tls_hello_leans(const uint8_t *data, uint32_t len)
+{
+	uint32_t size = len > TLS_RECORD_HEADER ? (uint32_t)data[3] << 8 | data[4] : 0;
+	struct tls_hello hello;
+
+	if (size == 0 || len - TLS_RECORD_HEADER < size ||
+	    !tls_hello_read(data + TLS_RECORD_HEADER, size, &hello))
+		return false;
+	return !hello.psk && (hello.offers & 1U << tls_suite_index(AES_128_GCM_SHA256)) != 0 &&
+	       hello.first_suite != CHACHA20_POLY1305_SHA256;
 }

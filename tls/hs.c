@@ -344,6 +344,10 @@ enum tls_result tls_hs_step(
 	} else {
 		hs->fiber = q->fibers.spare;
 		fiber_start(&q->fibers, shake, hs);
+	if (!hs->begun)
+		hs->ssl.conf = hs->creds->server && tls_hello_leans(step->in, step->in_len)
+				       ? &hs->creds->conf_lean
+				       : &hs->creds->conf;
 		hs->running = !hs->fiber->done;
 		hs->stepping = true;
 		pk_run_full(q);

@@ -39,7 +39,8 @@ struct tls_creds {
 	mbedtls_entropy_context entropy;
 	mbedtls_ctr_drbg_context rng;
 	mbedtls_ssl_config conf;
-	uint8_t identity[32]; // what tickets are bound to of all this
+	mbedtls_ssl_config conf_lean; // the same but for its suites; owns nothing
+	uint8_t identity[32];         // what tickets are bound to of all this
 	enum tls_client_auth client_auth;
 	struct tls_hs *spare; // contexts for reuse
 	unsigned used, made, max;

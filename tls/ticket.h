@@ -89,9 +89,14 @@ enum {
 };
 struct tls_hello {
 	uint16_t offers;
-	uint8_t name_len; // 0: no server_name
+	uint16_t first_suite; // of ours, by its number
+	bool psk;             // shows a ticket of TLS 1.3
+	uint8_t name_len;     // 0: no server_name
 	uint8_t name[TLS_NAME_MAX];
 };
 // A handshake message with its header. False: malformed; what came before that is told.
 bool tls_hello_read(const uint8_t *message, uint32_t len, struct tls_hello *ret);
+// Of the records of a ClientHello: its client takes AES-128-GCM, and does not want ChaCha20 most. A
+// ticket has a suite already.
+bool tls_hello_leans(const uint8_t *data, uint32_t len);
 int tls_suite_index(uint16_t number); // -1: none of ours
