@@ -12,6 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define FRAGMENT_MAX 4096 // the largest of RFC 6066 4; above it is what mbedTLS itself has room for
+
 static _Thread_local struct tls_hs *unfibered; // runs on the worker's own stack
 
 static int on_send(void *arg, const unsigned char *data, size_t len)
@@ -186,6 +188,7 @@ static bool detach(struct tls_hs *hs, struct tls_state *ret_state, struct tls_in
 {
 	const mbedtls_ssl_context *ssl = &hs->ssl;
 	struct tls_secrets *x = &hs->secrets;
+	int plain;
 
 	if (ssl->in_left != 0 || ssl->out_left != 0 || mbedtls_ssl_get_bytes_avail(ssl) != 0)
 		return false;
@@ -202,7 +205,12 @@ static bool detach(struct tls_hs *hs, struct tls_state *ret_state, struct tls_in
 	if (hs->ticket == TLS_TICKET_TAKEN && hs->certified) // mbedTLS thought it too old
 		hs->info.ticket = TLS_TICKET_EXPIRED;
 	*ret_info = hs->info;
-	return tls_state_derive(ret_state, x);
+	if (!tls_state_derive(ret_state, x))
+		return false;
+	plain = mbedtls_ssl_get_max_out_record_payload(ssl);
+	if (plain > 0 && plain <= FRAGMENT_MAX)
+		ret_state->fragment = (uint8_t)(31 - __builtin_clz((unsigned)plain));
+	return true;
 }
 
 // What is wrong with a certificate, the worst first.
@@ -336,6 +344,10 @@ enum tls_result tls_hs_step(
 		return put_off(hs, step);
 	}
 	hs->due = false;
+	if (!hs->begun)
+		hs->ssl.conf = hs->creds->server && tls_hello_leans(step->in, step->in_len)
+				       ? &hs->creds->conf_lean
+				       : &hs->creds->conf;
 	hs->begun = true;
 	if (q->engine == NULL) {
 		hs->fiber = NULL;
@@ -344,10 +356,6 @@ enum tls_result tls_hs_step(
 	} else {
 		hs->fiber = q->fibers.spare;
 		fiber_start(&q->fibers, shake, hs);
-	if (!hs->begun)
-		hs->ssl.conf = hs->creds->server && tls_hello_leans(step->in, step->in_len)
-				       ? &hs->creds->conf_lean
-				       : &hs->creds->conf;
 		hs->running = !hs->fiber->done;
 		hs->stepping = true;
 		pk_run_full(q);

@@ -173,7 +173,7 @@ enum tls_result tls_record_open(
 	if (type < TLS_T_ALERT || type > TLS_T_DATA)
 		return TLS_FATAL;
 	ret->alert = TLS_ALERT_RECORD_OVERFLOW;
-	return ret->len <= TLS_PLAIN_MAX ? TLS_OK : TLS_FATAL;
+	return ret->len <= tls_plain_max(st) ? TLS_OK : TLS_FATAL;
 }
 
 uint32_t tls_record_seal(
@@ -191,7 +191,7 @@ uint32_t tls_record_seal(
 
 	for (unsigned i = 0; i < count; i++)
 		plain += segs[i].len;
-	if (st->wr_closed || st->wr.seq >= RECORDS_MAX || plain > TLS_PLAIN_MAX)
+	if (st->wr_closed || st->wr.seq >= RECORDS_MAX || plain > tls_plain_max(st))
 		return 0;
 	body = plain + overhead(st);
 	out[0] = st->version == TLS_V13 ? TLS_T_DATA : inner;

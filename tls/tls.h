@@ -59,9 +59,16 @@ struct tls_state {
 	uint8_t hash_len;   // 32 or 48
 	uint8_t idle_count; // records without data in a row
 	uint8_t key_updates;
-	bool rd_closed, wr_closed;
+	uint8_t fragment : 4; // log2 of max_fragment_length (RFC 6066 4), 0: none was agreed on
+	bool rd_closed : 1, wr_closed : 1;
 };
-static_assert(sizeof(struct tls_state) == 208, "TLS state of an idle leg (T7)");
+static_assert(sizeof(struct tls_state) <= 208, "TLS state of an idle leg (T7)");
+
+// The largest plaintext of a record, both ways.
+static inline uint32_t tls_plain_max(const struct tls_state *st)
+{
+	return st->fragment > 0 ? 1U << st->fragment : TLS_PLAIN_MAX;
+}
 
 // Who does the public-key work, in order of preference.
 enum pk_engine_id { PK_ENGINE_MBX, PK_ENGINE_LIBCRYPTO, PK_ENGINE_BUILTIN, PK_ENGINES };
@@ -135,7 +142,7 @@ enum tls_result tls_record_open(
 	struct tls_opened *ret
 );
 
-// Makes one record of at most TLS_PLAIN_MAX bytes (gathered from pieces) at out, which has
+// Makes one record of at most tls_plain_max bytes (gathered from pieces) at out, which has
 // TLS_SEAL_OVERHEAD more room. Returns its length, 0 when the write side is closed or used up
 // (2^24 records: the caller closes).
 uint32_t tls_record_seal(

@@ -39,7 +39,8 @@
 #define SESSION_TURN_LOOPS 64 // commands or replies a call handles before it yields
 #define RELAY_TIMER_QUOTA 256
 #define RELAY_SCRATCH 16384
-#define RELAY_RECORD (TLS_RECORD_MAX + TLS_SEAL_OVERHEAD)
+// What is written at once, in the smallest records that can be agreed on.
+#define RELAY_RECORD (TLS_PLAIN_MAX + TLS_PLAIN_MAX / 512 * TLS_SEAL_OVERHEAD)
 #define RELAY_HELLO 20480        // a ClientHello with its records' headers
 #define TCP_USER_LEG 0x40000000U // in a connection's user word: the session's backend leg
 

@@ -122,39 +122,53 @@ void wire_tls_drop(struct relay *r, struct wire w, uint32_t n)
 	tcp_rx_drop(r->tcp, w.conn, n);
 }
 
-// One record. False: no buffer, nothing was taken.
-static bool record_write(
-	struct relay *r,
-	struct wire w,
-	enum tls_type type,
-	const struct tls_seg *segs,
-	unsigned count
-)
+// The records made since the sequence number was `seq`, all at once. False: no buffer, nothing was
+// taken.
+static bool records_put(struct relay *r, struct wire w, uint64_t seq, uint32_t len)
 {
 	struct wire_tls *t = tls_of(r, w);
-	uint64_t seq = t->st.wr.seq;
-	uint32_t len = tls_record_seal(r->config.tls, &t->st, type, segs, count, r->record);
 
 	if (len == 0) { // closed, or used up: what is written goes nowhere
 		t->broken = true;
 		return true;
 	}
 	if (tcp_tx_write(r->tcp, w.conn, r->record, len)) {
-		stat_inc(r->env, STAT_TLS_RECORDS_SEALED);
+		stat_add(r->env, STAT_TLS_RECORDS_SEALED, t->st.wr.seq - seq);
 		return true;
 	}
 	t->st.wr.seq = seq;
 	return false;
 }
 
+static bool record_write(struct relay *r, struct wire w, const struct tls_seg *segs, unsigned count)
+{
+	struct tls_state *st = &tls_of(r, w)->st;
+	uint64_t seq = st->wr.seq;
+
+	return records_put(
+		r, w, seq, tls_record_seal(r->config.tls, st, TLS_T_DATA, segs, count, r->record)
+	);
+}
+
 bool wire_tls_write(struct relay *r, struct wire w, const void *data, uint32_t len)
 {
-	struct tls_seg seg = {(uint8_t *)(uintptr_t)data, len};
+	struct tls_state *st = &tls_of(r, w)->st;
+	uint32_t off = 0, made = 0, one = 1;
+	uint64_t seq = st->wr.seq;
 
 	BUG_ON_HOT(len > TLS_PLAIN_MAX);
 	if (tls_of(r, w)->phase != WIRE_OPEN)
 		return false;
-	return record_write(r, w, TLS_T_DATA, &seg, 1);
+	do {
+		struct tls_seg seg = {(uint8_t *)(uintptr_t)data + off, len - off};
+
+		if (seg.len > tls_plain_max(st))
+			seg.len = tls_plain_max(st);
+		one = tls_record_seal(r->config.tls, st, TLS_T_DATA, &seg, 1, r->record + made);
+		made = one > 0 ? made + one : 0;
+		off += seg.len;
+	} while (off < len && one > 0);
+	return records_put(r, w, seq, made);
 }
 
 // The pieces of n held bytes at off; 0: more than there is room for.
@@ -210,7 +224,8 @@ static uint32_t move_sealed(struct relay *r, struct wire to, struct wire from, u
 	uint32_t moved = 0;
 
 	while (moved < n) {
-		uint32_t take = n - moved < TLS_PLAIN_MAX ? n - moved : TLS_PLAIN_MAX;
+		uint32_t most = tls_plain_max(&tls_of(r, to)->st);
+		uint32_t take = n - moved < most ? n - moved : most;
 		struct tls_seg segs[TLS_SEGS_MAX + 1];
 		unsigned count = pieces_gather(r, from, 0, take, segs);
 
@@ -218,7 +233,7 @@ static uint32_t move_sealed(struct relay *r, struct wire to, struct wire from, u
 			take = segs[0].len < take ? segs[0].len : take;
 			count = 1;
 		}
-		if (!record_write(r, to, TLS_T_DATA, segs, count))
+		if (!record_write(r, to, segs, count))
 			break;
 		wire_rx_drop(r, from, take);
 		moved += take;

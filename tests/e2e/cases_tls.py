@@ -57,8 +57,8 @@ def der(path):
         return ssl.PEM_cert_to_DER_cert(f.read())
 
 
-def s_client(*args):
-    r = subprocess.run(["openssl", "s_client", "-connect", VIP4 + ":25", "-servername", HOST, *args], input="QUIT\n", capture_output=True,
+def s_client(*args, say="QUIT\n"):
+    r = subprocess.run(["openssl", "s_client", "-connect", VIP4 + ":25", "-servername", HOST, *args], input=say, capture_output=True,
                        text=True, timeout=30, check=False)
     return r.returncode, r.stdout + r.stderr
 
@@ -86,6 +86,18 @@ def case_starttls_with_programs_of_others():
         assert sink.bodies == [MAIL] * 5, sink.bodies
         for verbs in sink.transcripts:
             assert not any(v.upper().startswith("STARTTLS") for v in verbs), "the backend was asked for TLS"
+        quiet(lab)
+
+
+def case_replies_in_the_fragments_that_were_agreed_on():
+    """RFC 6066 4: openssl takes no record longer than it asked for."""
+    lines = ["214-" + c * 400 for c in "abcd"] + ["214 end"]
+    with tls_lab(port="af_packet") as lab:
+        sink = Sink(2525, behave=lambda v, s: "\r\n".join(lines) if v == "HELP" else None)
+        for length in ("512", "1024"):
+            code, out = s_client("-starttls", "smtp", "-crlf", "-quiet", "-tls1_2", "-maxfraglen", length, say="HELP\nQUIT\n")
+            assert code == 0 and "\n".join(lines + ["221"]) in out.replace("\r", ""), (code, out[-600:])
+        assert [v[-2:] for v in sink.transcripts] == [["HELP", "QUIT"]] * 2
         quiet(lab)
 
 

@@ -147,6 +147,95 @@ static void as_client(void **state)
 	}
 }
 
+// AES-128-GCM for those that offer it, whatever their order; but not for those without AES.
+static void aes_128_is_preferred(void **state)
+{
+	static const struct {
+		int version;
+		const char *offered;
+		uint16_t taken;
+	} rows[] = {
+		{TLS1_3_VERSION,
+		 "TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256:TLS_AES_128_GCM_SHA256",
+		 0x1301},
+		{TLS1_3_VERSION,
+		 "TLS_CHACHA20_POLY1305_SHA256:TLS_AES_256_GCM_SHA384:TLS_AES_128_GCM_SHA256",
+		 0x1303},
+		{TLS1_3_VERSION, "TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256", 0x1302},
+		{TLS1_2_VERSION,
+		 "ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-ECDSA-AES128-GCM-SHA256",
+		 0xc02b},
+		{TLS1_2_VERSION, "ECDHE-ECDSA-AES256-GCM-SHA384", 0xc02c},
+	};
+	static struct side s;
+
+	for (unsigned i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct peer p;
+
+		s = (struct side){.creds = server_creds(&certs[PEER_EC256], NULL)};
+		for (unsigned again = 0; again < 2; again++) { // the context comes back
+			peer_new(&p, false, NULL, rows[i].version);
+			assert_int_equal(
+				rows[i].version == TLS1_3_VERSION
+					? SSL_set_ciphersuites(p.ssl, rows[i].offered)
+					: SSL_set_cipher_list(p.ssl, rows[i].offered),
+				1
+			);
+			s.hs = tls_hs_new(s.creds, NULL);
+			s.done = false;
+			assert_true(sides_shake(engine, &s, &p, 100000));
+			assert_int_equal(s.info.suite, rows[i].taken);
+			sides_talk(engine, &s, &p);
+			peer_free(&p);
+		}
+		tls_creds_put(s.creds);
+	}
+}
+
+// RFC 6066 4: no record is longer than what was agreed on, either way.
+static void a_smaller_fragment_is_kept_to(void **state)
+{
+	static struct side s;
+	static uint8_t text[600], out[TLS_RECORD_MAX];
+
+	for (unsigned v = 0; v < 2; v++) {
+		struct tls_opened opened;
+		struct tls_seg seg = {text, 513};
+		uint8_t agreed;
+		struct peer p;
+
+		s = (struct side){.creds = server_creds(&certs[PEER_EC256], NULL)};
+		peer_new(&p, false, NULL, v == 0 ? TLS1_2_VERSION : TLS1_3_VERSION);
+		assert_int_equal(
+			SSL_set_tlsext_max_fragment_length(p.ssl, TLSEXT_max_fragment_length_512), 1
+		);
+		s.hs = tls_hs_new(s.creds, NULL);
+		assert_true(sides_shake(engine, &s, &p, 100000));
+		agreed = SSL_SESSION_get_max_fragment_length(SSL_get_session(p.ssl));
+		assert_int_equal(agreed, v == 0 ? TLSEXT_max_fragment_length_512 : agreed);
+		assert_int_equal(s.state.fragment, agreed > 0 ? 8 + agreed : 0);
+		s.state.fragment = 9; // 1.3: as if it had been
+		assert_int_equal(tls_record_seal(engine, &s.state, TLS_T_DATA, &seg, 1, out), 0);
+		sides_talk(engine, &s, &p);
+		peer_free(&p);
+		tls_creds_put(s.creds);
+
+		s = (struct side){.creds = server_creds(&certs[PEER_EC256], NULL)};
+		peer_new(&p, false, NULL, v == 0 ? TLS1_2_VERSION : TLS1_3_VERSION);
+		s.hs = tls_hs_new(s.creds, NULL);
+		assert_true(sides_shake(engine, &s, &p, 100000));
+		assert_int_equal(s.state.fragment, 0);
+		s.state.fragment = 9;
+		assert_int_equal(SSL_write(p.ssl, text, 512), 512);
+		assert_int_equal(side_read(engine, &s, &p, out, &opened), TLS_OK);
+		assert_int_equal(SSL_write(p.ssl, text, 513), 513);
+		assert_int_equal(side_read(engine, &s, &p, out, &opened), TLS_FATAL);
+		assert_int_equal(opened.alert, TLS_ALERT_RECORD_OVERFLOW);
+		peer_free(&p);
+		tls_creds_put(s.creds);
+	}
+}
+
 static struct {
 	struct side *side;
 	struct peer *peer;
@@ -363,6 +452,8 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(as_server),
 		cmocka_unit_test(as_client),
+		cmocka_unit_test(aes_128_is_preferred),
+		cmocka_unit_test(a_smaller_fragment_is_kept_to),
 		cmocka_unit_test(data_right_behind_the_finished_is_left_alone),
 		cmocka_unit_test(names_choose_the_certificate),
 		cmocka_unit_test(nothing_in_common_and_rubbish),
