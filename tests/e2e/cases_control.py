@@ -13,7 +13,7 @@ import struct
 import subprocess
 import time
 
-from lab import ABI_MAJOR, BUILD, DIRECTORY, HOST4, HOST6, NET4, NET6, VIP4, Control, Lab, Sink, attach, wait_for
+from lab import ABI_MAJOR, BUILD, DIRECTORY, HOST4, HOST6, NET4, NET6, VIP4, Control, Lab, Sink, attach, wait_for, waits
 from mail import Raw, body_of, quiet, send
 
 MAIL = b"a: b\r\n\r\nc\r\n"
@@ -77,6 +77,7 @@ def case_control_killed_under_traffic():
         quiet(lab)
 
 
+@waits
 def case_health_by_probes():
     moods = {}
 
@@ -116,6 +117,7 @@ def case_health_by_probes():
         quiet(lab)
 
 
+@waits
 def case_probes_never_leave_while_a_reply_is_owed():
     """A server holds it against an address (Z5): the verdict is told at the time-out, QUIT is said after the late reply."""
     late = {"BANNER": 0, "EHLO": 0, "QUIT": 0}

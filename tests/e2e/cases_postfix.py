@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 
-from lab import NET4, VIP4, VIP6, Control, Lab, sh, wait_for
+from lab import NET4, VIP4, VIP6, Control, Lab, sh, wait_for, waits
 from mail import body_of, quiet, send
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../tools"))
@@ -117,6 +117,7 @@ def kill_all(server):
             os.kill(pid, signal.SIGKILL)
 
 
+@waits
 def case_a_postfix_server_killed_under_traffic_and_back():
     rng = random.Random(8)
     bodies = [body_of(rng, 3000) for _ in range(300)]

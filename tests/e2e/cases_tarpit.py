@@ -12,7 +12,7 @@ import threading
 import time
 
 from certs import make, tls_lab
-from lab import HOST4, HOST6, VIP4, VIP6, wait_for
+from lab import HOST4, HOST6, VIP4, VIP6, wait_for, waits
 from mail import quiet
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../tools"))
@@ -77,6 +77,7 @@ def service_of(mode):
     return 'tls = { mode = "%s"; certificates = [ "mail" ]; };' % mode
 
 
+@waits
 def case_starttls_before_a_tarpit_adds_nothing():
     with tls_lab(port="af_packet", backends=((HOST4, 2525),)) as lab:
         behind, direct = Tarpit(HOST4, 2525), Tarpit(HOST4, 2526)
@@ -97,6 +98,7 @@ def case_starttls_before_a_tarpit_adds_nothing():
         direct.close()
 
 
+@waits
 def case_required_and_implicit_tls_before_a_tarpit_add_nothing():
     for mode in ("starttls-required", "implicit"):
         with tls_lab(service_of(mode), port="af_packet", backends=(("[%s]" % HOST6, 2525),)) as lab:
@@ -112,6 +114,7 @@ def case_required_and_implicit_tls_before_a_tarpit_add_nothing():
             direct.close()
 
 
+@waits
 def case_starttls_towards_a_tarpit_costs_its_own_ehlo_only():
     """EHLO, STARTTLS, EHLO as of any client in STARTTLS, no more; the first of them with our name, since what the client said
     before its own TLS is forgotten (RFC 3207 4.2). From TLS on, octet for octet what a client that comes straight says."""
@@ -186,6 +189,7 @@ class SlowHandshake:
                 return last
 
 
+@waits
 def case_connecting_and_greeting_hide_behind_the_handshake():
     """What a backend takes until it greets, and with STARTTLS towards it our EHLO too, is over before the client says the first
     thing in TLS, when its handshake takes as long (Z1)."""

@@ -15,7 +15,7 @@ import time
 
 from cases_tls import HOST, MAIL, s_client, service
 from certs import make, renew, tls_lab
-from lab import VIP4, Control, Sink, wait_for
+from lab import VIP4, Control, Sink, wait_for, waits
 from mail import Raw, body_of, quiet
 
 V12, V13 = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
@@ -148,6 +148,7 @@ def case_tickets_outlive_reloads_and_control():
         quiet(lab)
 
 
+@waits
 def case_ticket_keys_change_and_the_one_before_still_opens():
     with tls_lab(workers=2, port="af_packet") as lab, Control(lab) as control:
         Sink(2525)

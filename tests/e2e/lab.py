@@ -48,6 +48,12 @@ def alone(case):
     return case
 
 
+def waits(case):
+    """Marks a case that takes long and mostly waits: several run beside those that work."""
+    case.waits = True
+    return case
+
+
 def measured(case):
     """Marks a case that is about a figure or a size, which a build with sanitizers does not have."""
     case.measured = True

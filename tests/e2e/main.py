@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # Copyright (c) 2026, the Mailrace authors
 """Runs the cases of cases_*.py, several at a time, each in a process and a network namespace of its own, with its own
-laboratory and bounded in time. Cases that load a machine (lab.alone) run after the others, one by one. What a case printed
-follows its line when it failed; the last line counts."""
+laboratory and bounded in time. Cases that wait (lab.waits) run beside the others, those that load a machine (lab.alone) after
+them, one by one. What a case printed follows its line when it failed; the last line counts."""
 
 import argparse
 import glob
@@ -49,8 +49,8 @@ def run_case(case):
 
 
 class Running:
-    def __init__(self, name, case):
-        self.name, self.start, self.said = name, time.monotonic(), tempfile.TemporaryFile("w+")
+    def __init__(self, name, case, waits):
+        self.name, self.waits, self.start, self.said = name, waits, time.monotonic(), tempfile.TemporaryFile("w+")
         sys.stdout.flush()
         self.pid = os.fork()
         if self.pid == 0:
@@ -78,14 +78,16 @@ class Running:
             os.killpg(self.pid, signal.SIGKILL)
 
 
-def run_all(todo, jobs):
-    """How many passed and failed."""
+def run_all(todo, jobs, waiting=()):
+    """How many passed and failed; of those that wait as many more at a time."""
     running, results = {}, []
+    waiting = list(waiting)
     try:
-        while todo or running:
-            while todo and len(running) < jobs:
-                r = Running(*todo.pop(0))
-                running[r.pid] = r
+        while todo or waiting or running:
+            for queue, waits in ((waiting, True), (todo, False)):
+                while queue and sum(r.waits == waits for r in running.values()) < jobs:
+                    r = Running(*queue.pop(0), waits)
+                    running[r.pid] = r
             pid, status, used = os.wait4(-1, os.WNOHANG)
             if pid in running:
                 results.append(running.pop(pid).ended(status, used))
@@ -110,8 +112,8 @@ def main():
     lab.BUILD = a.build
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     found = [c for c in cases(a.filter) if not (a.no_measured and getattr(c[1], "measured", False))]
-    alone = [c for c in found if getattr(c[1], "alone", False)]
-    together = run_all([c for c in found if c not in alone], a.jobs)
+    alone, waiting = ([c for c in found if getattr(c[1], mark, False)] for mark in ("alone", "waits"))
+    together = run_all([c for c in found if c not in alone + waiting], a.jobs, waiting)
     one_by_one = run_all(alone, 1)
     passed, failed = together[0] + one_by_one[0], together[1] + one_by_one[1]
     print("%d passed, %d failed, 0 skipped" % (passed, failed))
