@@ -7,12 +7,14 @@
 #include "tls/pk.h"
 
 #include <openssl/bn.h>
+#include <openssl/core_names.h>
 #include <openssl/ec.h>
 #include <openssl/ecdsa.h>
 #include <openssl/evp.h>
 #include <openssl/rand.h>
 #include <openssl/rsa.h>
 
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -66,15 +68,59 @@ void pk_scalar_p256(uint64_t d[4])
 	while (!scalar_fits(d));
 }
 
+// One of the curves of TLS: its number and the octets of a coordinate.
+struct curve {
+	int nid, octets;
+	EC_GROUP *group; // made by the known answers of the first engine, then read by all threads
+};
+static struct curve p256 = {NID_X9_62_prime256v1, 32, NULL}, p384 = {NID_secp384r1, 48, NULL};
+
+static void groups_make(void)
+{
+	p256.group = EC_GROUP_new_by_curve_name(p256.nid);
+	p384.group = EC_GROUP_new_by_curve_name(p384.nid);
+	if (p256.group == NULL || p384.group == NULL)
+		abort(); // no memory at start
+}
+
+static const EC_GROUP *group_of(const struct curve *c)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+	pthread_once(&once, groups_make);
+	return c->group;
+}
+
 static bool always(void)
 {
 	return true;
 }
 
+// A key to derive with. Its public half is not looked at for that, but would be computed, which
+// costs as much again: any will do.
+static EVP_PKEY *x25519_own(const uint64_t *d, const uint8_t *any)
+{
+	EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new_from_name(NULL, "X25519", NULL);
+	OSSL_PARAM params[] = {
+		OSSL_PARAM_construct_octet_string(
+			OSSL_PKEY_PARAM_PRIV_KEY, (void *)(uintptr_t)d, 32
+		),
+		OSSL_PARAM_construct_octet_string(
+			OSSL_PKEY_PARAM_PUB_KEY, (void *)(uintptr_t)any, 32
+		),
+		OSSL_PARAM_construct_end(),
+	};
+	EVP_PKEY *key = NULL;
+
+	if (ctx != NULL && EVP_PKEY_fromdata_init(ctx) == 1)
+		EVP_PKEY_fromdata(ctx, &key, EVP_PKEY_KEYPAIR, params); // NULL: failed
+	EVP_PKEY_CTX_free(ctx);
+	return key;
+}
+
 static bool x25519(const struct pk_op *op)
 {
-	EVP_PKEY *own =
-		EVP_PKEY_new_raw_private_key(EVP_PKEY_X25519, NULL, (const uint8_t *)op->d, 32);
+	EVP_PKEY *own = x25519_own(op->d, op->in);
 	EVP_PKEY *peer = EVP_PKEY_new_raw_public_key(EVP_PKEY_X25519, NULL, op->in, 32);
 	EVP_PKEY_CTX *ctx = own != NULL ? EVP_PKEY_CTX_new(own, NULL) : NULL;
 	size_t len = 32;
@@ -88,16 +134,10 @@ static bool x25519(const struct pk_op *op)
 	return good;
 }
 
-// One of the curves of TLS: its number and the octets of a coordinate.
-struct curve {
-	int nid, octets;
-};
-static const struct curve p256 = {NID_X9_62_prime256v1, 32}, p384 = {NID_secp384r1, 48};
-
 // d times the peer's uncompressed point, its x.
 static bool ec_dh(const struct curve *c, const uint64_t *limbs, const uint8_t *peer, uint8_t *out)
 {
-	EC_GROUP *group = EC_GROUP_new_by_curve_name(c->nid);
+	const EC_GROUP *group = group_of(c);
 	EC_POINT *point = EC_POINT_new(group);
 	BIGNUM *d, *x = BN_new();
 	uint8_t be[48];
@@ -114,7 +154,6 @@ static bool ec_dh(const struct curve *c, const uint64_t *limbs, const uint8_t *p
 	BN_clear_free(d);
 	BN_clear_free(x);
 	EC_POINT_clear_free(point);
-	EC_GROUP_free(group);
 	return good;
 }
 
@@ -195,7 +234,7 @@ static bool x25519_key(struct pk_eph *e)
 
 static bool ec_key(const struct curve *c, struct pk_eph *e)
 {
-	EC_GROUP *group = EC_GROUP_new_by_curve_name(c->nid);
+	const EC_GROUP *group = group_of(c);
 	EC_POINT *point = EC_POINT_new(group);
 	BIGNUM *d = BN_new();
 	uint8_t be[48];
@@ -213,7 +252,6 @@ static bool ec_key(const struct curve *c, struct pk_eph *e)
 	explicit_bzero(be, sizeof(be));
 	BN_clear_free(d);
 	EC_POINT_free(point);
-	EC_GROUP_free(group);
 	return good;
 }
 
