@@ -20,6 +20,7 @@ import time
 
 CONFIG = """hostname = "mx.bench.example";
 dataplane = { workers = 1; max_sessions = %(sessions)d; %(memory)s; buffers = %(buffers)d; socket = "%(dir)s/dp.sock"; idle_sleep = %(sleep)s; };
+control = { socket = "%(dir)s/control.sock"; state_dir = "%(dir)s/state"; };
 ports = { lan = { device = "%(device)s"; addresses = [ "10.99.0.10/24", "fd99::10/64" ];
                   gateways = [ "10.99.0.1", "fd99::1" ]; }; };
 pools = { mail = { scheduler = "weighted-round-robin"; backends = ( %(backends)s ); }; };
