@@ -41,11 +41,14 @@ static void take(struct plot *d, struct pair *p, unsigned who, const uint8_t *da
 {
 	struct end *e = &p->end[who];
 	const struct talk *t = &p->talk;
+	uint32_t said = p->end[1 - who].sent; // what it will say may begin as ours does
+
+	if (who == 0 && said < sizeof(TALK_BANNER) - 1)
+		said = sizeof(TALK_BANNER) - 1; // by a leg that is not known to be its own yet
 
 	e->heard_ns = d->sim->now_ns;
 	for (uint32_t i = 0; i < len; i++) {
-		if (e->ours_len == 0 && e->got < t->len[1 - who] &&
-		    data[i] == t->text[1 - who][e->got])
+		if (e->ours_len == 0 && e->got < said && data[i] == t->text[1 - who][e->got])
 			e->got++;
 		else if (e->ours_len < OURS_MAX)
 			e->ours[e->ours_len++] = (char)data[i];
