@@ -243,6 +243,7 @@ unsigned worker_turn(struct worker *w)
 
 uint32_t worker_next_timer_ms(const struct worker *w, uint32_t limit_ms)
 {
+	limit_ms = net_next_timer_ms(w->net, limit_ms);
 	limit_ms = relay_next_timer_ms(w->relay, limit_ms);
 	return tcp_next_timer_ms(w->tcp, limit_ms);
 }

@@ -260,6 +260,28 @@ void net_timers(struct net *net)
 	}
 }
 
+static void earlier(uint64_t *due_ns, uint64_t at_ns)
+{
+	if (at_ns < *due_ns)
+		*due_ns = at_ns;
+}
+
+uint32_t net_next_timer_ms(const struct net *net, uint32_t limit_ms)
+{
+	uint64_t now = net->env->now_ns, due = now + limit_ms * 1000000ULL;
+
+	for (unsigned i = 0; i < net->pending_count; i++)
+		earlier(&due, net->pending[i].deadline_ns);
+	for (unsigned i = 0; net->pings > 0 && i < NET_PINGS_MAX; i++)
+		if (net->ping[i].used)
+			earlier(&due, net->ping[i].deadline_ns);
+	if (net->own != NULL)
+		earlier(&due, net->own->due_ns);
+	if (net->pending_count > 0) // worker 0 asks again
+		earlier(&due, net->env->id == 0 ? net->neigh_scan_ns : now + NEIGH_SCAN_NS);
+	return due > now ? (uint32_t)((due - now) / 1000000U) : 0;
+}
+
 void net_port_set(struct net *net, const struct port_ops *ops, void *dev)
 {
 	net->port_ops = ops;

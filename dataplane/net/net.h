@@ -125,6 +125,9 @@ void net_resolve_request(struct net *net, uint8_t port, struct rte_mbuf *m);
 // Retransmits solicitations, ages neighbors, probes and announces addresses (gratuitous ARP,
 // unsolicited NA), reports groups. Every turn; cheap.
 void net_timers(struct net *net);
+// Milliseconds until one of these may be due, at most limit_ms; that a neighbor that nobody waits
+// for grows old does not count.
+uint32_t net_next_timer_ms(const struct net *net, uint32_t limit_ms);
 // Sends what net_output queued. Once a turn, after TCP's output pass.
 void net_flush(struct net *net);
 // Addresses of a new generation, between begin and end, each once or more: those that are new are

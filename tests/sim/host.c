@@ -115,7 +115,8 @@ static unsigned plain_turn(struct sim_host *host)
 
 static uint32_t plain_next_ms(struct sim_host *host, uint32_t limit_ms)
 {
-	return tcp_next_timer_ms(host->tcp, host->app_next_ms(host, limit_ms));
+	limit_ms = net_next_timer_ms(host->net, host->app_next_ms(host, limit_ms));
+	return tcp_next_timer_ms(host->tcp, limit_ms);
 }
 
 static void plain_check(struct sim_host *host)

@@ -437,6 +437,42 @@ static void many_addresses_come_at_a_pace(void **state)
 	assert_non_null(own(f, "fe80::ff:fe00:1"));
 }
 
+// Who sleeps until the next timer misses nothing, and has little to do: a turn each 10 ms would be
+// 500 of them.
+static void the_next_timer_is_told(void **state)
+{
+	struct fix *f = *state;
+	const uint64_t start = f->env.now_ns, end = start + 5000 * FIX_MS;
+	uint64_t valid_ns = 0;
+	unsigned turns = 0, sent;
+
+	for (; f->env.now_ns < end; turns++) {
+		uint32_t ms;
+
+		net_fix_run(f, 10);
+		f->env.now_ns -= 10 * FIX_MS;
+		if (valid_ns == 0 && own(f, "10.0.0.10")->state == OWN_S_VALID)
+			valid_ns = f->env.now_ns;
+		ms = net_next_timer_ms(f->net, 1000);
+		f->env.now_ns += (ms > 0 ? ms : 1) * FIX_MS;
+	}
+	assert_in_range(turns, 5, 60);
+	assert_int_equal((valid_ns - start) / FIX_MS, OWN_PROBES4 * OWN_PROBE4_NS / FIX_MS);
+	sent = f->sent_count;
+	net_fix_free(f);
+	*state = f = net_fix_new(0, 1);
+	net_fix_run(f, 5000);
+	assert_int_equal(f->sent_count, sent);
+	// somebody waits for a neighbor: asked for each second, given up after three
+	net_fix_forget(f);
+	fix_tcp_out(f, "10.0.0.10", "10.0.0.99");
+	net_fix_run(f, 10);
+	assert_in_range(net_next_timer_ms(f->net, 1000), 0, 100);
+	for (unsigned ms = 0; ms < 3000; ms += 10)
+		net_fix_run(f, 10);
+	assert_int_equal(net_next_timer_ms(f->net, 1000), 1000);
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -455,6 +491,7 @@ int main(void)
 		T(a_service_is_taken_over_when_the_other_lets_go),
 		T(a_link_that_comes_back_is_told_again),
 		T(many_addresses_come_at_a_pace),
+		T(the_next_timer_is_told),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
