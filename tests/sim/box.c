@@ -10,6 +10,8 @@
 #include "dataplane/port/steer.h"
 #include "tests/sim/secure.h"
 
+#define RELOAD_EACH 4 // generations have other credentials
+
 struct box {
 	struct sim *sim;
 	bool tls;
@@ -259,9 +261,15 @@ static void generation_give(struct box *box, unsigned worker, const struct blob_
 
 bool box_generation_take(struct box *box, unsigned worker, const struct blob_header *blob)
 {
+	bool reload = box->tls && blob->generation % RELOAD_EACH == 0;
+
 	if (worker >= box->workers)
 		return false;
+	if (reload)
+		secure_reload(worker);
 	generation_give(box, worker, blob);
+	if (reload)
+		secure_reloaded(worker);
 	return true;
 }
 

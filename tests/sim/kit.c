@@ -27,19 +27,49 @@ static struct tls_creds *creds_make(struct tls_engine *engine, bool server, uint
 	return c;
 }
 
-// The other hosts' sides: half of them know no TLS 1.3, and these come again with their tickets.
+// The other hosts' sides: half of them know no TLS 1.3.
 static void peers_make(void)
 {
-	for (unsigned old = 0; old < 2; old++) {
+	for (unsigned old = 0; old < KIT_VERSIONS; old++) {
 		kit.peer_server[old] = creds_make(kit.peer, true, SIM_CLIENTS_MAX * 8);
 		kit.peer_client[old] = creds_make(kit.peer, false, SIM_CLIENTS_MAX);
+		mbedtls_ssl_conf_session_tickets(
+			&kit.peer_client[old]->conf, MBEDTLS_SSL_SESSION_TICKETS_ENABLED
+		);
+		mbedtls_ssl_session_init(&kit.last[old].session);
 	}
 	mbedtls_ssl_conf_max_tls_version(&kit.peer_server[1]->conf, MBEDTLS_SSL_VERSION_TLS1_2);
 	mbedtls_ssl_conf_max_tls_version(&kit.peer_client[1]->conf, MBEDTLS_SSL_VERSION_TLS1_2);
-	mbedtls_ssl_conf_session_tickets(
-		&kit.peer_client[1]->conf, MBEDTLS_SSL_SESSION_TICKETS_ENABLED
+	mbedtls_ssl_conf_tls13_key_exchange_modes(
+		&kit.peer_client[0]->conf, MBEDTLS_SSL_TLS1_3_KEY_EXCHANGE_MODE_EPHEMERAL_ALL
 	);
-	mbedtls_ssl_session_init(&kit.session);
+	mbedtls_ssl_conf_tls13_enable_signal_new_session_tickets(
+		&kit.peer_client[0]->conf, MBEDTLS_SSL_TLS1_3_SIGNAL_NEW_SESSION_TICKETS_ENABLED
+	);
+}
+
+// Which of the two is in force.
+static unsigned slot_of(unsigned worker)
+{
+	return kit.reload[worker] % 2;
+}
+
+static void set_make(unsigned worker)
+{
+	unsigned slot = slot_of(worker);
+
+	kit.server[worker][slot] = creds_make(kit.engine[worker], true, SECURE_HANDSHAKES);
+	kit.client[worker][slot] = creds_make(kit.engine[worker], false, SECURE_HANDSHAKES);
+	kit.set[worker][slot] =
+		(struct tls_set){1, 1, &kit.server[worker][slot], &kit.client[worker][slot]};
+}
+
+static void set_put(unsigned worker, unsigned slot)
+{
+	tls_creds_put(kit.server[worker][slot]);
+	tls_creds_put(kit.client[worker][slot]);
+	kit.server[worker][slot] = kit.client[worker][slot] = NULL;
+	kit.set[worker][slot] = (struct tls_set){0};
 }
 
 void kit_make(void)
@@ -58,9 +88,7 @@ void kit_make(void)
 		if (kit.engine[i] == NULL)
 			abort();
 		tls_engine_tickets_set(kit.engine[i], &kit.tickets);
-		kit.server[i] = creds_make(kit.engine[i], true, SECURE_HANDSHAKES);
-		kit.client[i] = creds_make(kit.engine[i], false, SECURE_HANDSHAKES);
-		kit.set[i] = (struct tls_set){1, 1, &kit.server[i], &kit.client[i]};
+		set_make(i);
 	}
 }
 
@@ -73,15 +101,30 @@ struct tls_engine *secure_engine(unsigned worker)
 const struct tls_set *secure_set(unsigned worker)
 {
 	kit_make();
-	return &kit.set[worker];
+	return &kit.set[worker][slot_of(worker)];
+}
+
+void secure_reload(unsigned worker)
+{
+	kit_make();
+	kit.reload[worker]++;
+	set_make(worker);
+}
+
+void secure_reloaded(unsigned worker)
+{
+	set_put(worker, 1 - slot_of(worker));
 }
 
 unsigned secure_handshakes(unsigned worker)
 {
-	return tls_creds_handshakes(kit.server[worker]) + tls_creds_handshakes(kit.client[worker]);
+	unsigned slot = slot_of(worker);
+
+	return tls_creds_handshakes(kit.server[worker][slot]) +
+	       tls_creds_handshakes(kit.client[worker][slot]);
 }
 
-unsigned secure_resumed(void)
+struct secure_resumed secure_resumed(void)
 {
 	return kit.resumed;
 }
@@ -91,15 +134,14 @@ void secure_fini(void)
 	if (kit.peer == NULL)
 		return;
 	for (unsigned i = 0; i < SIM_WORKERS_MAX; i++) {
-		tls_creds_put(kit.server[i]);
-		tls_creds_put(kit.client[i]);
+		set_put(i, slot_of(i));
 		tls_engine_free(kit.engine[i]);
 	}
-	for (unsigned old = 0; old < 2; old++) {
+	for (unsigned old = 0; old < KIT_VERSIONS; old++) {
 		tls_creds_put(kit.peer_server[old]);
 		tls_creds_put(kit.peer_client[old]);
+		mbedtls_ssl_session_free(&kit.last[old].session);
 	}
-	mbedtls_ssl_session_free(&kit.session);
 	tls_engine_free(kit.peer);
 	peer_cert_free(&kit.cert);
 }

@@ -16,7 +16,8 @@ struct secure {
 	struct tls_hs *hs;
 	struct tls_state st;
 	bool told, starttls;
-	bool comes_again; // with the ticket of an earlier session
+	bool comes_again;         // with the ticket of an earlier session
+	struct kit_session *last; // of a client: where its session is kept
 	uint32_t written;
 	uint8_t raw[TLS_RECORD_MAX + TLS_FLIGHT_MAX];
 	uint8_t text[TEXT_MAX]; // for the reader
@@ -31,33 +32,108 @@ static bool is_server(const struct speaker *sp)
 static void shake_start(struct speaker *sp)
 {
 	struct secure *x = sp->secure;
-	unsigned old = rng_below(&sp->sim->rng, 2);
+	unsigned old = rng_below(&sp->sim->rng, KIT_VERSIONS);
 
 	x->told = is_server(sp); // a client speaks first
 	x->hs = is_server(sp) ? tls_hs_new(kit.peer_server[old], NULL)
 			      : tls_hs_new(kit.peer_client[old], KIT_NAME);
 	if (x->hs == NULL)
 		abort();
-	x->comes_again =
-		!is_server(sp) && old == 1 && kit.has_session && rng_below(&sp->sim->rng, 3) != 0;
-	if (x->comes_again && mbedtls_ssl_set_session(&x->hs->ssl, &kit.session) != 0)
-		abort();
 	x->step = S_SHAKE;
+	if (is_server(sp))
+		return;
+	x->last = &kit.last[old];
+	x->comes_again = x->last->has && rng_below(&sp->sim->rng, 3) != 0;
+	if (x->comes_again && mbedtls_ssl_set_session(&x->hs->ssl, &x->last->session) != 0)
+		abort();
 }
 
-// A client's handshake is over: which session it would come again with. On whatever worker it
-// lands, it must be taken.
+// The box's worker that has the other end.
+static uint16_t worker_of(const struct speaker *sp)
+{
+	struct tcp_info info;
+
+	tcp_info_get(sp->tcp, sp->conn, &info);
+	for (unsigned i = 0; i < sp->sim->host_count; i++) {
+		const struct sim_host *host = sp->sim->host[i];
+
+		if (ip_addr_eq(&info.remote.addr, &host->addr4.addr) ||
+		    ip_addr_eq(&info.remote.addr, &host->addr6.addr))
+			return net_owner(
+				host->shared,
+				&info.local.addr,
+				&info.remote.addr,
+				info.local.port,
+				info.remote.port
+			);
+	}
+	return 0;
+}
+
+// A client's handshake is over. On whatever worker it has landed, whatever was reloaded: its ticket
+// must have been taken.
+static void resumed_judge(struct speaker *sp)
+{
+	const struct secure *x = sp->secure;
+	uint16_t worker = worker_of(sp);
+
+	if (!x->comes_again)
+		return;
+	if (x->hs->certified)
+		sim_fail(sp->sim, "a ticket was not taken", x->st.version, worker);
+	if (x->st.version == TLS_V12) {
+		kit.resumed.v12++;
+		return;
+	}
+	kit.resumed.v13++;
+	kit.resumed.elsewhere += worker != x->last->worker;
+	kit.resumed.reloaded += kit.reload[worker] != x->last->reload;
+}
+
+// What the next client comes again with.
 static void session_keep(struct speaker *sp)
+{
+	struct kit_session *last = sp->secure->last;
+
+	mbedtls_ssl_session_free(&last->session);
+	last->has = mbedtls_ssl_get_session(&sp->secure->hs->ssl, &last->session) == 0;
+	last->worker = worker_of(sp);
+	last->reload = kit.reload[last->worker];
+}
+
+// In TLS 1.3 the ticket is the first that comes behind the handshake: mbedTLS, which is kept for
+// it, takes the record in as it came.
+static void ticket_take(struct speaker *sp, const uint8_t *record, uint32_t len)
+{
+	struct tls_hs *hs = sp->secure->hs;
+	int err = MBEDTLS_ERR_SSL_WANT_READ;
+	uint8_t none;
+
+	hs->step = (struct tls_step){.in = record, .in_len = len};
+	for (unsigned i = 0; i < 2 && err == MBEDTLS_ERR_SSL_WANT_READ; i++)
+		err = mbedtls_ssl_read(&hs->ssl, &none, 1); // sees what it is, takes it in
+	if (err != MBEDTLS_ERR_SSL_RECEIVED_NEW_SESSION_TICKET)
+		sim_fail(sp->sim, "no ticket in TLS 1.3", len, (uint64_t)-err);
+	else
+		session_keep(sp);
+	tls_hs_free(hs);
+	sp->secure->hs = NULL;
+}
+
+static void shake_over(struct speaker *sp)
 {
 	struct secure *x = sp->secure;
 
-	if (is_server(sp) || x->st.version != TLS_V12)
-		return;
-	if (x->comes_again && x->hs->certified)
-		sim_fail(sp->sim, "a ticket was not taken", 0, 0);
-	kit.resumed += x->comes_again;
-	mbedtls_ssl_session_free(&kit.session);
-	kit.has_session = mbedtls_ssl_get_session(&x->hs->ssl, &kit.session) == 0;
+	x->step = sp->plan == SECURE_NO_FINISHED ? S_STUCK : S_TALK;
+	if (!is_server(sp)) {
+		resumed_judge(sp);
+		if (x->st.version == TLS_V12)
+			session_keep(sp);
+		else if (x->step == S_TALK)
+			return; // a ticket follows
+	}
+	tls_hs_free(x->hs);
+	x->hs = NULL;
 }
 
 void speaker_open(struct speaker *sp)
@@ -184,13 +260,8 @@ static bool shake_step(struct speaker *sp)
 		sim_fail(sp->sim, "the handshake failed", step.failure, step.in_len);
 	if (result != TLS_OK)
 		return result == TLS_WANT_IN && step.taken > 0;
-	session_keep(sp);
-	tls_hs_free(x->hs);
-	x->hs = NULL;
-	x->step = S_TALK;
-	if (sp->plan == SECURE_NO_FINISHED)
-		x->step = S_STUCK;
-	else if (sp->plan == SECURE_STARTTLS)
+	shake_over(sp);
+	if (sp->plan == SECURE_STARTTLS)
 		text_put(x, "220 TLS\r\n", 9);
 	return true;
 }
@@ -213,6 +284,7 @@ static bool record_read(struct speaker *sp)
 {
 	struct secure *x = sp->secure;
 	uint32_t have = raw_gather(sp, x->raw, TLS_RECORD_MAX), len;
+	uint8_t sealed[TLS_RECORD_MAX];
 	struct tls_opened opened;
 	enum tls_alert alert;
 
@@ -225,12 +297,16 @@ static bool record_read(struct speaker *sp)
 	}
 	if (have < len)
 		return false;
+	if (x->hs != NULL)
+		memcpy(sealed, x->raw, len);
 	if (tls_record_open(kit.peer, &x->st, &(struct tls_seg){x->raw, len}, 1, &opened) !=
 	    TLS_OK) {
 		sim_fail(sp->sim, "a record that does not verify", len, x->st.rd.seq);
 		return false;
 	}
 	tcp_rx_drop(sp->tcp, sp->conn, len);
+	if (x->hs != NULL)
+		ticket_take(sp, sealed, len);
 	if (opened.type == TLS_T_DATA)
 		text_put(x, x->raw + opened.off, opened.len);
 	else

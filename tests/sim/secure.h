@@ -2,9 +2,10 @@
 // Copyright (c) 2026, the Mailrace authors
 
 // TLS in the simulator: engines and credentials of the box's workers, kept for all seeds, and what
-// the other hosts speak: tls/ too, on an engine without batches, half of them at most TLS 1.2,
-// where clients come again with the ticket of an earlier session. Handshakes take random numbers of
-// the libraries' own, so a seed with TLS does not replay to the byte.
+// the other hosts speak: tls/ too, on an engine without batches, half of them at most TLS 1.2.
+// Clients come again with the ticket of an earlier session, to any worker, whatever was reloaded
+// meanwhile. Handshakes take random numbers of the libraries' own, so a seed with TLS does not
+// replay to the byte.
 
 #pragma once
 
@@ -16,7 +17,17 @@
 struct tls_engine *secure_engine(unsigned worker); // made with the first call
 const struct tls_set *secure_set(unsigned worker);
 unsigned secure_handshakes(unsigned worker); // under way
-unsigned secure_resumed(void);               // sessions of clients, all seeds
+// A reload: the worker gets the same certificate parsed anew; then what it had before is given
+// back, as a worker does.
+void secure_reload(unsigned worker);
+void secure_reloaded(unsigned worker);
+// Sessions of clients that were resumed, of all seeds.
+struct secure_resumed {
+	unsigned v13, v12;
+	unsigned elsewhere; // of 1.3: by another worker than gave the ticket
+	unsigned reloaded;  // of 1.3: by one whose credentials had changed since
+};
+struct secure_resumed secure_resumed(void);
 void secure_fini(void);
 
 // What a client does for TLS; everything but SECURE_NONE and SECURE_IMPLICIT begins in plain text.
