@@ -195,6 +195,8 @@ unsigned cfg_diff_start_only(
 
 // Does a service name certificates, or a pool begin TLS?
 bool cfg_has_tls(const struct cfg *cfg);
+// Of what all workers together may have, this one's part: as even as can be, one at least.
+uint32_t cfg_share(uint32_t total, unsigned workers, unsigned worker);
 // What a blob says of its credentials: set by whoever has them.
 void blob_tls_set(struct blob_header *blob, const uint8_t digest[32], uint64_t recipe);
 

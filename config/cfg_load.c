@@ -67,6 +67,13 @@ static void dataplane_read(struct cfg_reader *r, const config_setting_t *root)
 	d->max_tls_handshakes = (uint32_t)handshakes;
 }
 
+uint32_t cfg_share(uint32_t total, unsigned workers, unsigned worker)
+{
+	uint32_t share = total / workers + (worker < total % workers);
+
+	return share > 0 ? share : 1;
+}
+
 // Memory for TLS is taken at start: with TLS in the file as many as sessions, without it none,
 // unless the file says how many.
 static void tls_room_set(struct cfg_reader *r)

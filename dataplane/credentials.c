@@ -83,6 +83,11 @@ static struct tls_pair pair_of(const struct bundle *b, uint32_t i)
 	return (struct tls_pair){.chain = pem_of(b, &cert->chain), .key = pem_of(b, &cert->key)};
 }
 
+static uint32_t handshakes_of(const struct credentials_config *config, unsigned worker)
+{
+	return cfg_share(config->max_handshakes, config->workers, worker);
+}
+
 struct making {
 	const struct credentials_config *config;
 	const struct bundle *bundle;
@@ -101,7 +106,7 @@ static struct tls_creds *server_make(const struct making *m, unsigned worker, ui
 		.pair_count = s[i].ref_count,
 		.ca = pem_of(m->bundle, &s[i].ca),
 		.client_auth = (enum tls_client_auth)s[i].client_auth,
-		.max_handshakes = m->config->max_handshakes,
+		.max_handshakes = handshakes_of(m->config, worker),
 		.tickets = s[i].tickets != 0,
 	};
 
@@ -118,7 +123,7 @@ static struct tls_creds *client_make(const struct making *m, unsigned worker, ui
 		.ca = pem_of(m->bundle, &c[i].ca),
 		.verify = (enum tls_verify)c[i].verify,
 		.name = c[i].name,
-		.max_handshakes = m->config->max_handshakes,
+		.max_handshakes = handshakes_of(m->config, worker),
 	};
 	struct tls_pair pair;
 

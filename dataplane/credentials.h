@@ -32,7 +32,7 @@ struct credentials {
 struct credentials_config {
 	struct tls_engine *const *engine; // [workers]
 	unsigned workers;
-	uint32_t max_handshakes; // of a worker, of each of the credentials
+	uint32_t max_handshakes; // all workers together, of each of the credentials
 };
 
 // Copies what a sealed memfd of control holds; whatever else the descriptor is, is refused. 0 or

@@ -65,7 +65,7 @@ credentials_make(struct dataplane *dp, const struct bundle *bundle, const char *
 	const struct credentials_config config = {
 		.engine = engine,
 		.workers = n,
-		.max_handshakes = dp->cfg->dataplane.max_tls_handshakes / n + 1,
+		.max_handshakes = dp->cfg->dataplane.max_tls_handshakes,
 	};
 	struct credentials *made;
 

@@ -83,10 +83,32 @@ static uint32_t minis_for(uint32_t sessions)
 	return sessions / 5 + (more < MINIS_MORE_MAX ? more : MINIS_MORE_MAX) + MINIS_MIN;
 }
 
+// What the loop of a worker looks at beside the worker itself.
+static int lcore_make(struct dataplane *dp, unsigned i)
+{
+	unsigned n = dp->cfg->dataplane.workers, others = 0;
+	struct lcore *l = &dp->lcore[i];
+
+	l->phase = &dp->phase;
+	l->commands = shm_commands_at(&dp->shm, i);
+	l->events = shm_events_at(&dp->shm, i);
+	l->ports = shm_ports(&dp->shm);
+	l->idle_sleep = dp->cfg->dataplane.idle_sleep;
+	l->backend_slots = dp->shm.backend_slots;
+	l->others_active = calloc(dp->shm.backend_slots, sizeof(uint32_t));
+	l->others = calloc(n, sizeof(*l->others));
+	if (l->others_active == NULL || l->others == NULL)
+		return -ENOMEM;
+	for (unsigned k = 0; k < n; k++)
+		if (k != i)
+			l->others[others++] = shm_backends_at(&dp->shm, k);
+	return 0;
+}
+
 static int worker_make(struct dataplane *dp, unsigned i, const struct hash_key *client_key)
 {
 	unsigned n = dp->cfg->dataplane.workers;
-	uint32_t sessions = dp->cfg->dataplane.max_sessions / n + 1;
+	uint32_t sessions = cfg_share(dp->cfg->dataplane.max_sessions, n, i);
 	struct lcore *l = &dp->lcore[i];
 	struct worker_config config = {
 		.id = (uint16_t)i,
@@ -106,7 +128,9 @@ static int worker_make(struct dataplane *dp, unsigned i, const struct hash_key *
 		.client_key = *client_key,
 		.max_minis = minis_for(sessions),
 		.tls = l->engine,
-		.max_tls = dp->cfg->dataplane.max_tls_connections / n + (l->engine != NULL),
+		.max_tls = l->engine != NULL
+				   ? cfg_share(dp->cfg->dataplane.max_tls_connections, n, i)
+				   : 0,
 		.max_slices = (dp->cfg->dataplane.buffers - port_buffers_reserved(dp->cfg)) / n,
 		.shm =
 			{
@@ -127,26 +151,15 @@ static int worker_make(struct dataplane *dp, unsigned i, const struct hash_key *
 		.conflicts = shm_conflicts(&dp->shm),
 		.capture_ring = shm_capture_at(&dp->shm, i),
 	};
-	unsigned others = 0;
-	int err;
+	int err = lcore_make(dp, i);
 
 	dp->queue[i].worker = (uint16_t)i;
-	l->phase = &dp->phase;
-	l->commands = shm_commands_at(&dp->shm, i);
-	l->events = shm_events_at(&dp->shm, i);
-	l->ports = shm_ports(&dp->shm);
-	l->idle_sleep = dp->cfg->dataplane.idle_sleep;
-	l->backend_slots = dp->shm.backend_slots;
-	l->others_active = calloc(dp->shm.backend_slots, sizeof(uint32_t));
-	l->others = calloc(n, sizeof(*l->others));
-	if (l->others_active == NULL || l->others == NULL ||
-	    getrandom(&config.flow_key, sizeof(config.flow_key), 0) < 0 ||
+	if (err < 0)
+		return err;
+	if (getrandom(&config.flow_key, sizeof(config.flow_key), 0) < 0 ||
 	    getrandom(&config.isn_key, sizeof(config.isn_key), 0) < 0 ||
 	    getrandom(&config.rng_seed, sizeof(config.rng_seed), 0) < 0)
 		return -ENOMEM;
-	for (unsigned k = 0; k < n; k++)
-		if (k != i)
-			l->others[others++] = shm_backends_at(&dp->shm, k);
 	config.shm.others_active = l->others_active;
 	err = worker_init(&l->worker, &config);
 	if (err == 0)

@@ -393,6 +393,27 @@ static void a_refused_file_still_names_the_state_folder(void **state)
 	assert_string_equal(errs.state_dir, "");
 }
 
+// What all workers have together is what the file says, not one more each.
+static void workers_share_without_a_rest(void **state)
+{
+	static const uint32_t totals[] = {CFG_MAX_WORKERS, 1000, 10000, 16000000, 32000000};
+
+	for (unsigned workers = 1; workers <= CFG_MAX_WORKERS; workers++) {
+		for (unsigned i = 0; i < sizeof(totals) / sizeof(totals[0]); i++) {
+			uint32_t least = totals[i] / workers, sum = 0;
+
+			for (unsigned w = 0; w < workers; w++) {
+				uint32_t share = cfg_share(totals[i], workers, w);
+
+				assert_in_range(share, least, least + 1);
+				sum += share;
+			}
+			assert_int_equal(sum, totals[i]);
+		}
+		assert_int_equal(cfg_share(0, workers, workers - 1), 1);
+	}
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -409,6 +430,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(a_reload_names_what_it_cannot_change),
 		cmocka_unit_test(the_text_of_a_file_loads_again),
 		cmocka_unit_test(a_refused_file_still_names_the_state_folder),
+		cmocka_unit_test(workers_share_without_a_rest),
 	};
 
 	sample = argv[1];
