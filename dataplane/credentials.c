@@ -91,6 +91,7 @@ static uint32_t handshakes_of(const struct credentials_config *config, unsigned 
 struct making {
 	const struct credentials_config *config;
 	const struct bundle *bundle;
+	struct tls_shelf *shelf; // of the worker
 	char *reason;
 };
 
@@ -101,6 +102,7 @@ static struct tls_creds *server_make(const struct making *m, unsigned worker, ui
 	const uint32_t *ref = array_of(m->bundle, &h->refs);
 	struct tls_pair pair[CREDS_MAX_OF_SERVER];
 	const struct tls_creds_config config = {
+		.shelf = m->shelf,
 		.server = true,
 		.pairs = pair,
 		.pair_count = s[i].ref_count,
@@ -120,6 +122,7 @@ static struct tls_creds *client_make(const struct making *m, unsigned worker, ui
 	const struct creds_header *h = m->bundle->data;
 	const struct creds_client *c = array_of(m->bundle, &h->clients);
 	struct tls_creds_config config = {
+		.shelf = m->shelf,
 		.ca = pem_of(m->bundle, &c[i].ca),
 		.verify = (enum tls_verify)c[i].verify,
 		.name = c[i].name,
@@ -181,18 +184,24 @@ struct credentials *credentials_new(
 )
 {
 	char reason[128] = "no memory";
-	const struct making making = {.config = config, .bundle = bundle, .reason = reason};
+	struct making making = {.config = config, .bundle = bundle, .reason = reason};
 	struct credentials *c = calloc(1, sizeof(*c));
 	bool good = c != NULL;
 
 	if (good) {
 		certs_digest(bundle->data, bundle->len, c->digest);
 		c->set = calloc(config->workers, sizeof(*c->set));
-		good = c->set != NULL && certs_note(c, bundle);
+		c->shelf = calloc(config->workers, sizeof(*c->shelf));
+		good = c->set != NULL && c->shelf != NULL && certs_note(c, bundle);
 	}
 	for (unsigned i = 0; good && i < config->workers; i++) {
 		c->workers = i + 1;
-		good = set_make(&making, i, &c->set[i]);
+		c->shelf[i] =
+			tls_shelf_new(config->before != NULL ? config->before->shelf[i] : NULL);
+		making.shelf = c->shelf[i];
+		good = making.shelf != NULL && set_make(&making, i, &c->set[i]);
+		if (good)
+			c->parsed += tls_shelf_close(making.shelf);
 	}
 	if (good)
 		return c;
@@ -229,8 +238,10 @@ void credentials_free(struct credentials *c, bool taken)
 			credentials_put(&c->set[i]);
 		free(c->set[i].server);
 		free(c->set[i].client);
+		tls_shelf_free(c->shelf[i]);
 	}
 	free(c->set);
+	free(c->shelf);
 	free(c->cert);
 	free(c);
 }

@@ -21,7 +21,9 @@ struct bundle { // private memory (secret_new); data NULL: none
 struct credentials {
 	uint8_t digest[32]; // of the bundle they are made of
 	unsigned workers;
-	struct tls_set *set; // [workers]
+	struct tls_set *set;      // [workers]
+	struct tls_shelf **shelf; // [workers], of what they parsed
+	uint64_t parsed;          // texts, of all workers: those that the ones before did not have
 	struct {
 		char name[MR_NAME_LEN];
 		int64_t not_after;
@@ -32,7 +34,8 @@ struct credentials {
 struct credentials_config {
 	struct tls_engine *const *engine; // [workers]
 	unsigned workers;
-	uint32_t max_handshakes; // all workers together, of each of the credentials
+	uint32_t max_handshakes;          // all workers together, of each of the credentials
+	const struct credentials *before; // in force, of as many workers; NULL: none
 };
 
 // Copies what a sealed memfd of control holds; whatever else the descriptor is, is refused. 0 or

@@ -66,6 +66,7 @@ credentials_make(struct dataplane *dp, const struct bundle *bundle, const char *
 		.engine = engine,
 		.workers = n,
 		.max_handshakes = dp->cfg->dataplane.max_tls_handshakes,
+		.before = dp->credentials,
 	};
 	struct credentials *made;
 
@@ -159,6 +160,8 @@ int generation_install(
 	dp->blob = blob;
 	if (credentials != dp->credentials) {
 		shm_main_add(&dp->shm, STAT_TLS_CREDENTIALS, 1);
+		if (credentials != NULL)
+			shm_main_add(&dp->shm, STAT_TLS_PARSED, credentials->parsed);
 		dp->old_credentials = dp->credentials;
 		dp->credentials = credentials;
 		if (credentials != NULL) // made of this bundle

@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Copyright (c) 2026, the Mailrace authors
 
-// Credentials of one worker and generation: chains with their keys, the peer's CA, one mbedTLS
-// configuration; counted by the handshakes that use them, wiped with the last. Made by the main
-// thread, used and freed by the worker's.
+// Credentials of one worker and generation: chains with their keys and the peer's CA (chain.c), one
+// mbedTLS configuration; counted by the handshakes that use them, given up with the last. Made by
+// the main thread, used and freed by the worker's.
 
 #include "tls/hs_types.h"
 
-#include <mbedtls/error.h>
 #include <mbedtls/sha256.h>
 
 #include <stdio.h>
@@ -60,56 +59,27 @@ static const uint16_t sig_algs[] = {
 	MBEDTLS_TLS1_3_SIG_NONE,
 };
 
-static bool fail(char *ret_reason, const char *what, int err)
+// Of peers verified by a pinned key alone. Never written to.
+static mbedtls_x509_crt nobody;
+
+static bool pair_load(
+	struct tls_creds *c,
+	const struct tls_creds_config *config,
+	const struct tls_pair *pair,
+	char *ret_reason
+)
 {
-	char text[80];
-
-	mbedtls_strerror(err, text, sizeof(text));
-	snprintf(ret_reason, 128, "%.40s: %.79s", what, text);
-	return false;
-}
-
-// The key once more as the engines want it; other kinds stay with mbedTLS.
-static void pair_for_engines(struct tls_chain *chain)
-{
-	uint8_t der[8192];
-	int len = mbedtls_pk_write_key_der(&chain->key, der, sizeof(der)); // at the end of der
-
-	if (len > 0)
-		pk_key_from_der(&chain->pk, der + sizeof(der) - len, (uint32_t)len);
-	explicit_bzero(der, sizeof(der));
-}
-
-static bool pair_load(struct tls_creds *c, const struct tls_pair *pair, char *ret_reason)
-{
-	struct tls_chain *chain = &c->chain[c->chain_count];
+	struct tls_chain *chain = NULL;
 	int err;
 
-	mbedtls_x509_crt_init(&chain->crt);
-	mbedtls_pk_init(&chain->key);
-	c->chain_count++;
-	err = mbedtls_x509_crt_parse(
-		&chain->crt, (const unsigned char *)pair->chain.data, pair->chain.len
-	);
-	if (err != 0) // a positive number: so many of the file were not understood
-		return fail(ret_reason, "chain", err < 0 ? err : MBEDTLS_ERR_X509_INVALID_FORMAT);
-	err = mbedtls_pk_parse_key(
-		&chain->key,
-		(const unsigned char *)pair->key.data,
-		pair->key.len,
-		NULL,
-		0,
-		mbedtls_ctr_drbg_random,
-		&c->rng
-	);
-	if (err != 0)
-		return fail(ret_reason, "key", err);
-	err = mbedtls_pk_check_pair(&chain->crt.pk, &chain->key, mbedtls_ctr_drbg_random, &c->rng);
-	if (err != 0)
-		return fail(ret_reason, "key does not belong to the certificate", err);
-	pair_for_engines(chain);
+	snprintf(ret_reason, 128, "no key");
+	if (pair->key.len > 0)
+		chain = tls_chain_get(config->shelf, pair, &c->rng, ret_reason);
+	if (chain == NULL)
+		return false;
+	c->chain[c->chain_count++] = chain;
 	err = mbedtls_ssl_conf_own_cert(&c->conf, &chain->crt, &chain->key);
-	return err == 0 || fail(ret_reason, "certificate", err);
+	return err == 0 || tls_reason(ret_reason, "certificate", err);
 }
 
 // RFC 6125 6.4: a name or one with a wildcard as its whole first label.
@@ -160,10 +130,10 @@ static int on_sni(void *arg, mbedtls_ssl_context *ssl, const unsigned char *name
 	memcpy(hs->info.sni, name, len);
 	hs->info.sni[len] = '\0';
 	for (unsigned i = 0; i < c->chain_count; i++) {
-		if (!chain_has_name(&c->chain[i], (const char *)name, len))
+		if (!chain_has_name(c->chain[i], (const char *)name, len))
 			continue;
 		hs->info.known = true;
-		if (mbedtls_ssl_set_hs_own_cert(ssl, &c->chain[i].crt, &c->chain[i].key) != 0)
+		if (mbedtls_ssl_set_hs_own_cert(ssl, &c->chain[i]->crt, &c->chain[i]->key) != 0)
 			return -1;
 	}
 	return 0;
@@ -214,7 +184,7 @@ static bool conf_make(struct tls_creds *c, const struct tls_creds_config *config
 			MBEDTLS_SSL_PRESET_DEFAULT
 		);
 	if (err != 0)
-		return fail(ret_reason, "random numbers, memory", err);
+		return tls_reason(ret_reason, "random numbers, memory", err);
 	mbedtls_ssl_conf_rng(&c->conf, mbedtls_ctr_drbg_random, &c->rng);
 	mbedtls_ssl_conf_min_tls_version(&c->conf, MBEDTLS_SSL_VERSION_TLS1_2);
 	mbedtls_ssl_conf_max_tls_version(&c->conf, MBEDTLS_SSL_VERSION_TLS1_3);
@@ -231,17 +201,15 @@ static bool conf_make(struct tls_creds *c, const struct tls_creds_config *config
 	else
 		mbedtls_ssl_conf_verify(&c->conf, on_verify, c);
 	if (config->ca.data != NULL) {
-		err = mbedtls_x509_crt_parse(
-			&c->ca, (const unsigned char *)config->ca.data, config->ca.len
-		);
-		if (err != 0)
-			return fail(
-				ret_reason, "ca", err < 0 ? err : MBEDTLS_ERR_X509_INVALID_FORMAT
-			);
-		mbedtls_ssl_conf_ca_chain(&c->conf, &c->ca, NULL);
+		const struct tls_pair ca = {.chain = config->ca};
+
+		c->ca = tls_chain_get(config->shelf, &ca, &c->rng, ret_reason);
+		if (c->ca == NULL)
+			return false;
+		mbedtls_ssl_conf_ca_chain(&c->conf, &c->ca->crt, NULL);
 	} else if (config->verify == TLS_VERIFY_PIN) {
 		// an empty one: mbedTLS verifies nothing without any, our callback not called
-		mbedtls_ssl_conf_ca_chain(&c->conf, &c->ca, NULL);
+		mbedtls_ssl_conf_ca_chain(&c->conf, &nobody, NULL);
 	}
 	return true;
 }
@@ -266,7 +234,6 @@ struct tls_creds *tls_creds_new(
 	memcpy(c->pin, config->pin, sizeof(c->pin));
 	if (config->name != NULL)
 		memcpy(c->name, config->name, strnlen(config->name, TLS_NAME_MAX));
-	mbedtls_x509_crt_init(&c->ca);
 	mbedtls_entropy_init(&c->entropy);
 	mbedtls_ctr_drbg_init(&c->rng);
 	mbedtls_ssl_config_init(&c->conf);
@@ -280,7 +247,7 @@ struct tls_creds *tls_creds_new(
 		if (!good)
 			snprintf(ret_reason, 128, "more than %u certificates", TLS_PAIRS_MAX);
 		else
-			good = pair_load(c, &config->pairs[i], ret_reason);
+			good = pair_load(c, config, &config->pairs[i], ret_reason);
 	}
 	if (good) {
 		resume_conf(c, config);
@@ -310,13 +277,10 @@ unsigned tls_creds_thin(struct tls_creds *c, unsigned most)
 void tls_creds_free(struct tls_creds *c)
 {
 	tls_creds_thin(c, c->made);
-	for (unsigned i = 0; i < c->chain_count; i++) {
-		mbedtls_x509_crt_free(&c->chain[i].crt);
-		mbedtls_pk_free(&c->chain[i].key); // wipes
-		pk_key_release(&c->chain[i].pk);
-	}
-	mbedtls_x509_crt_free(&c->ca);
-	mbedtls_ssl_config_free(&c->conf);
+	mbedtls_ssl_config_free(&c->conf); // refers to the chains
+	for (unsigned i = 0; i < c->chain_count; i++)
+		tls_chain_put(c->chain[i]);
+	tls_chain_put(c->ca);
 	mbedtls_ctr_drbg_free(&c->rng);
 	mbedtls_entropy_free(&c->entropy);
 	free(c);

@@ -27,7 +27,17 @@ struct tls_pair {
 	struct tls_pem chain, key;
 };
 
+// What credentials of one worker have in common: parsed chains with their keys, and CAs. Main
+// thread.
+struct tls_shelf;
+// before: of the credentials in force, whose texts need not be parsed again; NULL: there are none.
+struct tls_shelf *tls_shelf_new(const struct tls_shelf *before); // NULL: no memory
+// All credentials are made: what only those before needed goes. Returns how many texts were parsed.
+unsigned tls_shelf_close(struct tls_shelf *shelf);
+void tls_shelf_free(struct tls_shelf *shelf); // credentials keep what they use
+
 struct tls_creds_config {
+	struct tls_shelf *shelf; // NULL: nothing is shared
 	bool server;
 	const struct tls_pair *pairs; // server: at least one; client: none or one
 	unsigned pair_count;

@@ -19,12 +19,16 @@
 #include <mbedtls/ssl.h>
 #include <mbedtls/x509_crt.h>
 
+#include <stdatomic.h>
+
 #define TLS_PAIRS_MAX 16
 
 struct tls_chain {
+	_Atomic unsigned holds; // of credentials, and of main's shelf
+	uint8_t digest[32];     // of its texts
 	mbedtls_x509_crt crt;
-	mbedtls_pk_context key;
-	struct pk_key pk; // the engines' form; evp NULL: a kind left to mbedTLS
+	mbedtls_pk_context key; // of a CA: none
+	struct pk_key pk;       // the engines' form; evp NULL: a kind left to mbedTLS
 };
 
 struct tls_creds {
@@ -33,9 +37,9 @@ struct tls_creds {
 	enum tls_verify verify;
 	uint8_t pin[TLS_PIN_LEN];
 	char name[TLS_NAME_MAX + 1]; // of the servers we want; empty: each handshake's own
-	struct tls_chain chain[TLS_PAIRS_MAX];
+	struct tls_chain *chain[TLS_PAIRS_MAX];
 	unsigned chain_count;
-	mbedtls_x509_crt ca;
+	struct tls_chain *ca; // of the peer; NULL: none
 	mbedtls_entropy_context entropy;
 	mbedtls_ctr_drbg_context rng;
 	mbedtls_ssl_config conf;
@@ -72,6 +76,18 @@ struct tls_hs {
 
 // hs.c: it was put off, and may go on.
 void tls_hs_due(struct tls_hs *hs);
+
+// chain.c
+// With a hold of the caller's: from the shelf, or parsed and put there. Without a key: a CA. NULL
+// and a reason.
+struct tls_chain *tls_chain_get(
+	struct tls_shelf *shelf,
+	const struct tls_pair *pair,
+	mbedtls_ctr_drbg_context *rng,
+	char ret_reason[128]
+);
+void tls_chain_put(struct tls_chain *chain);
+bool tls_reason(char ret_reason[128], const char *what, int err); // returns false
 
 // creds.c
 void tls_creds_free(struct tls_creds *creds);

@@ -258,6 +258,7 @@ static int on_hello(mbedtls_ssl_context *ssl)
 static void identity_set(struct tls_creds *c, const struct tls_creds_config *config)
 {
 	const uint8_t head[2] = {1, (uint8_t)config->client_auth};
+	const mbedtls_x509_crt *ca = c->ca != NULL ? &c->ca->crt : NULL;
 	mbedtls_sha256_context sha;
 	uint8_t digest[32];
 
@@ -265,10 +266,10 @@ static void identity_set(struct tls_creds *c, const struct tls_creds_config *con
 	mbedtls_sha256_starts(&sha, 0);
 	mbedtls_sha256_update(&sha, head, sizeof(head));
 	for (unsigned i = 0; i < c->chain_count; i++) {
-		mbedtls_sha256(c->chain[i].crt.raw.p, c->chain[i].crt.raw.len, digest, 0);
+		mbedtls_sha256(c->chain[i]->crt.raw.p, c->chain[i]->crt.raw.len, digest, 0);
 		text_add(&sha, digest, sizeof(digest));
 	}
-	for (const mbedtls_x509_crt *ca = &c->ca; ca != NULL && ca->raw.len > 0; ca = ca->next) {
+	for (; ca != NULL; ca = ca->next) {
 		mbedtls_sha256(ca->raw.p, ca->raw.len, digest, 0);
 		text_add(&sha, digest, sizeof(digest));
 	}

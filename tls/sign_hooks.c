@@ -60,8 +60,8 @@ static const struct pk_key *key_of(struct tls_engine *e, const mbedtls_pk_contex
 	const struct tls_hs *hs = e != NULL ? tls_engine_queue(e)->fibers.current->arg : NULL;
 
 	for (unsigned i = 0; hs != NULL && i < hs->creds->chain_count; i++)
-		if (&hs->creds->chain[i].key == pk && hs->creds->chain[i].pk.evp != NULL)
-			return &hs->creds->chain[i].pk;
+		if (&hs->creds->chain[i]->key == pk && hs->creds->chain[i]->pk.evp != NULL)
+			return &hs->creds->chain[i]->pk;
 	return NULL;
 }
 

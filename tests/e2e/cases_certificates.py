@@ -429,6 +429,39 @@ def case_renewals_under_traffic_cut_nothing():
         quiet(lab)
 
 
+def case_only_what_has_changed_is_parsed_again():
+    lab = tls_lab(workers=2, port="af_packet")
+    names = ["c%d" % i for i in range(4)]
+    for name in names:
+        make(lab.dir, name, host=name + ".example")
+    certificates = " ".join('%s = { chain = "%s/%s.pem"; key = "%s/%s.key"; };' % (n, lab.dir, n, lab.dir, n) for n in names)
+    lab.config = lab.config.replace("certificates = { mail", "certificates = { %s mail" % certificates, 1)
+    lab.config = lab.config.replace('[ "mail" ];', '[ "mail", %s ]; client_certificates = "request"; ca = "%s/c0.pem";' % (
+        ", ".join('"%s"' % n for n in names), lab.dir), 1)
+    lab.write_config(lab.config)
+    with lab, Control(lab) as control:
+        Sink(2525)
+        assert lab.stats["tls_credentials_parsed"] == 2 * 6, "five certificates and a CA, for each worker"
+
+        def parsed_of(change):
+            before = lab.stats["tls_credentials_parsed"]
+            generation = lab.stats.current_generation()
+            change()
+            assert control.run("reload")[0] == 0
+            wait_for("the generation", lambda: lab.stats.current_generation() > generation)
+            return lab.stats["tls_credentials_parsed"] - before
+
+        assert parsed_of(lambda: make(lab.dir, "c3", host="c3.example", days=200)) == 2
+        assert metric(lab)["c3"] == not_after(lab.dir + "/c3.pem")
+        assert parsed_of(lambda: make(lab.dir, "c0", host="c0.example", days=100)) == 4, "it is the CA, too"
+        lab.config = lab.config.replace('"mail", "c0"', '"c0", "mail"', 1)
+        assert parsed_of(lambda: lab.write_config(lab.config)) == 0, "another order"
+        lab.config = lab.config.replace(' "c2",', "", 1)
+        assert parsed_of(lambda: lab.write_config(lab.config)) == 0, "one less"
+        send(MAIL)
+        quiet(lab)
+
+
 @alone
 def case_sixteen_workers_take_certificates():
     lab = tls_lab(workers=16)
