@@ -16,8 +16,9 @@
 #include "common/abi/sock.h"
 #include "common/abi/stats.h"
 
-#define BUSY_TRIES 50
-#define BUSY_WAIT_US 20000
+#define BUSY_US 1000000U   // in all
+#define BUSY_FIRST_US 500U // workers need a turn or two, as a rule
+#define BUSY_LONGEST_US 20000U
 
 static bool ring_ok(const struct ctl_ring *ring)
 {
@@ -164,14 +165,17 @@ int link_publish(
 )
 {
 	struct sock_published answer;
-	int err = -EBUSY;
+	unsigned wait_us = BUSY_FIRST_US, waited_us = 0;
+	int err;
 
 	if (!link_is_open(l))
 		return -ENOTCONN;
 	memcpy(l->arena, blob, blob->length);
-	for (unsigned i = 0; i < BUSY_TRIES && err == -EBUSY; i++) {
-		if (i > 0)
-			usleep(BUSY_WAIT_US);
+	err = publish_ask(l, blob->length, creds_fd, &answer);
+	while (err == -EBUSY && waited_us < BUSY_US) {
+		usleep(wait_us);
+		waited_us += wait_us;
+		wait_us = wait_us < BUSY_LONGEST_US / 2 ? wait_us * 2 : BUSY_LONGEST_US;
 		err = publish_ask(l, blob->length, creds_fd, &answer);
 	}
 	if (err == -ENOTCONN) {

@@ -3,6 +3,7 @@
 """A laboratory in a network namespace of its own (the caller runs under `unshare -n`): Mailrace on a TAP or on a veth by
 af_packet, kernel clients and backends on the other side. Everything it starts it stops."""
 
+import http.client
 import json
 import mmap
 import os
@@ -207,6 +208,19 @@ class Sink:
             self.server.server_close()
 
 
+class Http(http.client.HTTPConnection):
+    """On a UNIX socket."""
+
+    def __init__(self, path):
+        super().__init__("control", timeout=30)
+        self.path = path
+
+    def connect(self):
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self.path)
+
+
 class Control:
     """The control process of a laboratory."""
 
@@ -216,6 +230,7 @@ class Control:
         self.start(wait)
 
     def start(self, wait=True):
+        self.http = None
         before = self.read_log().count("attached to")
         self.proc = subprocess.Popen([self.lab.build + "/controlplane/mailrace-controlplane", "-c", self.config],
                                      stderr=self.log, stdout=self.log)
@@ -232,6 +247,14 @@ class Control:
         r = subprocess.run([self.lab.build + "/tools/mailracectl", "-s", self.socket, *args], capture_output=True, text=True,
                            timeout=30, check=False, **kind)
         return r.returncode, r.stdout, r.stderr
+
+    def api(self, method, path):
+        """A request on a connection that stays open: (status, text)."""
+        if self.http is None:
+            self.http = Http(self.socket)
+        self.http.request(method, path)
+        r = self.http.getresponse()
+        return r.status, r.read()
 
     def json(self, *args):
         status, out, err = self.run("-j", *args)
