@@ -79,7 +79,7 @@ bool leg_tls_begin(struct relay *r, struct session *s)
 	s->leg_since_ms = env_now_ms(r->env);
 	if (s->state == RELAY_S_PROBE)
 		probe_tls_begun(r, s);
-	tcp_rx_window_set(r->tcp, s->leg, SESSION_WINDOW_TLS);
+	wire_room_set(r, s->leg);
 	return true;
 }
 

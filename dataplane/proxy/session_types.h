@@ -28,6 +28,7 @@
 #define EHLO_LINE_MAX 264
 #define SESSION_WINDOW_COMMAND 16384 // receive window in the command phase
 #define SESSION_WINDOW_TLS 40960     // a whole record beside the longest line
+#define SESSION_TLS_LINE 2048        // of a line, beside a record: when memory is short
 #define SESSION_WINDOW_BODY (256U << 10)
 #define SESSION_WINDOW_REPLY (SMTP_REPLY_MAX + (32U << 10)) // a whole one, and what is behind it
 #define SESSION_RETRY_MS 10                                 // no buffer: once more

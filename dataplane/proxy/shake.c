@@ -82,7 +82,7 @@ void shake_begin(struct relay *r, struct session *s)
 	if (s->client_tls == 0)
 		return;
 	shake_counted(r, s);
-	tcp_rx_window_set(r->tcp, s->client, session_window(s));
+	wire_room_set(r, s->client);
 }
 
 // Both ends have the keys.

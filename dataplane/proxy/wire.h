@@ -157,6 +157,14 @@ static inline uint32_t wire_tx_move(struct relay *r, struct wire to, struct wire
 					: wire_tls_move(r, to, from, n);
 }
 
+// A connection that begins TLS: a record and what is left of a line before it are taken whole even
+// when memory is short, for only so are they read and given back.
+static inline void wire_room_set(struct relay *r, struct tcp_conn_id conn)
+{
+	tcp_rx_least_set(r->tcp, conn, TLS_RECORD_MAX + SESSION_TLS_LINE);
+	tcp_rx_window_set(r->tcp, conn, SESSION_WINDOW_TLS);
+}
+
 // The client's window in the command phase: a whole record must fit beside a long line.
 static inline uint32_t session_window(const struct session *s)
 {

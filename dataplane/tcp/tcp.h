@@ -168,6 +168,9 @@ void tcp_rx_cut(struct tcp_stack *stack, struct tcp_conn_id conn, uint32_t off, 
 // Bytes this connection may hold (also those moved to its peer's transmit queue); never shrinks the
 // offered window.
 void tcp_rx_window_set(struct tcp_stack *stack, struct tcp_conn_id conn, uint32_t cap);
+// Bytes (at most 255 KiB) that the application can only read as a whole: however short memory is,
+// the connection may hold as many and a segment. Before the window is set.
+void tcp_rx_least_set(struct tcp_stack *stack, struct tcp_conn_id conn, uint32_t bytes);
 // Another user word for later events.
 void tcp_user_set(struct tcp_stack *stack, struct tcp_conn_id conn, uint32_t user);
 // Cap of a's window counts bytes waiting in b's transmit queue and the other way round. b.v = 0

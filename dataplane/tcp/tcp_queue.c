@@ -402,6 +402,12 @@ void tcp_rx_window_set(struct tcp_stack *s, struct tcp_conn_id conn, uint32_t ca
 		window_update(s, p);
 }
 
+void tcp_rx_least_set(struct tcp_stack *s, struct tcp_conn_id conn, uint32_t bytes)
+{
+	BUG_ON_HOT(bytes > UINT8_MAX * 1024U);
+	pcb_of(s, conn.v)->rcv_least = (uint8_t)((bytes + 1023) / 1024);
+}
+
 void tcp_user_set(struct tcp_stack *s, struct tcp_conn_id conn, uint32_t user)
 {
 	pcb_of(s, conn.v)->user = user;

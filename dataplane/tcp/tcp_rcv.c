@@ -16,8 +16,14 @@ static uint32_t slices_free(const struct tcp_stack *s)
 	return s->config.max_slices - s->slices.used;
 }
 
+// Less would not do: a record that does not fit could never be read, and would be held for ever.
+static uint32_t least(const struct tcp_pcb *p)
+{
+	return p->mss + p->rcv_least * 1024U;
+}
+
 // What one connection may hold shrinks with what is free, and the last eighth is for those that
-// hold less than a segment: senders into a dead backend must not silence the box. Counted as if
+// hold less than their least: senders into a dead backend must not silence the box. Counted as if
 // each queue entry held the least that it can (TCP_COPY_MAX).
 static uint32_t memory_share(const struct tcp_stack *s, const struct tcp_pcb *p)
 {
@@ -25,7 +31,7 @@ static uint32_t memory_share(const struct tcp_stack *s, const struct tcp_pcb *p)
 	uint64_t share = left > reserve ? (uint64_t)(left - reserve) * TCP_COPY_MAX : 0;
 
 	share /= TCP_SHARE_DIVISOR;
-	return share < p->mss ? p->mss : share < UINT32_MAX ? (uint32_t)share : UINT32_MAX;
+	return share < least(p) ? least(p) : share < UINT32_MAX ? (uint32_t)share : UINT32_MAX;
 }
 
 // Windows offered while there was plenty may all be filled later: then nothing more is taken from a
@@ -42,11 +48,12 @@ uint32_t tcp_rcv_window(const struct tcp_stack *s, const struct tcp_pcb *p)
 {
 	uint32_t share = memory_share(s, p);
 	uint32_t cap = p->rcv_cap < share ? p->rcv_cap : share;
+	uint32_t bound = least(p) > TCP_PRESSURE_WINDOW ? least(p) : TCP_PRESSURE_WINDOW;
 	uint32_t held = bytes_held(s, p), window;
 	int32_t offered = seq_diff(p->rcv_adv, p->rcv_nxt);
 
-	if (s->pressure >= TCP_PRESSURE_WINDOWS && cap > TCP_PRESSURE_WINDOW)
-		cap = TCP_PRESSURE_WINDOW;
+	if (s->pressure >= TCP_PRESSURE_WINDOWS && cap > bound)
+		cap = bound;
 	window = cap > held ? cap - held : 0;
 	if (window < p->mss && window < cap)
 		window = 0; // silly window avoidance: nothing rather than less than a segment

@@ -41,7 +41,7 @@
 #define TCP_GATEWAYS_MAX 32
 #define TCP_SHARE_DIVISOR 8 // one connection's part of what is free
 #define TCP_SHARE_RESERVE 8 // part of all that only connections with less than a segment may use
-#define TCP_PRESSURE_WINDOW 16384U // bound of all windows under memory pressure
+#define TCP_PRESSURE_WINDOW 16384U // bound of windows under memory pressure, see rcv_least
 #define TCP_TIMER_QUOTA 256
 
 enum tcp_state {
@@ -129,10 +129,12 @@ struct tcp_pcb {
 	uint32_t rtx_at_ms, delack_at_ms, state_at_ms;
 	uint32_t ooo_head;
 	uint32_t ts_offset;
-	uint16_t ooo_count;
+	uint8_t ooo_count;
+	uint8_t rcv_least; // KiB that it may hold beside a segment, however short memory is
 	uint8_t route_port;
 	uint8_t gateway; // 1 + index into the stack's gateways, 0: on link
 };
+static_assert(TCP_OOO_MAX <= UINT8_MAX, "ooo_count");
 static_assert(sizeof(struct tcp_pcb) == 192, "three cache lines");
 static_assert(offsetof(struct tcp_pcb, rcv_adv) == 64, "line 1");
 static_assert(offsetof(struct tcp_pcb, snd_max) == 128, "line 2");

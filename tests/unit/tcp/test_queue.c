@@ -320,6 +320,41 @@ static void the_window_counts_what_the_other_leg_holds(void **state)
 	tcp_stack_free(s);
 }
 
+// However short memory is: what can only be read as a whole comes in whole.
+static void the_least_has_room(void **state)
+{
+	for (unsigned has = 0; has < 2; has++) {
+		struct tcp_stack *s = stack_new(100);
+		struct tcp_pcb *p = open_new(s, 1), *others = open_new(s, 2);
+		const uint32_t record = 16645;
+		uint32_t window;
+
+		if (has)
+			tcp_rx_least_set(s, (struct tcp_conn_id){pcb_index(s, p)}, record);
+		for (unsigned i = 0; i < 80; i++)
+			arrive(s, others, 1000);
+		tcp_pressure_run(s);
+		assert_in_range(s->pressure, TCP_PRESSURE_PRUNE, TCP_PRESSURE_ABORT);
+		rx_model.head = rx_model.tail = 0;
+		// as its peer sends: a segment when that fits, and what is left
+		while (p->rx_bytes < record) {
+			uint32_t left = record - p->rx_bytes;
+
+			p->rcv_adv = p->rcv_nxt; // nothing is offered yet
+			window = tcp_rcv_window(s, p);
+			if (window < (left < p->mss ? left : p->mss))
+				break;
+			arrive(s, p, left < p->mss ? left : p->mss);
+		}
+		assert_int_equal(p->rx_bytes == record, has);
+		p->rcv_adv = p->rcv_nxt;
+		assert_in_range(tcp_rcv_window(s, p), 0, 2 * p->mss); // and hardly more
+		queues_drop(s, p);
+		queues_drop(s, others);
+		tcp_stack_free(s);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -328,6 +363,7 @@ int main(void)
 		cmocka_unit_test(small_pieces_share_a_buffer),
 		cmocka_unit_test(writes_are_whole_or_not_at_all),
 		cmocka_unit_test(the_window_counts_what_the_other_leg_holds),
+		cmocka_unit_test(the_least_has_room),
 	};
 	if (!eal_start(64))
 		return 1;
