@@ -127,8 +127,9 @@ static bool starttls_ask(struct relay *r, struct session *s)
 // A reply before TLS is complete. False: nothing more can be read now.
 static bool reply_over(struct relay *r, struct session *s, unsigned code)
 {
-	if (s->state == RELAY_S_GONE) { // the client did not wait: QUIT
-		s->leg_state = LEG_S_READY;
+	if (s->state == RELAY_S_GONE) { // the client did not wait: QUIT, but where TLS is to follow
+		s->leg_state =
+			s->leg_state == LEG_S_TLS_ASKED && code == 220 ? LEG_S_TLS : LEG_S_READY;
 		leg_leave(r, s);
 		if (s->leg.v == 0)
 			session_free(r, s);
