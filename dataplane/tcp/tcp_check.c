@@ -55,7 +55,7 @@ static uint32_t pcb_check(const struct tcp_stack *s, const struct tcp_pcb *p)
 	BUG_ON(!sent_is_queued(s, p));
 	slices += list_check(s, p->ooo_head, &bytes, &last);
 	if (p->state == TCP_S_CLOSED) {
-		BUG_ON(p->tx_bytes > 0 && (p->flags & TCP_F_DONE) == 0);
+		BUG_ON(p->tx_bytes > 0 && p->close_reason != TCP_CLOSE_UNREAD);
 		return slices;
 	}
 	BUG_ON(flow_lookup(s, pcb_key(p)) != pcb_index(s, p));

@@ -63,7 +63,7 @@ int tcp_connect(struct tcp_stack *s, const struct tcp_connect_args *args, struct
 		return -ENOBUFS;
 	pcb_route(s, p, NULL, &mtu);
 	pcb_state_set(s, p, TCP_S_SYN_SENT);
-	p->flags |= TCP_F_TS | TCP_F_WS;
+	p->flags |= TCP_F_NEGOTIATED;
 	p->snd_una = p->snd_nxt = p->snd_max = p->recover = tcp_isn(s, &key);
 	p->user = args->user;
 	p->rcv_cap = args->rcv_window;

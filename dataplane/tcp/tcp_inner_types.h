@@ -19,6 +19,8 @@ struct tcp_seg {
 	uint8_t flags;  // RTE_TCP_*_FLAG
 	uint8_t wscale; // SYN only
 	bool has_ts, has_ws;
+	bool has_sack; // SYN only: SACK permitted
+	uint8_t sack;  // where the SACK option begins in the header, 0: none
 };
 
 static inline int32_t seq_diff(uint32_t a, uint32_t b)
@@ -92,6 +94,13 @@ bool tcp_options_parse(const struct rte_tcp_hdr *tcp, unsigned header, struct tc
 unsigned
 tcp_options_syn(uint8_t *out, uint16_t mss, unsigned flags, uint32_t ts_val, uint32_t ts_ecr);
 unsigned tcp_options_ts(uint8_t *out, uint32_t ts_val, uint32_t ts_ecr);
+unsigned tcp_options_sack(uint8_t *out, const struct tcp_block *block, unsigned n); // n > 0
+// The blocks of the segment's SACK option; returns how many.
+unsigned tcp_options_blocks(
+	const struct rte_tcp_hdr *tcp,
+	const struct tcp_seg *seg,
+	struct tcp_block ret[TCP_SACK_BLOCKS_MAX]
+);
 
 // tcp_listen.c: segments of no PCB. The connection that stands now and that the segment is for, or
 // NULL.
@@ -230,4 +239,4 @@ void tx_acked(struct tcp_stack *s, struct tcp_pcb *p, uint32_t n);
 void rx_append(struct tcp_stack *s, struct tcp_pcb *p, uint32_t idx);
 void queues_drop(struct tcp_stack *s, struct tcp_pcb *p);
 void queues_drop_unsent(struct tcp_stack *s, struct tcp_pcb *p);
-void ooo_drop(struct tcp_stack *s, struct tcp_pcb *p);
+unsigned ooo_drop(struct tcp_stack *s, struct tcp_pcb *p); // how many

@@ -4,7 +4,7 @@
 // Arriving segments (RFC 9293 3.10.7): header, connection, then sequence, RST, SYN, ACK, data, FIN
 // in that order, with the checks of RFC 5961 and 7323. Worker thread. Takes every mbuf.
 
-#include "dataplane/tcp/tcp_inner_types.h"
+#include "dataplane/tcp/tcp_loss_inner_types.h"
 
 static bool segment_parse(struct tcp_stack *s, const struct net_pkt *pkt, struct tcp_seg *seg)
 {
@@ -55,9 +55,14 @@ static bool paws_refuses(struct tcp_stack *s, const struct tcp_pcb *p, const str
 }
 
 // Cuts off what lies before the window. False: nothing is left.
-static bool old_cut(struct tcp_stack *s, struct tcp_seg *seg, uint32_t old)
+static bool old_cut(struct tcp_stack *s, struct tcp_pcb *p, struct tcp_seg *seg, uint32_t old)
 {
 	uint32_t extent = seg->len + ((seg->flags & RTE_TCP_FIN_FLAG) != 0);
+
+	if (seg->len > 0 && (p->flags & TCP_F_SACK) != 0) {
+		tcp_dsack_note(s, p, seg->seq, seg->seq + (old < seg->len ? old : seg->len));
+		ack_now(s, p);
+	}
 
 	if (old > extent || (extent > 0 && old == extent)) {
 		if (extent > 0)
@@ -81,7 +86,7 @@ static bool seq_check(struct tcp_stack *s, struct tcp_pcb *p, struct tcp_seg *se
 
 	if (paws_refuses(s, p, seg))
 		return false;
-	if (old > 0 && !old_cut(s, seg, (uint32_t)old))
+	if (old > 0 && !old_cut(s, p, seg, (uint32_t)old))
 		return false;
 	if (old < 0 && 0U - (uint32_t)old >= space) {
 		stat_inc(s->env, STAT_TCP_OUT_OF_WINDOW);
@@ -150,6 +155,8 @@ static void peer_syn(struct tcp_pcb *p, const struct tcp_seg *seg)
 		p->flags &= (uint16_t)~TCP_F_TS;
 	if (!seg->has_ws)
 		p->flags &= (uint16_t)~TCP_F_WS;
+	if (!seg->has_sack)
+		p->flags &= (uint16_t)~TCP_F_SACK;
 	p->snd_wscale = (p->flags & TCP_F_WS) != 0 ? seg->wscale : 0;
 	p->ts_recent = seg->ts_val;
 	p->rcv_nxt = seg->seq + 1;

@@ -67,7 +67,8 @@ void tcp_syn_input(
 	}
 	mini = &s->syn.mini[idx];
 	memcpy(mini, &key, sizeof(key));
-	mini->flags = (uint8_t)((seg->has_ts ? TCP_F_TS : 0) | (seg->has_ws ? TCP_F_WS : 0));
+	mini->flags = (uint8_t)((seg->has_ts ? TCP_F_TS : 0) | (seg->has_ws ? TCP_F_WS : 0) |
+				(seg->has_sack ? TCP_F_SACK : 0));
 	mini->seconds = 0;
 	mini->snd_wscale = seg->has_ws ? seg->wscale : 0;
 	mini->rcv_nxt = seg->seq + 1;

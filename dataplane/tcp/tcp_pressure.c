@@ -71,8 +71,8 @@ static void walk(struct tcp_stack *s)
 		}
 		p = pcb_of(s, s->walk);
 		if (p->ooo_head != 0) {
-			stat_add(s->env, STAT_TCP_PRUNED, p->ooo_count);
-			ooo_drop(s, p); // not acknowledged yet: the peer sends it again
+			// not acknowledged yet: the peer sends it again
+			stat_add(s->env, STAT_TCP_PRUNED, ooo_drop(s, p));
 		}
 		held = queue_count(s, p->rx_head) + queue_count(s, p->tx_head);
 		n += held;

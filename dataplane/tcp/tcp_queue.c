@@ -27,21 +27,25 @@ void slice_free(struct tcp_stack *s, uint32_t idx)
 	idpool_put(&s->slices, idx);
 }
 
-static void list_free(struct tcp_stack *s, uint32_t head)
+static unsigned list_free(struct tcp_stack *s, uint32_t head)
 {
-	while (head != 0) {
+	unsigned n = 0;
+
+	for (; head != 0; n++) {
 		uint32_t next = s->slice[head].next;
 
 		slice_free(s, head);
 		head = next;
 	}
+	return n;
 }
 
-void ooo_drop(struct tcp_stack *s, struct tcp_pcb *p)
+unsigned ooo_drop(struct tcp_stack *s, struct tcp_pcb *p)
 {
-	list_free(s, p->ooo_head);
+	unsigned n = list_free(s, p->ooo_head);
+
 	p->ooo_head = 0;
-	p->ooo_count = 0;
+	return n;
 }
 
 void queues_drop_unsent(struct tcp_stack *s, struct tcp_pcb *p)
@@ -103,10 +107,12 @@ static void window_update(struct tcp_stack *s, struct tcp_pcb *p)
 // Bytes were read: window, and the end of a connection that only waited for the reader.
 static void rx_consumed(struct tcp_stack *s, struct tcp_pcb *p)
 {
-	if (p->rx_bytes == 0 && (p->flags & TCP_F_DONE) != 0)
-		pcb_event(s, p, TCP_EV_CLOSE);
-	else
+	if (p->close_reason != TCP_CLOSE_UNREAD) {
 		window_update(s, p);
+	} else if (p->rx_bytes == 0) {
+		p->close_reason = TCP_CLOSE_DONE;
+		pcb_event(s, p, TCP_EV_CLOSE);
+	}
 }
 
 static void rx_head_pop(struct tcp_stack *s, struct tcp_pcb *p)

@@ -4,7 +4,7 @@
 // Received data: in order to the application, out of order kept sorted and bounded; FIN; the window
 // we offer. Worker thread.
 
-#include "dataplane/tcp/tcp_inner_types.h"
+#include "dataplane/tcp/tcp_loss_inner_types.h"
 
 static uint32_t bytes_held(const struct tcp_stack *s, const struct tcp_pcb *p)
 {
@@ -71,39 +71,71 @@ static void in_order(struct tcp_stack *s, struct tcp_pcb *p, uint32_t idx)
 		rx_append(s, p, idx);
 }
 
-// Out-of-order segments that have become in order; what overlaps is cut off.
-static void ooo_deliver(struct tcp_stack *s, struct tcp_pcb *p)
+// Out-of-order segments that have become in order; what overlaps is cut off. True: the peer's FIN
+// is next.
+static bool ooo_deliver(struct tcp_stack *s, struct tcp_pcb *p)
 {
 	while (p->ooo_head != 0) {
 		uint32_t idx = p->ooo_head;
 		struct tcp_slice *sl = &s->slice[idx];
 		int32_t old = seq_diff(p->rcv_nxt, sl->seq);
+		bool fin = sl->fin && old <= sl->len;
 
 		if (old < 0)
-			return;
+			return false;
 		p->ooo_head = sl->next;
-		p->ooo_count--;
 		if (old >= sl->len) {
 			slice_free(s, idx);
-			continue;
+		} else {
+			sl->off = (uint16_t)(sl->off + old);
+			sl->len = (uint16_t)(sl->len - old);
+			in_order(s, p, idx);
 		}
-		sl->off = (uint16_t)(sl->off + old);
-		sl->len = (uint16_t)(sl->len - old);
-		in_order(s, p, idx);
+		if (fin) {
+			ooo_drop(s, p); // nothing comes behind it
+			return true;
+		}
 	}
+	return false;
+}
+
+// Where a segment belongs in the queue out of order; NULL: one that holds all of it is there
+// already.
+static uint32_t *
+ooo_place(struct tcp_stack *s, struct tcp_pcb *p, const struct tcp_seg *seg, unsigned *ret_count)
+{
+	uint32_t *place = NULL, *link = &p->ooo_head;
+
+	*ret_count = 0;
+	for (; *link != 0; link = &s->slice[*link].next) {
+		struct tcp_slice *sl = &s->slice[*link];
+		int32_t ahead = seq_diff(seg->seq, sl->seq);
+
+		if (ahead >= 0 && (uint32_t)ahead + seg->len <= sl->len) {
+			sl->mark = ++s->ooo_mark;
+			sl->fin = sl->fin || ((seg->flags & RTE_TCP_FIN_FLAG) != 0 &&
+					      (uint32_t)ahead + seg->len == sl->len);
+			return NULL;
+		}
+		if (ahead <= 0 && place == NULL)
+			place = link;
+		++*ret_count;
+	}
+	return place != NULL ? place : link;
 }
 
 // Keeps a segment beyond the first gap, sorted by sequence.
 static void ooo_insert(struct tcp_stack *s, struct tcp_pcb *p, struct tcp_seg *seg)
 {
-	uint32_t *link = &p->ooo_head;
+	unsigned count;
+	uint32_t *link = ooo_place(s, p, seg, &count);
 	uint32_t idx;
 
-	while (*link != 0 && seq_diff(s->slice[*link].seq, seg->seq) < 0)
-		link = &s->slice[*link].next;
-	if (*link != 0 && s->slice[*link].seq == seg->seq && s->slice[*link].len >= seg->len)
-		return; // a duplicate
-	if (p->ooo_count >= TCP_OOO_MAX) {
+	if (link == NULL) { // a duplicate
+		tcp_dsack_note(s, p, seg->seq, seg->seq + seg->len);
+		return;
+	}
+	if (count >= TCP_OOO_MAX) {
 		stat_inc(s->env, STAT_TCP_OOO_FULL);
 		return;
 	}
@@ -117,9 +149,10 @@ static void ooo_insert(struct tcp_stack *s, struct tcp_pcb *p, struct tcp_seg *s
 	if (idx == 0)
 		return;
 	seg->m = NULL;
+	s->slice[idx].mark = ++s->ooo_mark;
+	s->slice[idx].fin = (seg->flags & RTE_TCP_FIN_FLAG) != 0;
 	s->slice[idx].next = *link;
 	*link = idx;
-	p->ooo_count++;
 	stat_inc(s->env, STAT_TCP_OUT_OF_ORDER);
 }
 
@@ -137,6 +170,7 @@ static void ack_later(struct tcp_stack *s, struct tcp_pcb *p)
 
 void tcp_rcv_data(struct tcp_stack *s, struct tcp_pcb *p, struct tcp_seg *seg)
 {
+	bool fin = false;
 	uint32_t idx;
 
 	if (seg->seq != p->rcv_nxt) {
@@ -151,13 +185,15 @@ void tcp_rcv_data(struct tcp_stack *s, struct tcp_pcb *p, struct tcp_seg *seg)
 	seg->m = NULL;
 	in_order(s, p, idx);
 	if (p->ooo_head != 0) {
-		ooo_deliver(s, p);
+		fin = ooo_deliver(s, p);
 		p->flags |= TCP_F_ACK_NOW; // a gap is filled: at once (RFC 5681 4.2)
 		pcb_dirty(s, p);
 	} else {
 		ack_later(s, p);
 	}
 	pcb_event(s, p, TCP_EV_DATA);
+	if (fin)
+		tcp_rcv_fin(s, p);
 }
 
 void tcp_rcv_fin(struct tcp_stack *s, struct tcp_pcb *p)

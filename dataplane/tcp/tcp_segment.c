@@ -5,7 +5,7 @@
 // buffers over the slices, so any byte range of the transmit queue can be sent again. Worker
 // thread.
 
-#include "dataplane/tcp/tcp_inner_types.h"
+#include "dataplane/tcp/tcp_loss_inner_types.h"
 
 // The slice from which to look for seq: as a rule where the last segment ended, else the head.
 // Without it each segment would walk all that is in flight.
@@ -71,7 +71,17 @@ static uint16_t window_field(const struct tcp_pcb *p, uint32_t window, bool syn)
 	return (uint16_t)(window > UINT16_MAX ? UINT16_MAX : window);
 }
 
-static void header_fill(
+// Behind len octets of other options. Options have 40 octets in all, and a full segment of data
+// leaves no room.
+static unsigned sack_room(const struct tcp_pcb *p, const struct tcp_out *out, unsigned len)
+{
+	unsigned room = p->mss > out->len ? (unsigned)p->mss - out->len : 0U;
+
+	return (out->flags & RTE_TCP_RST_FLAG) != 0 ? 0 : room < 40 - len ? room : 40 - len;
+}
+
+// False: the peer is to be told of blocks, but not in this segment.
+static bool header_fill(
 	struct tcp_stack *s,
 	struct tcp_pcb *p,
 	struct rte_tcp_hdr *tcp,
@@ -84,6 +94,7 @@ static void header_fill(
 	uint32_t now = env_now_ms(s->env) + p->ts_offset;
 	uint8_t *options = (uint8_t *)(tcp + 1);
 	unsigned len = 0;
+	bool told = true;
 
 	if (syn) {
 		uint16_t mtu = 0;
@@ -101,6 +112,12 @@ static void header_fill(
 	} else if ((p->flags & TCP_F_TS) != 0) {
 		len = tcp_options_ts(options, now, p->ts_recent);
 	}
+	if (tcp_sack_due(s, p) && p->state > TCP_S_SYN_RCVD) {
+		unsigned sack = tcp_sack_fill(s, p, options + len, sack_room(p, out, len));
+
+		told = sack > 0 || out->len == 0;
+		len += sack;
+	}
 	*tcp = (struct rte_tcp_hdr){
 		.src_port = rte_cpu_to_be_16(p->local_port),
 		.dst_port = rte_cpu_to_be_16(p->remote_port),
@@ -114,6 +131,7 @@ static void header_fill(
 		p->rcv_adv = p->rcv_nxt + window;
 	if (ack && (p->flags & TCP_F_TS) != 0 && p->state > TCP_S_SYN_RCVD)
 		p->last_ack = p->rcv_nxt;
+	return told;
 }
 
 bool tcp_segment_send(struct tcp_stack *s, struct tcp_pcb *p, const struct tcp_out *out)
@@ -127,12 +145,13 @@ bool tcp_segment_send(struct tcp_stack *s, struct tcp_pcb *p, const struct tcp_o
 		.neigh = &p->neigh,
 		.port = p->route_port,
 	};
+	bool told;
 
 	if (m == NULL) {
 		stat_inc(s->env, STAT_TCP_NO_BUFFER);
 		return false;
 	}
-	header_fill(s, p, rte_pktmbuf_mtod(m, struct rte_tcp_hdr *), out);
+	told = header_fill(s, p, rte_pktmbuf_mtod(m, struct rte_tcp_hdr *), out);
 	header = (unsigned)(rte_pktmbuf_mtod(m, struct rte_tcp_hdr *)->data_off >> 4) * 4;
 	rte_pktmbuf_append(m, (uint16_t)header);
 	if (!payload_add(s, p, m, out)) {
@@ -141,7 +160,7 @@ bool tcp_segment_send(struct tcp_stack *s, struct tcp_pcb *p, const struct tcp_o
 		return false;
 	}
 	stat_inc(s->env, STAT_TCP_SEGMENTS_OUT);
-	p->flags &= (uint16_t)~(TCP_F_ACK_NOW | TCP_F_DELACK);
+	p->flags &= (uint16_t)~(told ? TCP_F_ACK_NOW | TCP_F_DELACK : TCP_F_DELACK);
 	net_output(s->net, &tx, m);
 	return true;
 }

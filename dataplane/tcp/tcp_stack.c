@@ -221,8 +221,7 @@ void pcb_finish(struct tcp_stack *s, struct tcp_pcb *p)
 		return;
 	}
 	pcb_detach(s, p); // unread bytes stay readable; tcp_rx_drop/tcp_tx_move raise the event
-	p->flags |= TCP_F_DONE;
-	p->close_reason = TCP_CLOSE_DONE;
+	p->close_reason = TCP_CLOSE_UNREAD;
 }
 
 static void event_deliver(struct tcp_stack *s, uint32_t idx, unsigned event)
@@ -304,6 +303,7 @@ unsigned tcp_output_run(struct tcp_stack *s)
 		if (p->state != TCP_S_CLOSED)
 			tcp_output(s, p);
 	}
+	s->dsack_count = 0;
 	return done;
 }
 

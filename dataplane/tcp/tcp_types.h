@@ -14,6 +14,8 @@
 #include "common/idpool.h"
 #include "common/wheel.h"
 #include "dataplane/tcp/tcp.h"
+#include "dataplane/tcp/tcp_loss_types.h"
+#include "dataplane/tcp/tcp_trace_types.h"
 
 #define TCP_INDEX_MINI 0x80000000U      // in the flow table: index of a mini, not of a PCB
 #define TCP_INDEX_TIME_WAIT 0x40000000U // of the TIME_WAIT ones
@@ -56,24 +58,30 @@ enum tcp_state {
 	TCP_S_LAST_ACK,
 };
 
+// What a SYN negotiates; a mini keeps it.
+#define TCP_F_NEGOTIATED (TCP_F_TS | TCP_F_WS | TCP_F_SACK)
+
 enum {
-	TCP_F_TS = 1 << 0, // timestamps negotiated
-	TCP_F_WS = 1 << 1, // window scale negotiated
-	TCP_F_FIN_QUEUED = 1 << 2,
-	TCP_F_FIN_SENT = 1 << 3,
-	TCP_F_ORPHAN = 1 << 4, // the application let go
-	TCP_F_DRAIN = 1 << 5,  // orphan that discards what still comes
-	TCP_F_ACK_NOW = 1 << 6,
-	TCP_F_DELACK = 1 << 7,       // delack_at_ms counts
-	TCP_F_RTX = 1 << 8,          // rtx_at_ms counts
-	TCP_F_PERSIST = 1 << 9,      // rtx_at_ms is the persist timer's
-	TCP_F_STATE_TIMER = 1 << 10, // state_at_ms counts
-	TCP_F_DIRTY = 1 << 11,       // on the output list
-	TCP_F_RECOVERY = 1 << 12,    // fast recovery until `recover` is acknowledged
-	TCP_F_RTT = 1 << 13,         // rtt_seq is being timed
-	TCP_F_FIN_RCVD = 1 << 14,
-	TCP_F_DONE = 1 << 15, // over in order; waits for the application to read
+	TCP_F_TS = 1 << 0,   // timestamps negotiated
+	TCP_F_WS = 1 << 1,   // window scale negotiated
+	TCP_F_SACK = 1 << 2, // selective acknowledgements negotiated
+	TCP_F_FIN_QUEUED = 1 << 3,
+	TCP_F_FIN_SENT = 1 << 4,
+	TCP_F_ORPHAN = 1 << 5, // the application let go
+	TCP_F_DRAIN = 1 << 6,  // orphan that discards what still comes
+	TCP_F_ACK_NOW = 1 << 7,
+	TCP_F_DELACK = 1 << 8,       // delack_at_ms counts
+	TCP_F_RTX = 1 << 9,          // rtx_at_ms counts
+	TCP_F_PERSIST = 1 << 10,     // rtx_at_ms is the persist timer's
+	TCP_F_STATE_TIMER = 1 << 11, // state_at_ms counts
+	TCP_F_DIRTY = 1 << 12,       // on the output list
+	TCP_F_RECOVERY = 1 << 13,    // fast recovery until `recover` is acknowledged
+	TCP_F_RTT = 1 << 14,         // rtt_seq is being timed
+	TCP_F_FIN_RCVD = 1 << 15,
 };
+
+// A close_reason of ours: over in order, but the application has bytes to read first.
+#define TCP_CLOSE_UNREAD 0xff
 
 enum {
 	TCP_EV_ACCEPT = 1 << 0,
@@ -129,8 +137,8 @@ struct tcp_pcb {
 	uint32_t rtx_at_ms, delack_at_ms, state_at_ms;
 	uint32_t ooo_head;
 	uint32_t ts_offset;
-	uint8_t ooo_count;
 	uint8_t rcv_least; // KiB that it may hold beside a segment, however short memory is
+	uint8_t reserved;
 	uint8_t route_port;
 	uint8_t gateway; // 1 + index into the stack's gateways, 0: on link
 };
@@ -145,7 +153,7 @@ static_assert(offsetof(struct tcp_pcb, snd_max) == 128, "line 2");
 struct tcp_mini {
 	struct ip_addr local, remote;
 	uint16_t local_port, remote_port;
-	uint8_t flags; // TCP_F_TS, TCP_F_WS
+	uint8_t flags; // of TCP_F_NEGOTIATED
 	uint8_t snd_wscale;
 	uint8_t seconds; // half-open: since the SYN
 	uint8_t reserved;
@@ -164,8 +172,11 @@ struct tcp_slice {
 	uint16_t off; // from m->buf_addr
 	uint16_t len;
 	uint32_t sent; // of a transmit queue's head: where the last segment ended, 0: not known
+	uint32_t mark; // out of order: the later, the greater
+	bool fin;      // out of order: the peer's FIN is behind it
+	uint8_t reserved[3];
 };
-static_assert(sizeof(struct tcp_slice) == 24, "budget");
+static_assert(sizeof(struct tcp_slice) == 32, "never over two cache lines");
 
 #define FLOW_WAYS 8
 struct flow_bucket {
@@ -205,22 +216,6 @@ struct tcp_gateway {
 	uint8_t port;
 };
 
-#define TCP_TRACE_EVENTS 4096 // of all connections of a worker, power of two
-
-struct tcp_trace_event {
-	uint32_t pcb;
-	uint32_t at_ms;
-	uint32_t seq; // of what was sent, or is sent next
-	uint8_t kind; // enum tcp_trace_kind
-	uint8_t state;
-	uint16_t reserved;
-};
-
-struct tcp_trace_ring {
-	uint32_t next; // free running
-	struct tcp_trace_event event[TCP_TRACE_EVENTS];
-};
-
 struct tcp_stack {
 	struct tcp_config config;
 	struct worker_env *env;
@@ -238,6 +233,9 @@ struct tcp_stack {
 	struct tcp_list events, dirty;
 	struct tcp_gateway gateway[TCP_GATEWAYS_MAX];
 	unsigned gateway_count;
+	uint32_t ooo_mark; // of the latest segment out of order
+	struct tcp_dsack dsack[TCP_DSACK_MAX];
+	unsigned dsack_count;
 	uint8_t pressure;                     // enum tcp_pressure
 	uint32_t walk, largest, largest_held; // of the walk under pressure
 	struct tcp_trace_ring *trace;

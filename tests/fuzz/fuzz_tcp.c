@@ -13,12 +13,8 @@
 #include "dataplane/tcp/tcp.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/fuzz/tcp_box.h"
+#include "tests/fuzz/tcp_peer.h"
 
-#define FIN 0x01U
-#define SYN 0x02U
-#define RST 0x04U
-#define PSH 0x08U
-#define ACK 0x10U
 #define HOARD_MAX 1024
 #define TIME_MAX_MS 2000000U
 
@@ -26,19 +22,8 @@ static struct tcp_box box; // of one input at a time
 static struct rte_mbuf *hoard[HOARD_MAX];
 static unsigned hoarded;
 static uint32_t time_left; // milliseconds that an input may still let pass
+static bool sack;          // the peers permit selective acknowledgements
 static uint32_t iss_of[3] = {1000, 0xffffff00U, 0x7ffffff0U};
-
-struct segment {
-	uint32_t off; // of the payload in the peer's stream
-	uint32_t ack; // offset
-	uint16_t wnd;
-	uint8_t flags;
-	uint32_t len;
-	uint8_t options[40];
-	unsigned options_len; // multiple of 4
-	uint32_t flip;        // bit of the frame, UINT32_MAX: none
-	uint8_t short_by;     // words that the header says it lacks of its least
-};
 
 static void options_ts(struct segment *s, const struct peer *p, uint32_t back)
 {
@@ -48,40 +33,23 @@ static void options_ts(struct segment *s, const struct peer *p, uint32_t back)
 	s->options_len = 12;
 }
 
-static void segment_send(unsigned k, const struct segment *s)
+// Up to three blocks of our stream, most of them near what is in flight, beside timestamps.
+static void options_sack(struct fuzz_in *in, struct segment *s, const struct peer *p)
 {
-	struct peer *p = &box.peer[k];
-	const struct packet_ip ip = {
-		.src = packet_addr(p->v6, 2),
-		.dst = packet_addr(p->v6, 1),
-		.from = 2,
-		.proto = 6,
-		.hop_limit = 64,
-	};
-	uint8_t frame[PACKET_MAX] = {0}, *tcp;
-	size_t len = 20 + s->options_len + s->len, head = packet_head(frame, &ip, len);
-	uint32_t seq = p->iss + 1 + s->off - ((s->flags & SYN) != 0), end = s->off + s->len;
+	uint8_t how = fuzz_u8(in), *at = s->options + 16;
+	unsigned n = 1 + how % 3;
 
-	tcp = frame + head;
-	packet_put16(packet_put16(tcp, p->theirs), p->ours);
-	packet_put32(packet_put32(tcp + 4, seq), (s->flags & ACK) ? p->irs + 1 + s->ack : 0);
-	tcp[12] = (uint8_t)((s->short_by > 0 ? 5U - s->short_by : (20 + s->options_len) / 4) << 4);
-	tcp[13] = s->flags;
-	packet_put16(tcp + 14, s->wnd);
-	memcpy(tcp + 20, s->options, s->options_len);
-	for (uint32_t i = 0; i < s->len; i++)
-		tcp[20 + s->options_len + i] = peer_octet(k, s->off + i);
-	packet_sum(&ip, tcp, len, 16);
-	if (s->flip != UINT32_MAX)
-		frame[s->flip / 8 % (head + len)] ^= (uint8_t)(1U << s->flip % 8);
-	if (end < 1U << 24 && end > p->sent_max)
-		p->sent_max = end;
-	if ((s->flags & FIN) != 0 && end < 1U << 24) {
-		p->fin_many = p->fin_many || (p->fin_sent && p->fin_at != end);
-		p->fin_sent = true;
-		p->fin_at = end;
+	options_ts(s, p, 0);
+	memcpy(s->options + 12, "\1\1\5", 3);
+	s->options[15] = (uint8_t)(2 + 8 * n);
+	for (unsigned i = 0; i < n; i++) {
+		uint32_t start = p->irs + 1 + s->ack +
+				 (uint32_t)(int32_t)(int8_t)fuzz_u8(in) * (how & 16 ? 61 : 1);
+		uint32_t len = fuzz_u8(in) * (how & 32 ? 53U : 1U);
+
+		at = packet_put32(packet_put32(at, start), start + len);
 	}
-	tcp_box_frame(&box, frame, head + len);
+	s->options_len = 16 + 8 * n;
 }
 
 static const uint8_t syn_options[16] = {2, 4, 5, 0xb4, 1, 3, 3, 4, 1, 1, 8, 10, 0, 0, 1, 0};
@@ -95,8 +63,10 @@ static void syn_send(unsigned k, uint8_t flags, bool options)
 		memcpy(s.options + 16, &box.peer[k].ts_recent, 4);
 		packet_put32(s.options + 12, (uint32_t)(box.env.now_ns / 1000000U));
 		s.options_len = 20;
+		if (sack)
+			memcpy(s.options + 8, "\4\2", 2);
 	}
-	segment_send(k, &s);
+	peer_send(&box, k, &s);
 }
 
 static int peer_new(bool v6, bool passive, uint16_t ours, uint32_t iss)
@@ -127,7 +97,7 @@ static void peer_ack(unsigned k)
 	};
 
 	options_ts(&s, p, 0);
-	segment_send(k, &s);
+	peer_send(&box, k, &s);
 }
 
 static void connect_active(bool v6, uint32_t iss, bool options, uint8_t answer)
@@ -179,6 +149,7 @@ static void warm_up(struct fuzz_in *in)
 	};
 	uint32_t iss = iss_of[b % 3];
 
+	sack = (a & 4) != 0;
 	memset(&box, 0, offsetof(struct tcp_box, peer));
 	memset(&box.app, 0, sizeof(box) - offsetof(struct tcp_box, app));
 	for (unsigned k = 0; k < BOX_PEERS; k++)
@@ -245,13 +216,16 @@ static void do_segment(struct fuzz_in *in)
 		s.short_by = 1 + fuzz_u8(in) % 5;
 		break;
 	default:
+		options_sack(in, &s, p);
 		break;
 	}
-	if ((s.flags & SYN) != 0 && !p->passive) {
-		s.off = 0; // else what follows would be counted from elsewhere
+	// else what follows would be counted from elsewhere, unless the box's answer shows from
+	// where
+	if ((s.flags & SYN) != 0 && (!p->passive || hoarded > 0 || box.room != UINT16_MAX)) {
+		s.off = 0;
 		s.len = 0;
 	}
-	segment_send(k, &s);
+	peer_send(&box, k, &s);
 }
 
 static void do_icmp(struct fuzz_in *in)
@@ -471,7 +445,7 @@ static void peers_reset(void)
 		};
 
 		if (box.peer[k].used)
-			segment_send(k, &rst);
+			peer_send(&box, k, &rst);
 	}
 	tcp_box_turn(&box);
 }

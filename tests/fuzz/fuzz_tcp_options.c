@@ -44,6 +44,10 @@ static bool reference(const uint8_t *o, unsigned len, struct tcp_seg *seg)
 				seg->ts_ecr = seg->ts_ecr * 256 + o[i + 6 + k];
 			}
 		}
+		if (o[i] == 4 && size == 2)
+			seg->has_sack = true;
+		if (o[i] == 5 && (size == 10 || size == 18 || size == 26 || size == 34))
+			seg->sack = (uint8_t)(sizeof(struct rte_tcp_hdr) + i);
 		i += size;
 	}
 	return true;
@@ -66,7 +70,7 @@ static bool parse(const uint8_t *options, unsigned len, struct tcp_seg *ret)
 static void writers_check(uint8_t a, uint8_t b)
 {
 	uint16_t mss = (uint16_t)(a << 8 | b);
-	unsigned flags = (a & 1 ? TCP_F_TS : 0) | (b & 1 ? TCP_F_WS : 0);
+	unsigned flags = (a & 1 ? TCP_F_TS : 0) | (b & 1 ? TCP_F_WS : 0) | (b & 2 ? TCP_F_SACK : 0);
 	uint32_t val = 0x01020304U * a, ecr = 0xf1e2d3c4U * b;
 	uint8_t out[OPTIONS_MAX];
 	struct tcp_seg seg = {0};
@@ -76,10 +80,28 @@ static void writers_check(uint8_t a, uint8_t b)
 	FUZZ_CHECK(seg.mss == mss && seg.has_ts == ((a & 1) != 0) && seg.has_ws == ((b & 1) != 0));
 	FUZZ_CHECK(!seg.has_ts || (seg.ts_val == val && seg.ts_ecr == ecr));
 	FUZZ_CHECK(!seg.has_ws || seg.wscale == TCP_WSCALE);
+	FUZZ_CHECK(seg.has_sack == ((b & 2) != 0) && seg.sack == 0);
 	seg = (struct tcp_seg){0};
 	len = tcp_options_ts(out, val, ecr);
 	FUZZ_CHECK(len % 4 == 0 && parse(out, len, &seg));
 	FUZZ_CHECK(seg.has_ts && seg.ts_val == val && seg.ts_ecr == ecr && seg.mss == 0);
+}
+
+// The blocks of the option are its octets in network order, and what we write of them reads the
+// same.
+static void blocks_check(const uint8_t *options, unsigned len, const struct tcp_seg *seg)
+{
+	uint8_t header[sizeof(struct rte_tcp_hdr) + OPTIONS_MAX] = {0}, out[OPTIONS_MAX];
+	struct tcp_block block[TCP_SACK_BLOCKS_MAX];
+	unsigned at = seg->sack - (unsigned)sizeof(struct rte_tcp_hdr), n;
+
+	if (seg->sack == 0)
+		return;
+	memcpy(header + sizeof(struct rte_tcp_hdr), options, len);
+	n = tcp_options_blocks((const struct rte_tcp_hdr *)header, seg, block);
+	FUZZ_CHECK(n > 0 && 2 + 8 * n == options[at + 1]);
+	FUZZ_CHECK(tcp_options_sack(out, block, n) == 4 + 8 * n);
+	FUZZ_CHECK(memcmp(out + 2, options + at, 2 + 8 * n) == 0);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -103,5 +125,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	FUZZ_CHECK(got.mss == want.mss && got.has_ts == want.has_ts && got.has_ws == want.has_ws);
 	FUZZ_CHECK(got.ts_val == want.ts_val && got.ts_ecr == want.ts_ecr);
 	FUZZ_CHECK(got.wscale == want.wscale);
+	FUZZ_CHECK(got.has_sack == want.has_sack && got.sack == want.sack);
+	blocks_check(options, len, &got);
 	return 0;
 }

@@ -4,6 +4,7 @@
 // The box of the TCP fuzzer, see tcp_box.h: application, wire, and what is judged of both.
 
 #include "tests/fuzz/tcp_box.h"
+#include "tests/fuzz/tcp_peer.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -219,6 +220,7 @@ static void peer_segment(struct tcp_box *box, struct peer *p, const struct packe
 	FUZZ_CHECK((int32_t)off < 0 || off <= p->sent_max + p->fin_sent);
 	if ((int32_t)(off - p->acked) > 0)
 		p->acked = off;
+	peer_sack_check(p, packet);
 	off = packet->seq - p->irs - 1;
 	end = off + (uint32_t)packet->payload_len;
 	if (packet->payload_len > 0) {

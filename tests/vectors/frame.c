@@ -100,7 +100,7 @@ static void ether_put(const struct vec *v, uint8_t *out)
 	be16_put(out + 12, v->v6 ? RTE_ETHER_TYPE_IPV6 : RTE_ETHER_TYPE_IPV4);
 }
 
-static unsigned options_put(const struct vec_seg *seg, uint8_t *p)
+static unsigned options_put(const struct vec *v, const struct vec_seg *seg, uint8_t *p)
 {
 	unsigned n = 0;
 
@@ -129,6 +129,18 @@ static unsigned options_put(const struct vec_seg *seg, uint8_t *p)
 		be32_put(p + n + 4, seg->ts_ecr);
 		n += 8;
 	}
+	if (seg->has_sackok) {
+		memcpy(p + n, "\4\2\1\1", 4);
+		n += 4;
+	}
+	if (seg->sack_count > 0) {
+		p[n++] = 1;
+		p[n++] = 1;
+		p[n++] = 5;
+		p[n++] = (uint8_t)(2 + 8 * seg->sack_count);
+		for (unsigned i = 0; i < 2 * seg->sack_count; i++, n += 4)
+			be32_put(p + n, v->flow[v->current].our_isn + seg->sack[i]);
+	}
 	return n;
 }
 
@@ -147,7 +159,7 @@ static uint32_t segment_put(const struct vec *v, const struct vec_seg *seg, uint
 	p[13] = seg->flags;
 	be16_put(p + 14, seg->wnd);
 	be16_put(p + 18, seg->urg);
-	options = options_put(seg, p + 20);
+	options = options_put(v, seg, p + 20);
 	p[12] = (uint8_t)((seg->doff != 0 ? seg->doff : 5 + options / 4) << 4);
 	for (uint32_t i = 0; i < seg->len; i++)
 		p[20 + options + i] = vec_pattern(data + i);
@@ -228,6 +240,13 @@ static void options_take(const uint8_t *p, unsigned left, struct vec_seg *seg)
 			seg->has_ts = true;
 			seg->ts_val = be32_get(p + 2);
 			seg->ts_ecr = be32_get(p + 6);
+		}
+		if (p[0] == 4)
+			seg->has_sackok = true;
+		if (p[0] == 5) {
+			seg->sack_count = (size - 2U) / 8;
+			for (unsigned i = 0; i < 2 * seg->sack_count; i++)
+				seg->sack[i] = be32_get(p + 2 + 4 * i);
 		}
 		p += size;
 		left -= size;

@@ -38,18 +38,45 @@ static void raw_parse(struct vec *v, const char *hex, struct vec_seg *ret)
 		vec_fail(v, "options are a multiple of four bytes");
 }
 
+// START:END,START:END... of the other side's sequence space.
+static void sack_parse(struct vec *v, char *text, struct vec_seg *ret)
+{
+	char *rest = text;
+
+	for (char *block; (block = strsep(&rest, ",")) != NULL;) {
+		char *colon = strchr(block, ':');
+
+		if (colon == NULL || ret->sack_count == VEC_SACK_MAX) {
+			vec_fail(v, "blocks are START:END,START:END, at most four");
+			return;
+		}
+		*colon = '\0';
+		ret->sack[2 * ret->sack_count] = vec_number(v, block);
+		ret->sack[2 * ret->sack_count++ + 1] = vec_number(v, colon + 1);
+	}
+}
+
 // One option of a statement; returns how many words it took, 0: not known.
 static unsigned word_take(struct vec *v, char **word, unsigned left, struct vec_seg *ret)
 {
 	const struct vec_flow *f = &v->flow[v->current];
-	uint32_t arg = left > 1 && strcmp(word[0], "opt") != 0 ? vec_number(v, word[1]) : 0;
+	uint32_t arg;
 
 	if (strcmp(word[0], "badsum") == 0) {
 		ret->bad_sum = true;
 		return 1;
 	}
+	if (strcmp(word[0], "sackok") == 0) {
+		ret->has_sackok = true;
+		return 1;
+	}
 	if (left < 2)
 		return 0;
+	if (strcmp(word[0], "sack") == 0) {
+		sack_parse(v, word[1], ret);
+		return 2;
+	}
+	arg = strcmp(word[0], "opt") != 0 ? vec_number(v, word[1]) : 0;
 	if (strcmp(word[0], "ack") == 0)
 		ret->ack = arg;
 	else if (strcmp(word[0], "win") == 0)
@@ -128,23 +155,33 @@ static void seg_print(const struct vec *v, const struct vec_seg *s, char *out, s
 {
 	static const char letters[] = "FSRPAU";
 	const struct vec_flow *f = &v->flow[v->current];
-	char flags[8];
+	char flags[8], sack[96] = "";
 	unsigned k = 0;
 
 	for (unsigned i = 0; i < 6; i++)
 		if ((s->flags & 1U << i) != 0)
 			flags[k++] = letters[i];
 	flags[k] = '\0';
+	for (unsigned i = 0; i < s->sack_count; i++)
+		snprintf(
+			sack + strlen(sack),
+			sizeof(sack) - strlen(sack),
+			"%s%d:%d",
+			i == 0 ? " sack " : ",",
+			(int)(s->sack[2 * i] - f->peer_isn),
+			(int)(s->sack[2 * i + 1] - f->peer_isn)
+		);
 	snprintf(
 		out,
 		size,
-		"%s %d+%u ack %d win %u%s at %llu ms",
+		"%s %d+%u ack %d win %u%s%s at %llu ms",
 		flags,
 		(int)(s->seq - f->our_isn),
 		s->len,
 		(int)(s->ack - f->peer_isn),
 		s->wnd,
 		s->has_ts ? " ts" : "",
+		sack,
 		(unsigned long long)s->at_ms
 	);
 }
@@ -167,6 +204,21 @@ static bool word_has(char **word, unsigned n, const char *name)
 		if (strcmp(word[i], name) == 0)
 			return true;
 	return false;
+}
+
+// The blocks behind "sack": none there if the word is not.
+static bool sack_differs(struct vec *v, char **word, unsigned n, const struct vec_seg *got)
+{
+	const struct vec_flow *f = &v->flow[v->current];
+	struct vec_seg want = {0};
+
+	for (unsigned i = 3; i + 1 < n; i++)
+		if (strcmp(word[i], "sack") == 0)
+			sack_parse(v, word[i + 1], &want);
+	for (unsigned i = 0; i < 2 * want.sack_count; i++)
+		if (i >= 2 * got->sack_count || got->sack[i] - f->peer_isn != want.sack[i])
+			return true;
+	return got->sack_count != want.sack_count;
 }
 
 // What differs between the statement and the segment; NULL: nothing.
@@ -202,6 +254,12 @@ static const char *difference(
 		return "ws";
 	if (word_value(v, word, n, "echo", &x) && (!got->has_ts || got->ts_ecr - f->peer_ts != x))
 		return "echo";
+	if (sack_differs(v, word, n, got))
+		return "sack";
+	if (word_has(word, n, "sackok") && !got->has_sackok)
+		return "sackok";
+	if (word_has(word, n, "nosack") && got->has_sackok)
+		return "nosack";
 	if (word_has(word, n, "nots") && got->has_ts)
 		return "nots";
 	if (word_has(word, n, "nows") && got->has_ws)
@@ -215,7 +273,7 @@ void vec_out(struct vec *v, char **word, unsigned n)
 	char *plus = n > 2 ? strchr(word[2], '+') : NULL;
 	struct vec_seg want = {0};
 	const char *what;
-	char text[128];
+	char text[224];
 
 	if (n < 3) {
 		vec_fail(v, "wants FLAGS SEQ[+LEN]");

@@ -26,6 +26,7 @@
 #define VEC_ANSWERS_MAX 4
 #define VEC_HOLD_MAX 8192
 #define VEC_PORT 25
+#define VEC_SACK_MAX 4
 
 // A TCP segment as the scripts speak of it: numbers relative to the start of each side's sequence
 // space.
@@ -36,7 +37,9 @@ struct vec_seg {
 	uint32_t len;
 	uint16_t wnd, mss, urg;
 	uint8_t flags, wscale, doff; // doff 0: right
-	bool has_ws, has_ts, bad_sum, payload_good;
+	bool has_ws, has_ts, has_sackok, bad_sum, payload_good;
+	unsigned sack_count; // blocks
+	uint32_t sack[2 * VEC_SACK_MAX];
 	uint32_t ts_val, ts_ecr;
 	uint8_t raw[40]; // options as they stand, instead of those above
 	unsigned raw_len;

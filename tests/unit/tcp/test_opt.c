@@ -66,6 +66,48 @@ static void odd_but_legal(void **state)
 	assert_true(parse(ended, 0, &seg));
 }
 
+static void selective_acknowledgements(void **state)
+{
+	static const uint8_t permitted[] = {4, 2, 1, 1}, long_permitted[] = {4, 3, 0, 1};
+	static const uint8_t odd[] = {5, 9, 0, 0, 0, 1, 0, 0, 0, 1, 1, 1}; // not whole blocks
+	static const uint8_t none[] = {5, 2, 1, 1};
+	const struct tcp_block block[TCP_SACK_BLOCKS_MAX] = {
+		{UINT32_MAX - 1, 3}, {7, 0x01020304}, {5, 5}, {9, 8}
+	};
+	uint8_t header[sizeof(struct rte_tcp_hdr) + 40] = {0};
+	uint8_t *options = header + sizeof(struct rte_tcp_hdr);
+	struct tcp_block got[TCP_SACK_BLOCKS_MAX];
+	struct tcp_seg seg;
+
+	assert_true(parse(permitted, 4, &seg) && seg.has_sack && seg.sack == 0);
+	assert_true(parse(long_permitted, 4, &seg) && !seg.has_sack);
+	assert_true(parse(odd, sizeof(odd), &seg) && seg.sack == 0);
+	assert_true(parse(none, 4, &seg) && seg.sack == 0);
+	for (unsigned n = 1; n <= TCP_SACK_BLOCKS_MAX; n++) {
+		unsigned len = tcp_options_sack(options, block, n);
+
+		assert_int_equal(len, 4 + 8 * n);
+		assert_true(parse(options, len, &seg));
+		assert_int_equal(seg.sack, sizeof(struct rte_tcp_hdr) + 2);
+		assert_int_equal(
+			tcp_options_blocks((const struct rte_tcp_hdr *)header, &seg, got), n
+		);
+		assert_memory_equal(got, block, n * sizeof(block[0]));
+		for (unsigned cut = 1; cut < len - 2; cut++)
+			assert_false(parse(options, len - cut, &seg));
+	}
+	for (unsigned flags = 0; flags <= TCP_F_NEGOTIATED; flags++) {
+		unsigned len = tcp_options_syn(options, 1460, flags, 1, 2);
+
+		assert_true(len % 4 == 0 && len <= 20);
+		assert_true(parse(options, len, &seg));
+		assert_int_equal(seg.has_sack, (flags & TCP_F_SACK) != 0);
+		assert_int_equal(seg.has_ts, (flags & TCP_F_TS) != 0);
+		assert_int_equal(seg.has_ws, (flags & TCP_F_WS) != 0);
+		assert_int_equal(seg.mss, 1460);
+	}
+}
+
 static void malformed_at_every_length(void **state)
 {
 	uint8_t out[40];
@@ -102,6 +144,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(what_is_written_is_read),
 		cmocka_unit_test(odd_but_legal),
+		cmocka_unit_test(selective_acknowledgements),
 		cmocka_unit_test(malformed_at_every_length),
 		cmocka_unit_test(sequence_numbers_wrap),
 	};
