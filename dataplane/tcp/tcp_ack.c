@@ -2,9 +2,9 @@
 // Copyright (c) 2026, the Mailrace authors
 
 // Acknowledgements: what they free, the round-trip estimate (RFC 6298), congestion window (RFC 5681
-// Reno, RFC 6582 NewReno) and the send window. Worker thread.
+// Reno, RFC 6582 NewReno where there is no scoreboard) and the send window. Worker thread.
 
-#include "dataplane/tcp/tcp_inner_types.h"
+#include "dataplane/tcp/tcp_loss_inner_types.h"
 
 void tcp_rtt_sample(struct tcp_pcb *p, uint32_t rtt_ms)
 {
@@ -23,9 +23,9 @@ void tcp_rtt_sample(struct tcp_pcb *p, uint32_t rtt_ms)
 		p->rttvar_us4 = p->rttvar_us4 - p->rttvar_us4 / 4 + mag;
 		p->srtt_us8 = (uint32_t)((int32_t)p->srtt_us8 + err);
 	}
-	rto = (p->srtt_us8 / 8 + p->rttvar_us4) / 1000U;
-	if (rto < TCP_RTO_MIN_MS)
-		rto = TCP_RTO_MIN_MS;
+	// On a steady path the variance goes to nothing, and a delayed ACK would be a time-out.
+	rto = p->rttvar_us4 > TCP_RTO_MIN_MS * 1000U ? p->rttvar_us4 : TCP_RTO_MIN_MS * 1000U;
+	rto = (p->srtt_us8 / 8 + rto) / 1000U;
 	p->rto_ms = (uint16_t)(rto > TCP_RTO_MAX_MS ? TCP_RTO_MAX_MS : rto);
 }
 
@@ -48,12 +48,17 @@ static void rtt_update(struct tcp_stack *s, struct tcp_pcb *p, const struct tcp_
 	}
 }
 
-static void cwnd_grow(struct tcp_pcb *p, uint32_t acked)
+static void cwnd_grow(struct tcp_stack *s, struct tcp_pcb *p, uint32_t acked)
 {
+	// of slow start: as much as is acknowledged, two segments at most, one after a time-out
+	// (RFC 3465 2.2, 2.3)
+	uint32_t most = seq_diff(p->snd_una, p->recover) < 0 ? p->mss : 2U * p->mss;
 	uint32_t add;
 
 	if (p->cwnd < p->ssthresh)
-		add = acked < p->mss ? acked : p->mss; // slow start, RFC 5681 3.1
+		add = acked < most ? acked : most;
+	else if (p->loss != 0)
+		add = tcp_cubic_grow(s, p, loss_of(s, p), acked);
 	else
 		add = (uint32_t)((uint64_t)p->mss * acked / p->cwnd) +
 		      1; // about one segment a round trip
@@ -85,7 +90,9 @@ static void duplicate_ack(struct tcp_stack *s, struct tcp_pcb *p)
 	}
 	if (p->dupacks < UINT8_MAX)
 		p->dupacks++;
-	if (p->dupacks != 3 ||
+	if (p->dupacks < TCP_DUPACKS && flight <= p->cwnd + p->mss && p->snd_nxt == p->snd_max)
+		tcp_send_beyond(s, p); // limited transmit (RFC 3042)
+	if (p->dupacks != TCP_DUPACKS ||
 	    seq_diff(p->snd_una, p->recover) < 0) // once a window, RFC 6582 3.2 step 2
 		return;
 	stat_inc(s->env, STAT_TCP_FAST_RETRANSMITS);
@@ -137,6 +144,7 @@ static void fin_acked(struct tcp_stack *s, struct tcp_pcb *p)
 static void new_ack(struct tcp_stack *s, struct tcp_pcb *p, const struct tcp_seg *seg)
 {
 	uint32_t acked = seg->ack - p->snd_una;
+	uint32_t flight = p->snd_max - p->snd_una;
 	bool fin = acked > p->tx_bytes; // data is all acknowledged, and one more
 	uint32_t data = fin ? p->tx_bytes : acked;
 
@@ -148,13 +156,17 @@ static void new_ack(struct tcp_stack *s, struct tcp_pcb *p, const struct tcp_seg
 	p->dupacks = 0;
 	if (data > 0)
 		tx_acked(s, p, data);
-	if ((p->flags & TCP_F_RECOVERY) != 0)
+	if ((p->flags & TCP_F_RECOVERY) == 0) {
+		if (2 * flight >= p->cwnd) // only what is used has been tried (RFC 7661 4.3)
+			cwnd_grow(s, p, acked);
+	} else if (p->loss == 0) {
 		recovery_ack(s, p, acked);
-	else
-		cwnd_grow(p, acked);
+	}
 	tcp_rtx_stop(s, p);
 	if (p->snd_max != p->snd_una)
 		tcp_rtx_arm(s, p);
+	else
+		p->rtx_at_ms = env_now_ms(s->env); // idle from now on
 	pcb_dirty(s, p);
 	if (fin)
 		fin_acked(s, p);
@@ -164,6 +176,8 @@ bool tcp_ack_input(struct tcp_stack *s, struct tcp_pcb *p, const struct tcp_seg 
 {
 	uint32_t max_wnd =
 		p->snd_wnd > 65535U << p->snd_wscale ? p->snd_wnd : 65535U << p->snd_wscale;
+	struct tcp_news news; // with a scoreboard, or blocks for one
+	bool may_be_dup = true;
 
 	// RFC 5961 5: SND.UNA - MAX.SND.WND <= SEG.ACK <= SND.MAX
 	if (seq_diff(seg->ack, p->snd_max) > 0 || seq_diff(seg->ack, p->snd_una - max_wnd) < 0) {
@@ -174,6 +188,10 @@ bool tcp_ack_input(struct tcp_stack *s, struct tcp_pcb *p, const struct tcp_seg 
 	}
 	if ((p->flags & TCP_F_PERSIST) != 0)
 		p->dupacks = 0; // the peer lives, even with its window shut
+	if ((p->loss | seg->sack) != 0) {
+		tcp_score_input(s, p, seg, &news);
+		may_be_dup = p->loss == 0 && !news.dsack;
+	}
 	if (seq_diff(seg->ack, p->snd_una) > 0) {
 		new_ack(s, p, seg);
 		if (p->state == TCP_S_CLOSED)
@@ -181,9 +199,11 @@ bool tcp_ack_input(struct tcp_stack *s, struct tcp_pcb *p, const struct tcp_seg 
 	} else if (seg->ack == p->snd_una && seg->len == 0 &&
 		   (seg->flags & RTE_TCP_FIN_FLAG) == 0 &&
 		   seg->wnd << p->snd_wscale == p->snd_wnd && p->snd_max != p->snd_una &&
-		   (p->flags & TCP_F_PERSIST) == 0) {
+		   (p->flags & TCP_F_PERSIST) == 0 && may_be_dup) {
 		duplicate_ack(s, p);
 	}
+	if (p->loss != 0)
+		tcp_recover_run(s, p, &news);
 	window_take(s, p, seg);
 	return true;
 }

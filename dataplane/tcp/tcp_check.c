@@ -44,6 +44,24 @@ static bool sent_is_queued(const struct tcp_stack *s, const struct tcp_pcb *p)
 	return sent == 0;
 }
 
+// Marks are of sent octets, and their sums are the loss block's.
+static void marks_check(const struct tcp_stack *s, const struct tcp_pcb *p)
+{
+	uint32_t sacked = 0, lost = 0;
+
+	for (uint32_t idx = p->tx_head; idx != 0; idx = s->slice[idx].next) {
+		const struct tcp_slice *sl = &s->slice[idx];
+		uint32_t mark = sl->mark & (TCP_SL_SACKED | TCP_SL_LOST);
+
+		BUG_ON(mark == (TCP_SL_SACKED | TCP_SL_LOST));
+		BUG_ON(mark != 0 && seq_diff(sl->seq + sl->len, p->snd_nxt) > 0);
+		sacked += mark == TCP_SL_SACKED ? sl->len : 0U;
+		lost += mark == TCP_SL_LOST ? sl->len : 0U;
+	}
+	BUG_ON(sacked != (p->loss != 0 ? s->loss[p->loss].sacked : 0));
+	BUG_ON(lost != (p->loss != 0 ? s->loss[p->loss].lost : 0));
+}
+
 static uint32_t pcb_check(const struct tcp_stack *s, const struct tcp_pcb *p)
 {
 	uint32_t bytes, last, slices;
@@ -55,11 +73,13 @@ static uint32_t pcb_check(const struct tcp_stack *s, const struct tcp_pcb *p)
 	BUG_ON(!sent_is_queued(s, p));
 	slices += list_check(s, p->ooo_head, &bytes, &last);
 	if (p->state == TCP_S_CLOSED) {
+		BUG_ON(p->loss != 0);
 		BUG_ON(p->tx_bytes > 0 && p->close_reason != TCP_CLOSE_UNREAD);
 		return slices;
 	}
 	BUG_ON(flow_lookup(s, pcb_key(p)) != pcb_index(s, p));
 	BUG_ON(seq_diff(p->snd_nxt, p->snd_una) < 0 || seq_diff(p->snd_max, p->snd_nxt) < 0);
+	marks_check(s, p);
 	BUG_ON(p->peer != 0 && pcb_of(s, p->peer)->peer != pcb_index(s, p));
 	if (state_needs_timer(p) && (p->flags & TCP_F_DIRTY) == 0)
 		BUG_ON((p->flags & (TCP_F_RTX | TCP_F_STATE_TIMER)) == 0 ||
@@ -94,16 +114,18 @@ static void minis_check(const struct tcp_stack *s, const struct tcp_minis *minis
 
 void tcp_check(const struct tcp_stack *s)
 {
-	uint32_t slices = 0, used = 0;
+	uint32_t slices = 0, used = 0, losses = 0;
 
 	for (uint32_t i = 1; i < s->pcbs.count; i++) {
 		if (s->pcbs.next[i] != UINT32_MAX)
 			continue; // free
 		used++;
 		slices += pcb_check(s, &s->pcb[i]);
+		losses += s->pcb[i].loss != 0;
 	}
 	BUG_ON(used != s->pcbs.used);
 	BUG_ON(slices != s->slices.used);
+	BUG_ON(losses != s->losses.used);
 	minis_check(s, &s->syn, TCP_INDEX_MINI);
 	minis_check(s, &s->tw, TCP_INDEX_MINI | TCP_INDEX_TIME_WAIT);
 }

@@ -192,6 +192,8 @@ void tcp_handshake_was_lost(struct tcp_pcb *p);
 void tcp_output(struct tcp_stack *s, struct tcp_pcb *p);
 // Sends the segment at snd_una again, whatever the window.
 void tcp_retransmit_first(struct tcp_stack *s, struct tcp_pcb *p);
+// One segment of new data at most, whatever the congestion window. False: there was none.
+bool tcp_send_beyond(struct tcp_stack *s, struct tcp_pcb *p);
 void tcp_probe_send(struct tcp_stack *s, struct tcp_pcb *p);
 
 // tcp_segment.c
@@ -199,6 +201,8 @@ struct tcp_out {
 	uint32_t seq;
 	uint16_t len;
 	uint8_t flags;
+	bool next; // at snd_nxt: slices are marked with `mark`
+	uint32_t mark;
 };
 bool tcp_segment_send(struct tcp_stack *s, struct tcp_pcb *p, const struct tcp_out *out);
 // A segment of no PCB: RST, SYN-ACK, ACK of TIME_WAIT.
@@ -236,6 +240,8 @@ static inline uint8_t *slice_data(const struct tcp_slice *sl)
 	return (uint8_t *)sl->m->buf_addr + sl->off;
 }
 void tx_acked(struct tcp_stack *s, struct tcp_pcb *p, uint32_t n);
+// Cuts a transmit slice in two at seq, inside it; returns the second part, 0: no entry.
+uint32_t tx_split(struct tcp_stack *s, struct tcp_pcb *p, uint32_t idx, uint32_t seq);
 void rx_append(struct tcp_stack *s, struct tcp_pcb *p, uint32_t idx);
 void queues_drop(struct tcp_stack *s, struct tcp_pcb *p);
 void queues_drop_unsent(struct tcp_stack *s, struct tcp_pcb *p);

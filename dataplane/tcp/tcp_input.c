@@ -338,6 +338,7 @@ void tcp_icmp_error(struct tcp_stack *s, const struct net_icmp_error *err)
 	    mss >= p->mss)
 		return;
 	p->mss = mss;
+	loss_forget(s, p);
 	p->snd_nxt = p->snd_una;
 	pcb_dirty(s, p);
 }

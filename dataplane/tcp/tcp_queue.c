@@ -266,7 +266,8 @@ static uint32_t tail_room(const struct tcp_stack *s, const struct tcp_pcb *p)
 {
 	const struct tcp_slice *last = &s->slice[p->tx_tail];
 
-	if (p->tx_tail == 0 || last->m->pool != s->config.small_pool)
+	if (p->tx_tail == 0 || last->m->pool != s->config.small_pool ||
+	    (last->mark & TCP_SL_FLAGS) != 0)
 		return 0;
 	return (uint32_t)last->m->buf_len - last->off - last->len;
 }
@@ -343,6 +344,7 @@ tcp_tx_move(struct tcp_stack *s, struct tcp_conn_id to_id, struct tcp_conn_id fr
 			from->rx_bytes -= take;
 			moved += take;
 			sl->seq = pcb_data_end(to);
+			sl->mark = 0; // of the queue out of order
 			tx_append(s, to, idx);
 			continue;
 		} else {
@@ -366,6 +368,24 @@ tcp_tx_move(struct tcp_stack *s, struct tcp_conn_id to_id, struct tcp_conn_id fr
 	if (moved > 0)
 		rx_consumed(s, from);
 	return moved;
+}
+
+uint32_t tx_split(struct tcp_stack *s, struct tcp_pcb *p, uint32_t idx, uint32_t seq)
+{
+	struct tcp_slice *sl = &s->slice[idx];
+	uint16_t n = (uint16_t)(seq - sl->seq);
+	uint32_t part = slice_new(s, sl->m, seq, (uint16_t)(sl->off + n), (uint16_t)(sl->len - n));
+
+	if (part == 0)
+		return 0;
+	rte_mbuf_refcnt_update(sl->m, 1);
+	s->slice[part].mark = sl->mark;
+	s->slice[part].next = sl->next;
+	sl->next = part;
+	sl->len = n;
+	if (p->tx_tail == idx)
+		p->tx_tail = part;
+	return part;
 }
 
 uint32_t tcp_tx_bytes(const struct tcp_stack *s, struct tcp_conn_id conn)
@@ -411,7 +431,7 @@ void tcp_rx_window_set(struct tcp_stack *s, struct tcp_conn_id conn, uint32_t ca
 void tcp_rx_least_set(struct tcp_stack *s, struct tcp_conn_id conn, uint32_t bytes)
 {
 	BUG_ON_HOT(bytes > UINT8_MAX * 1024U);
-	pcb_of(s, conn.v)->rcv_least = (uint8_t)((bytes + 1023) / 1024);
+	pcb_of(s, conn.v)->rcv_least = (bytes + 2047) / 2048 & 15;
 }
 
 void tcp_user_set(struct tcp_stack *s, struct tcp_conn_id conn, uint32_t user)

@@ -19,7 +19,7 @@ static uint32_t slices_free(const struct tcp_stack *s)
 // Less would not do: a record that does not fit could never be read, and would be held for ever.
 static uint32_t least(const struct tcp_pcb *p)
 {
-	return p->mss + p->rcv_least * 1024U;
+	return p->mss + p->rcv_least * 2048U;
 }
 
 // What one connection may hold shrinks with what is free, and the last eighth is for those that

@@ -16,14 +16,19 @@ static uint32_t payload_first(const struct tcp_stack *s, const struct tcp_pcb *p
 	return sent != 0 && seq_diff(seq, s->slice[sent].seq) >= 0 ? sent : p->tx_head;
 }
 
+// A slice of which the first part was sent earlier: a slice of its own from now on, so that each
+// has its time. Without SACK nobody asks for times.
+static uint32_t sent_split(struct tcp_stack *s, struct tcp_pcb *p, uint32_t idx, uint32_t seq)
+{
+	uint32_t part = (p->flags & TCP_F_SACK) != 0 ? tx_split(s, p, idx, seq) : 0;
+
+	return part != 0 ? part : idx;
+}
+
 // Chains or copies len bytes from sequence number seq of the transmit queue behind m. False: no
 // buffer.
-static bool payload_add(
-	struct tcp_stack *s,
-	const struct tcp_pcb *p,
-	struct rte_mbuf *m,
-	const struct tcp_out *out
-)
+static bool
+payload_add(struct tcp_stack *s, struct tcp_pcb *p, struct rte_mbuf *m, const struct tcp_out *out)
 {
 	uint32_t seq = out->seq;
 	uint32_t left = out->len;
@@ -38,6 +43,14 @@ static bool payload_add(
 
 		if (skip >= sl->len)
 			continue;
+		if (out->next) {
+			if (skip > 0 && sl->mark != out->mark) {
+				idx = sent_split(s, p, idx, seq);
+				sl = &s->slice[idx];
+				skip = seq - sl->seq;
+			}
+			s->slice[idx].mark = out->mark;
+		}
 		s->slice[p->tx_head].sent = idx;
 		n = (uint16_t)(sl->len - skip < left ? sl->len - skip : left);
 		if (copy) {

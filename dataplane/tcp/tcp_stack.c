@@ -4,7 +4,7 @@
 // The stack's life, its PCBs and its two work lists: events for the application, PCBs with
 // something to send. All memory is taken in tcp_stack_new. Worker thread.
 
-#include "dataplane/tcp/tcp_inner_types.h"
+#include "dataplane/tcp/tcp_loss_inner_types.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -47,6 +47,19 @@ static bool slices_new(struct tcp_stack *s, uint32_t count)
 	return mem != NULL && s->slice != NULL;
 }
 
+// By the buffers, too: only who has octets in flight needs one.
+static bool losses_new(struct tcp_stack *s, uint32_t count)
+{
+	uint32_t *mem;
+
+	count = count < UINT16_MAX ? count : UINT16_MAX; // a PCB has 16 bits for the index
+	mem = array_new(count, sizeof(uint32_t));
+	s->loss = array_new(count, sizeof(struct tcp_loss));
+	if (mem != NULL)
+		idpool_init(&s->losses, mem, count);
+	return mem != NULL && s->loss != NULL;
+}
+
 static bool minis_new(struct tcp_stack *s, struct tcp_minis *minis, uint32_t count)
 {
 	minis->mini = table_new(s, count, sizeof(struct tcp_mini));
@@ -66,6 +79,7 @@ static bool tables_new(struct tcp_stack *s)
 	s->bucket = table_new(s, buckets + minis / 4 + 16, sizeof(struct flow_bucket));
 	s->pcb = table_new(s, conns, sizeof(struct tcp_pcb));
 	return s->bucket != NULL && s->pcb != NULL && slices_new(s, s->config.max_slices + 1) &&
+	       losses_new(s, s->config.max_slices / TCP_LOSS_SHARE + TCP_LOSS_LEAST) &&
 	       pool_new(s, &s->pcbs, conns) && pool_new(s, &s->overflow, minis / 4 + 16) &&
 	       minis_new(s, &s->syn, minis) && minis_new(s, &s->tw, minis) &&
 	       list_new(s, &s->events, conns) && list_new(s, &s->dirty, conns);
@@ -110,6 +124,8 @@ void tcp_stack_free(struct tcp_stack *s)
 	free(s->slice);
 	free(s->pcbs.next);
 	free(s->slices.next);
+	free(s->loss);
+	free(s->losses.next);
 	free(s->overflow.next);
 	free(s->syn.mini);
 	free(s->syn.ids.next);
@@ -194,6 +210,8 @@ static void pcb_detach(struct tcp_stack *s, struct tcp_pcb *p)
 {
 	flow_remove_own(s, pcb_key(p), pcb_index(s, p)); // not when its TIME_WAIT has the tuple
 	wheel_stop(&s->wheel, pcb_index(s, p));
+	if (p->loss != 0)
+		loss_give(s, p);
 	if (p->peer != 0)
 		pcb_of(s, p->peer)->peer = 0;
 	p->peer = 0;

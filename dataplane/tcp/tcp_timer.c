@@ -4,7 +4,7 @@
 // Timers: one lazy wheel entry a PCB for the earliest of retransmission (or persist), delayed ACK
 // and state time-outs (RFC 6298, 9293 3.8). Worker thread.
 
-#include "dataplane/tcp/tcp_inner_types.h"
+#include "dataplane/tcp/tcp_loss_inner_types.h"
 
 struct wheel_entry *tcp_timer_entry(void *stack, uint32_t idx)
 {
@@ -37,6 +37,9 @@ void tcp_rtx_arm(struct tcp_stack *s, struct tcp_pcb *p)
 {
 	uint32_t delay = (uint32_t)p->rto_ms << p->backoff;
 
+	if ((p->flags & (TCP_F_SACK | TCP_F_RECOVERY)) == TCP_F_SACK &&
+	    p->snd_max - p->snd_una > p->mss)
+		delay = tcp_tail_delay(s, p, delay);
 	p->flags |= TCP_F_RTX;
 	p->rtx_at_ms = env_now_ms(s->env) + (delay > TCP_RTO_MAX_MS ? TCP_RTO_MAX_MS : delay);
 	tcp_timer_update(s, p);
@@ -57,11 +60,22 @@ void tcp_state_timer(struct tcp_stack *s, struct tcp_pcb *p, uint32_t delay_ms)
 	}
 }
 
+static void timeout_threshold(struct tcp_stack *s, struct tcp_pcb *p, uint32_t flight)
+{
+	if (p->loss == 0) {
+		p->ssthresh = flight / 2 > 2U * p->mss ? flight / 2 : 2U * p->mss;
+		return;
+	}
+	tcp_cubic_loss(p, loss_of(s, p), flight);
+}
+
 // The retransmission timer went off (RFC 6298 5.4-5.7, RFC 5681 3.1).
 static void rto_fire(struct tcp_stack *s, struct tcp_pcb *p)
 {
 	uint32_t flight = p->snd_max - p->snd_una;
 
+	if (tcp_tail_probe(s, p))
+		return;
 	if (p->backoff >= TCP_BACKOFF_MAX) {
 		stat_inc(s->env, STAT_TCP_TIMEOUTS);
 		pcb_kill(s, p, TCP_CLOSE_TIMEOUT);
@@ -72,13 +86,14 @@ static void rto_fire(struct tcp_stack *s, struct tcp_pcb *p)
 	p->backoff++;
 	p->flags &= (uint16_t)~(TCP_F_RTT | TCP_F_RECOVERY);
 	p->dupacks = 0;
+	if (!tcp_recover_timeout(s, p))
+		p->snd_nxt = p->snd_una; // go back; what the peer has kept it acknowledges at once
 	if (p->state > TCP_S_SYN_RCVD) {
 		if (p->backoff == 1)
-			p->ssthresh = flight / 2 > 2U * p->mss ? flight / 2 : 2U * p->mss;
+			timeout_threshold(s, p, flight);
 		p->cwnd = p->mss;
 		p->recover = p->snd_max;
 	}
-	p->snd_nxt = p->snd_una; // go back; what the peer has kept it acknowledges at once
 	p->flags &= (uint16_t)~TCP_F_RTX;
 	tcp_rtx_arm(s, p);
 	pcb_dirty(s, p);
@@ -131,6 +146,8 @@ void tcp_timer_fire(void *stack, uint32_t idx)
 	if ((p->flags & TCP_F_RTX) != 0 && due(p->rtx_at_ms, now)) {
 		if ((p->flags & TCP_F_PERSIST) != 0)
 			persist_fire(s, p);
+		else if (p->loss != 0 && (loss_of(s, p)->flags & TCP_LOSS_REO_TIMER) != 0)
+			tcp_reo_fire(s, p);
 		else
 			rto_fire(s, p);
 	}

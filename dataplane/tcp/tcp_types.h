@@ -21,6 +21,7 @@
 #define TCP_INDEX_TIME_WAIT 0x40000000U // of the TIME_WAIT ones
 #define TCP_INDEX_MASK (TCP_INDEX_TIME_WAIT - 1)
 #define TCP_OOO_MAX 64   // segments kept out of order
+#define TCP_DUPACKS 3    // RFC 5681 3.2, DupThresh of RFC 6675
 #define TCP_COPY_MAX 256 // payload up to this is copied
 #define TCP_WSCALE 7
 #define TCP_MSS_FLOOR 64       // a smaller MSS of the peer is raised (CVE-2019-11479)
@@ -28,7 +29,7 @@
 #define TCP_MSS_DEFAULT_V6 1220
 #define TCP_INITIAL_WINDOW 10 // segments, RFC 6928
 #define TCP_RTO_INITIAL_MS 1000
-#define TCP_RTO_MIN_MS 200
+#define TCP_RTO_MIN_MS 200       // beyond the round trip
 #define TCP_RTO_SYN_LOST_MS 3000 // RFC 6298 5.7
 #define TCP_RTO_MAX_MS 60000
 #define TCP_BACKOFF_MAX 10 // R2: unanswered retransmissions, over 100 s (RFC 9293 3.8.3)
@@ -115,7 +116,9 @@ struct tcp_pcb {
 	uint16_t mss; // payload of a full segment, options taken off
 	uint8_t backoff;
 	uint8_t dupacks; // in SYN_SENT: SYNs provoked; while the window is shut: probes unanswered
-	uint8_t snd_wscale, close_reason;
+	uint8_t snd_wscale : 4;
+	uint8_t rcv_least : 4; // x 2 KiB: it may hold them beside a segment, however short memory is
+	uint8_t close_reason;
 	uint32_t rx_head, rx_tail; // slices in order, not read yet
 	uint32_t tx_head, tx_tail; // slices not acknowledged yet
 	uint32_t rx_bytes, tx_bytes;
@@ -134,11 +137,11 @@ struct tcp_pcb {
 	uint32_t neigh;
 	uint32_t rcv_cap;
 	struct wheel_entry timer;
-	uint32_t rtx_at_ms, delack_at_ms, state_at_ms;
+	uint32_t rtx_at_ms; // nothing in flight: since when
+	uint32_t delack_at_ms, state_at_ms;
 	uint32_t ooo_head;
 	uint32_t ts_offset;
-	uint8_t rcv_least; // KiB that it may hold beside a segment, however short memory is
-	uint8_t reserved;
+	uint16_t loss; // index of the loss block, 0: none
 	uint8_t route_port;
 	uint8_t gateway; // 1 + index into the stack's gateways, 0: on link
 };
@@ -172,8 +175,9 @@ struct tcp_slice {
 	uint16_t off; // from m->buf_addr
 	uint16_t len;
 	uint32_t sent; // of a transmit queue's head: where the last segment ended, 0: not known
-	uint32_t mark; // out of order: the later, the greater
-	bool fin;      // out of order: the peer's FIN is behind it
+	// out of order: the later, the greater; sent: when (TCP_MARK_SHIFT) and TCP_SL_*
+	uint32_t mark;
+	bool fin; // out of order: the peer's FIN is behind it
 	uint8_t reserved[3];
 };
 static_assert(sizeof(struct tcp_slice) == 32, "never over two cache lines");
@@ -226,6 +230,8 @@ struct tcp_stack {
 	uint32_t ran_ms; // when minis were last seen to
 	struct tcp_slice *slice;
 	struct idpool slices;
+	struct tcp_loss *loss;
+	struct idpool losses;
 	struct flow_bucket *bucket;
 	uint32_t buckets, bucket_main; // of two choices; where those of the overflow begin
 	struct idpool overflow;        // of bucket indices - bucket_main

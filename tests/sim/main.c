@@ -41,7 +41,7 @@ static bool options_parse(int argc, char **argv, struct options *ret)
 		} else {
 			fprintf(stderr,
 				"usage: mailrace-sim [--seed N | --seeds A..B] [--scenario "
-				"direct|relay|pass|tls|offer|cost] [--trace [--pcap FILE]]\n");
+				"direct|loss|relay|pass|tls|offer|cost] [--trace [--pcap FILE]]\n");
 			return false;
 		}
 	}
@@ -83,6 +83,8 @@ seed_run(const struct options *options, struct sim *pools, uint64_t seed, bool t
 	rng_seed(&sim->rng, seed);
 	if (strcmp(options->scenario, "direct") == 0)
 		scenario_direct(sim);
+	else if (strcmp(options->scenario, "loss") == 0)
+		scenario_loss(sim);
 	else if (strcmp(options->scenario, "cost") == 0)
 		scenario_cost(sim);
 	else if (strcmp(options->scenario, "offer") == 0)
@@ -162,6 +164,10 @@ int main(int argc, char **argv)
 	if (strcmp(options.scenario, "tls") == 0 &&
 	    !resumed_judge(options.last - options.first >= RESUMED_OF))
 		return 1;
+	if (!scenario_loss_judge()) {
+		printf("the retransmission timer had to help too often\n");
+		return 1;
+	}
 	secure_fini();
 	printf("%llu seeds of scenario %s passed\n",
 	       (unsigned long long)(options.last - options.first + 1),

@@ -12,4 +12,6 @@ void scenario_direct(struct sim *sim); // clients and a backend without anything
 void scenario_relay(struct sim *sim, bool tls);
 void scenario_offer(struct sim *sim); // dialogues before and in TLS, line by line
 void scenario_pass(struct sim *sim);  // passthrough, octet by octet
+void scenario_loss(struct sim *sim);  // streams over bad wires
+bool scenario_loss_judge(void);       // of all its seeds: false when time-outs were too many
 void scenario_cost(struct sim *sim);  // plain sessions on a good wire, for counting instructions

@@ -82,6 +82,7 @@ struct sim {
 	bool stalled;  // a port took less than it was given: frames wait
 	uint64_t hash; // of all frames with their times
 	uint64_t frames;
+	uint64_t lost; // frames, by chance
 	bool trace;
 	FILE *pcap;         // NULL: none
 	const char *failed; // first broken oracle

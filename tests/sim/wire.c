@@ -76,8 +76,10 @@ static void frame_send(struct sim *sim, uint16_t to, const uint8_t *data, uint32
 	uint32_t delay = sim->wire.delay_us +
 			 (sim->wire.jitter_us > 0 ? rng_below(&sim->rng, sim->wire.jitter_us) : 0);
 
-	if (chance(sim, sim->wire.loss_ppm))
+	if (chance(sim, sim->wire.loss_ppm)) {
+		sim->lost++;
 		return;
+	}
 	f = malloc(sizeof(*f));
 	if (f == NULL)
 		abort();

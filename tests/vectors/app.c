@@ -205,6 +205,12 @@ void vec_state(struct vec *v, const char *want)
 		vec_fail(v, "state %s", info.state);
 }
 
+void vec_hold_blocks(struct vec *v)
+{
+	while (idpool_get(&v->tcp->losses) != 0)
+		v->blocks_held = true;
+}
+
 void vec_hold(struct vec *v, unsigned n)
 {
 	while (v->held_count > 0)

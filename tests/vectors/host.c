@@ -104,6 +104,7 @@ void vec_host_start(struct vec *v)
 
 	memcpy(port.info.mac, own_mac, sizeof(own_mac));
 	memset(v->stats, 0, sizeof(v->stats));
+	v->blocks_held = false;
 	v->start_ns = 1000000 * VEC_MS;
 	v->env = (struct worker_env){.now_ns = v->start_ns, .count = 1, .stats = v->stats};
 	v->shared = net.shared = net_shared_new(&shared);
@@ -148,7 +149,7 @@ void vec_settle(struct vec *v)
 	}
 	if (work > 0)
 		vec_fail(v, "the stack never runs out of work");
-	if (v->held_count == 0) // else some entries are nowhere
+	if (v->held_count == 0 && !v->blocks_held) // else some entries are nowhere
 		tcp_check(v->tcp);
 }
 

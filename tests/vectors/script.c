@@ -208,6 +208,8 @@ static void statement(struct vec *v, char **word, unsigned n)
 		vec_icmp(v, word, n);
 	else if (strcmp(word[0], "hold") == 0 && n == 2)
 		vec_hold(v, vec_number(v, word[1]));
+	else if (strcmp(word[0], "hold-blocks") == 0)
+		vec_hold_blocks(v);
 	else if (strcmp(word[0], "listen") == 0)
 		listen_set(v, word, n);
 	else if (!statement_of_time(v, word, n) && !macro(v, word[0]) &&

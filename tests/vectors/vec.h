@@ -88,6 +88,7 @@ struct vec {
 	struct tcp_listen_info listen;
 	uint32_t held[VEC_HOLD_MAX]; // queue entries taken away
 	unsigned held_count;
+	bool blocks_held;
 	// the script
 	bool v6;
 	uint32_t isn, ts;
@@ -130,6 +131,7 @@ void vec_event(struct vec *v, char **word, unsigned n);
 void vec_state(struct vec *v, const char *want);
 // As if other connections held n queue entries.
 void vec_hold(struct vec *v, unsigned n);
+void vec_hold_blocks(struct vec *v); // all of those for loss recovery
 
 // segment.c: the statements about segments
 bool vec_seg_parse(struct vec *v, char **word, unsigned n, struct vec_seg *ret);
