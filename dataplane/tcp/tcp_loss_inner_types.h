@@ -23,6 +23,7 @@ struct tcp_news {
 	uint32_t acked;     // cumulatively
 	bool dsack;         // something of ours came twice
 	bool sacked;        // new blocks
+	bool early;         // what was sent again had arrived the first time (RFC 3522)
 };
 static inline struct tcp_loss *loss_of(const struct tcp_stack *s, const struct tcp_pcb *p)
 {
@@ -92,6 +93,8 @@ static inline uint16_t tcp_segment_limit(const struct tcp_stack *s, const struct
 }
 
 // tcp_recover.c: what is sent while segments are lost
+// Keeps what the windows were, should the loss be none.
+void tcp_undo_keep(struct tcp_stack *s, const struct tcp_pcb *p, struct tcp_loss *l);
 void tcp_recover_run(struct tcp_stack *s, struct tcp_pcb *p, const struct tcp_news *news);
 void tcp_recover_output(struct tcp_stack *s, struct tcp_pcb *p);
 void tcp_reo_fire(struct tcp_stack *s, struct tcp_pcb *p);

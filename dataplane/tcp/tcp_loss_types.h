@@ -38,6 +38,7 @@ enum {
 	TCP_LOSS_TLP_AGAIN = 1 << 4,  // which sent the last segment again
 	TCP_LOSS_TLP_NO_RTT = 1 << 5, // no round trip was measured since
 	TCP_LOSS_CUBIC = 1 << 6,      // an epoch has begun
+	TCP_LOSS_UNDO = 1 << 7,       // undo_* count: until the first ACK of what was sent again
 };
 
 // What a connection needs only once it loses segments: the scoreboard's sums (marks are in the
@@ -56,9 +57,11 @@ struct tcp_loss {
 	struct tcp_block seen[TCP_SACK_BLOCKS_MAX]; // of the last ACK
 	uint32_t cubic_w_max, cubic_w_est;          // octets
 	uint32_t cubic_at_ms, cubic_k_ms;           // begin of the epoch, and from there to w_max
+	uint32_t undo_ts;                           // our timestamp when the recovery began
+	uint32_t undo_cwnd, undo_ssthresh;
 	uint8_t flags;
 	uint8_t reo_mult, reo_persist; // RACK.reo_wnd_mult, _persist
-	uint8_t reserved[21];
+	uint8_t reserved[9];
 };
 static_assert(sizeof(struct tcp_loss) == 128, "two cache lines");
 #define TCP_LOSS_SHARE 32 // queue entries a block

@@ -10,11 +10,40 @@
 
 #define BURST_MAX 1024 // segments a turn
 
+void tcp_undo_keep(struct tcp_stack *s, const struct tcp_pcb *p, struct tcp_loss *l)
+{
+	l->flags |= TCP_LOSS_UNDO;
+	l->undo_ts = env_now_ms(s->env) + p->ts_offset;
+	l->undo_cwnd = p->cwnd;
+	l->undo_ssthresh = p->ssthresh;
+}
+
+// Nothing was lost, only late: the windows are as before, and what waits to be sent again need not
+// (RFC 4015). RACK judges anew.
+static void undo(struct tcp_stack *s, struct tcp_pcb *p, struct tcp_loss *l)
+{
+	stat_inc(s->env, STAT_TCP_UNDONE);
+	for (uint32_t idx = p->tx_head; l->lost > 0 && idx != 0; idx = s->slice[idx].next) {
+		if ((s->slice[idx].mark & TCP_SL_LOST) == 0)
+			continue;
+		s->slice[idx].mark &= ~TCP_SL_LOST;
+		l->lost -= s->slice[idx].len;
+	}
+	if ((p->flags & TCP_F_RECOVERY) != 0)
+		l->flags |= TCP_LOSS_REORDERED;
+	p->flags &= (uint16_t)~TCP_F_RECOVERY;
+	p->recover = p->snd_una;
+	if (p->cwnd < l->undo_cwnd)
+		p->cwnd = l->undo_cwnd;
+	p->ssthresh = l->undo_ssthresh;
+}
+
 static void recovery_enter(struct tcp_stack *s, struct tcp_pcb *p, struct tcp_loss *l)
 {
 	uint32_t flight = p->snd_nxt - p->snd_una;
 
 	stat_inc(s->env, STAT_TCP_SACK_RECOVERIES);
+	tcp_undo_keep(s, p, l);
 	p->flags |= TCP_F_RECOVERY;
 	p->recover = p->snd_max;
 	tcp_cubic_loss(p, l, flight);
@@ -67,6 +96,8 @@ void tcp_recover_run(struct tcp_stack *s, struct tcp_pcb *p, const struct tcp_ne
 	struct tcp_loss *l = loss_of(s, p);
 	uint32_t before = l->lost, wait;
 
+	if (news->early)
+		undo(s, p, l);
 	if ((p->flags & TCP_F_RECOVERY) != 0 && seq_diff(p->snd_una, p->recover) >= 0) {
 		p->flags &= (uint16_t)~TCP_F_RECOVERY;
 		p->cwnd = p->ssthresh;

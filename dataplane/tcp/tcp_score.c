@@ -161,6 +161,17 @@ static void acked_take(
 		l->hint = 0;
 }
 
+// The first acknowledgement after a recovery began echoes a timestamp from before it: the first
+// transmission was only late (Eifel, RFC 3522).
+static bool was_early(const struct tcp_pcb *p, struct tcp_loss *l, const struct tcp_seg *seg)
+{
+	if ((l->flags & TCP_LOSS_UNDO) == 0 || seq_diff(seg->ack, p->snd_una) <= 0)
+		return false;
+	l->flags &= (uint8_t)~TCP_LOSS_UNDO;
+	return (p->flags & TCP_F_TS) != 0 && seg->has_ts && seg->ts_ecr != 0 &&
+	       seq_diff(seg->ts_ecr, l->undo_ts) < 0;
+}
+
 // The first block tells of octets that came twice (RFC 2883 4): below the acknowledgement, or part
 // of the second block.
 static bool is_dsack(
@@ -239,6 +250,7 @@ void tcp_score_input(
 		return;
 	l = loss_of(s, p);
 	fack = l->fack; // reordering is judged by what was known before
+	ret->early = was_early(p, l, seg);
 	acked_take(s, p, seg->ack, fack, ret);
 	for (unsigned i = 0; i < n; i++)
 		if (seq_diff(block[i].end, p->snd_una) > 0 && !block_was_seen(l, &block[i]))

@@ -66,6 +66,7 @@ static void timeout_threshold(struct tcp_stack *s, struct tcp_pcb *p, uint32_t f
 		p->ssthresh = flight / 2 > 2U * p->mss ? flight / 2 : 2U * p->mss;
 		return;
 	}
+	tcp_undo_keep(s, p, loss_of(s, p));
 	tcp_cubic_loss(p, loss_of(s, p), flight);
 }
 
