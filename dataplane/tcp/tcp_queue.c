@@ -430,8 +430,8 @@ void tcp_rx_window_set(struct tcp_stack *s, struct tcp_conn_id conn, uint32_t ca
 
 void tcp_rx_least_set(struct tcp_stack *s, struct tcp_conn_id conn, uint32_t bytes)
 {
-	BUG_ON_HOT(bytes > UINT8_MAX * 1024U);
-	pcb_of(s, conn.v)->rcv_least = (bytes + 2047) / 2048 & 15;
+	BUG_ON_HOT(bytes > 15 * 2048U);
+	pcb_of(s, conn.v)->rcv_least = ((bytes + 2047) / 2048) & 15;
 }
 
 void tcp_user_set(struct tcp_stack *s, struct tcp_conn_id conn, uint32_t user)

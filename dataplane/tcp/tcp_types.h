@@ -117,7 +117,8 @@ struct tcp_pcb {
 	uint8_t backoff;
 	uint8_t dupacks; // in SYN_SENT: SYNs provoked; while the window is shut: probes unanswered
 	uint8_t snd_wscale : 4;
-	uint8_t rcv_least : 4; // x 2 KiB: it may hold them beside a segment, however short memory is
+	uint8_t rcv_least : 4; // x 2 KiB: it may hold them beside a segment, however short memory
+			       // is
 	uint8_t close_reason;
 	uint32_t rx_head, rx_tail; // slices in order, not read yet
 	uint32_t tx_head, tx_tail; // slices not acknowledged yet
@@ -145,7 +146,6 @@ struct tcp_pcb {
 	uint8_t route_port;
 	uint8_t gateway; // 1 + index into the stack's gateways, 0: on link
 };
-static_assert(TCP_OOO_MAX <= UINT8_MAX, "ooo_count");
 static_assert(sizeof(struct tcp_pcb) == 192, "three cache lines");
 static_assert(offsetof(struct tcp_pcb, rcv_adv) == 64, "line 1");
 static_assert(offsetof(struct tcp_pcb, snd_max) == 128, "line 2");
