@@ -39,6 +39,9 @@ static void peers_make(void)
 		mbedtls_ssl_session_init(&kit.last[old].session);
 	}
 	mbedtls_ssl_conf_max_tls_version(&kit.peer_server[1]->conf, MBEDTLS_SSL_VERSION_TLS1_2);
+	mbedtls_ssl_conf_max_tls_version(
+		&kit.peer_server[1]->conf_lean, MBEDTLS_SSL_VERSION_TLS1_2
+	);
 	mbedtls_ssl_conf_max_tls_version(&kit.peer_client[1]->conf, MBEDTLS_SSL_VERSION_TLS1_2);
 	mbedtls_ssl_conf_tls13_key_exchange_modes(
 		&kit.peer_client[0]->conf, MBEDTLS_SSL_TLS1_3_KEY_EXCHANGE_MODE_EPHEMERAL_ALL
@@ -46,6 +49,11 @@ static void peers_make(void)
 	mbedtls_ssl_conf_tls13_enable_signal_new_session_tickets(
 		&kit.peer_client[0]->conf, MBEDTLS_SSL_TLS1_3_SIGNAL_NEW_SESSION_TICKETS_ENABLED
 	);
+}
+
+static int64_t clock_ms(void)
+{
+	return kit.now_ms;
 }
 
 // Which of the two is in force.
@@ -81,13 +89,15 @@ void kit_make(void)
 	if (kit.peer == NULL)
 		abort();
 	peers_make();
-	if (!ticket_keys_fresh(&kit.tickets, time(NULL), 43200))
+	kit.now_ms = (int64_t)time(NULL) * 1000;
+	if (!ticket_keys_fresh(&kit.tickets, kit.now_ms / 1000, 43200))
 		abort();
 	for (unsigned i = 0; i < SIM_WORKERS_MAX; i++) {
 		kit.engine[i] = tls_engine_new(PK_ENGINE_MBX);
 		if (kit.engine[i] == NULL)
 			abort();
 		tls_engine_tickets_set(kit.engine[i], &kit.tickets);
+		tls_engine_clock_set(kit.engine[i], clock_ms);
 		set_make(i);
 	}
 }

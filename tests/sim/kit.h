@@ -30,6 +30,7 @@ struct kit {
 	unsigned reload[SIM_WORKERS_MAX]; // how often they were changed
 	struct tls_creds *peer_server[KIT_VERSIONS], *peer_client[KIT_VERSIONS];
 	struct ticket_keys tickets;
+	int64_t now_ms; // of tickets, for ever: how long a seed takes is nobody's matter
 	struct kit_session last[KIT_VERSIONS];
 	struct secure_resumed resumed;
 };
