@@ -60,6 +60,8 @@ static bool head_ok(struct check *c)
 		return refuse(c, "crc32");
 	if (!name_ok(h->hostname, sizeof(h->hostname)))
 		return refuse(c, "hostname");
+	if (h->ledger > BLOB_LEDGER_FULL)
+		return refuse(c, "ledger");
 	if (h->tls.servers > CREDS_MAX_SETS || h->tls.clients > CREDS_MAX_SETS)
 		return refuse(c, "number of TLS credentials");
 	for (const char *p = h->hostname; *p != '\0'; p++)

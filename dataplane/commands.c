@@ -83,7 +83,7 @@ static void memory_tell(
 static void memory_list(struct worker *w, uint32_t id)
 {
 	struct tcp_usage u;
-	uint32_t bytes, max = relay_sessions_max(w->relay, &bytes);
+	uint32_t used, bytes, max = relay_sessions_max(w->relay, &bytes);
 
 	tcp_usage_get(w->tcp, &u);
 	memory_tell(w, id, "sessions", relay_sessions(w->relay), max, bytes);
@@ -91,9 +91,11 @@ static void memory_list(struct worker *w, uint32_t id)
 	memory_tell(w, id, "half-open", u.half_open, u.max_minis, u.mini_bytes);
 	memory_tell(w, id, "time-wait", u.time_wait, u.max_minis, u.mini_bytes);
 	memory_tell(w, id, "queue-entries", u.slices, u.max_slices, u.slice_bytes);
+	max = relay_envelopes(w->relay, &used, &bytes);
+	if (max > 0)
+		memory_tell(w, id, "envelopes", used, max, bytes);
 	if (w->env.id == 0) {
-		uint32_t used = net_neighbor_count(w->net, &max, &bytes);
-
+		used = net_neighbor_count(w->net, &max, &bytes);
 		memory_tell(w, id, "neighbors", used, max, bytes);
 	}
 }

@@ -105,6 +105,22 @@ static int lcore_make(struct dataplane *dp, unsigned i)
 	return 0;
 }
 
+static struct relay_shm shm_of(const struct dataplane *dp, unsigned i)
+{
+	return (struct relay_shm){
+		.worker = shm_worker_at(&dp->shm, i),
+		.backends = shm_backends_at(&dp->shm, i),
+		.services = shm_services_at(&dp->shm, i),
+		.signals = shm_signals_at(&dp->shm, i),
+		.backend_ctl = shm_backend_ctl_at(&dp->shm),
+		.test_mail = shm_test_mail(&dp->shm),
+		.backend_slots = dp->shm.backend_slots,
+		.service_slots = dp->shm.service_slots,
+		.leases = dp->leases,
+		.ledger = shm_ledger_at(&dp->shm, i),
+	};
+}
+
 static int worker_make(struct dataplane *dp, unsigned i, const struct hash_key *client_key)
 {
 	unsigned n = dp->cfg->dataplane.workers;
@@ -132,18 +148,7 @@ static int worker_make(struct dataplane *dp, unsigned i, const struct hash_key *
 				   ? cfg_share(dp->cfg->dataplane.max_tls_connections, n, i)
 				   : 0,
 		.max_slices = (dp->cfg->dataplane.buffers - port_buffers_reserved(dp->cfg)) / n,
-		.shm =
-			{
-				.worker = shm_worker_at(&dp->shm, i),
-				.backends = shm_backends_at(&dp->shm, i),
-				.services = shm_services_at(&dp->shm, i),
-				.signals = shm_signals_at(&dp->shm, i),
-				.backend_ctl = shm_backend_ctl_at(&dp->shm),
-				.test_mail = shm_test_mail(&dp->shm),
-				.backend_slots = dp->shm.backend_slots,
-				.service_slots = dp->shm.service_slots,
-				.leases = dp->leases,
-			},
+		.shm = shm_of(dp, i),
 		.event = event_put,
 		.up = l,
 		.steer_out = &dp->ring[i * n],

@@ -55,8 +55,18 @@ struct blob_header {
 	struct blob_array prefixes; // struct blob_prefix, those of a network adjacent
 	struct blob_array rules;    // struct blob_rule, those of a service adjacent and in order
 	struct blob_tls tls;
+	uint32_t ledger; // enum blob_ledger
+	uint32_t reserved;
 };
-static_assert(sizeof(struct blob_header) == 24 + 256 + 7 * 8 + 48, "ABI");
+static_assert(sizeof(struct blob_header) == 24 + 256 + 7 * 8 + 48 + 8, "ABI");
+
+// What the ledger keeps of the addresses of a mail (ledger.h).
+enum blob_ledger {
+	BLOB_LEDGER_OFF = 0, // nothing at all is told of any mail
+	BLOB_LEDGER_NONE = 1,
+	BLOB_LEDGER_DOMAIN = 2, // "@" and what is behind it
+	BLOB_LEDGER_FULL = 3,
+};
 
 enum blob_tls_mode {
 	BLOB_TLS_OFF = 0,

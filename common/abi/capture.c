@@ -79,6 +79,11 @@ void capture_reader_init(struct capture_reader *r, struct capture_ring *ring)
 	__atomic_store_n(&ring->head, r->head, __ATOMIC_RELEASE);
 }
 
+void capture_reader_resume(struct capture_reader *r, struct capture_ring *ring)
+{
+	*r = (struct capture_reader){ring, __atomic_load_n(&ring->head, __ATOMIC_RELAXED)};
+}
+
 bool capture_peek(struct capture_reader *r, struct capture_record *ret)
 {
 	uint32_t tail = __atomic_load_n(&r->ring->tail, __ATOMIC_ACQUIRE);
@@ -103,8 +108,18 @@ void capture_take(const struct capture_reader *r, void *to, uint32_t n)
 	copy_out(r->ring, r->head + (uint32_t)sizeof(struct capture_record), to, n);
 }
 
-void capture_skip(struct capture_reader *r, const struct capture_record *record)
+void capture_pass(struct capture_reader *r, const struct capture_record *record)
 {
 	r->head += record->length;
+}
+
+void capture_release(const struct capture_reader *r)
+{
 	__atomic_store_n(&r->ring->head, r->head, __ATOMIC_RELEASE);
+}
+
+void capture_skip(struct capture_reader *r, const struct capture_record *record)
+{
+	capture_pass(r, record);
+	capture_release(r);
 }

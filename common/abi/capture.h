@@ -27,6 +27,7 @@ enum capture_kind {
 	CAPTURE_NOTE = 7,           // of ours: what a line that is not shown was
 	CAPTURE_OWN_TO_CLIENT = 8,  // a reply that no backend gave (C5)
 	CAPTURE_OWN_TO_BACKEND = 9, // a command that no client gave
+	CAPTURE_MAIL = 10,          // of the ledger's ring only: ledger.h
 };
 
 enum capture_leg { CAPTURE_LEG_NONE = 0, CAPTURE_LEG_CLIENT = 1, CAPTURE_LEG_BACKEND = 2 };
@@ -82,8 +83,14 @@ struct capture_reader {
 
 // Begins at the end: what is in the ring is of a capture before.
 void capture_reader_init(struct capture_reader *r, struct capture_ring *ring);
+// Goes on where the reader before it was.
+void capture_reader_resume(struct capture_reader *r, struct capture_ring *ring);
 // The record at the head; false: none, or one that cannot be (the ring is given up to its end).
 bool capture_peek(struct capture_reader *r, struct capture_record *ret);
 // Octets of the record at the head, n <= ret->bytes.
 void capture_take(const struct capture_reader *r, void *to, uint32_t n);
 void capture_skip(struct capture_reader *r, const struct capture_record *record);
+// In two steps: goes on behind the record, and gives the room of what was passed back. Without the
+// second one a reader that resumes finds the record again.
+void capture_pass(struct capture_reader *r, const struct capture_record *record);
+void capture_release(const struct capture_reader *r);

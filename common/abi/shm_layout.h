@@ -18,6 +18,7 @@
 #include "common/abi/blob.h"
 #include "common/abi/capture.h"
 #include "common/abi/ctl_msg.h"
+#include "common/abi/ledger.h"
 #include "common/abi/shm_health.h"
 
 #define SHM_STATS_MAGIC 0x5354415453524d31ULL   // statistics segment
@@ -52,6 +53,7 @@ enum shm_section {
 	SHM_SEC_CAPTURE_RING = 21,        // struct capture_ring a worker, worker -> control
 	SHM_SEC_TEST_MAIL = 22,           // ctl_test_mail: control: rw, workers: ro
 	SHM_SEC_BACKEND_VERDICT_CTL = 24, // shm_backend_verdict[slots] (control)
+	SHM_SEC_LEDGER_RING = 25, // struct capture_ring a worker, worker -> control: ledger.h
 };
 
 struct shm_dir_entry {

@@ -133,6 +133,7 @@ static int control_make(struct shm *shm, struct shm_header h)
 		},
 		{SHM_SEC_CAPTURE_RING, workers, sizeof(struct capture_ring)},
 		{SHM_SEC_TEST_MAIL, 1, sizeof(struct ctl_test_mail)},
+		{SHM_SEC_LEDGER_RING, workers, sizeof(struct capture_ring)},
 	};
 	int err;
 
@@ -343,6 +344,11 @@ struct capture_ring *shm_capture_at(const struct shm *shm, unsigned worker)
 	return control_at(
 		shm, SHM_SEC_CAPTURE_RING, worker * align_up(sizeof(struct capture_ring))
 	);
+}
+
+struct capture_ring *shm_ledger_at(const struct shm *shm, unsigned worker)
+{
+	return control_at(shm, SHM_SEC_LEDGER_RING, worker * align_up(sizeof(struct capture_ring)));
 }
 
 const struct ctl_test_mail *shm_test_mail(const struct shm *shm)

@@ -19,11 +19,10 @@ struct shm {
 	uint8_t *stats, *control; // mappings
 	size_t stats_bytes, control_bytes;
 	struct shm_header *header;
-	struct shm_header control_header; // as it must be
-	uint64_t control_off
-		[SHM_SEC_BACKEND_VERDICT_CTL - SHM_SEC_BACKEND_CTL + 1]; // of the sections:
-									 // never read back
-									 // from the segment
+	struct shm_header control_header;                                    // as it must be
+	uint64_t control_off[SHM_SEC_LEDGER_RING - SHM_SEC_BACKEND_CTL + 1]; // of the sections:
+									     // never read back from
+									     // the segment
 	uint32_t workers, backend_slots, service_slots;
 };
 
@@ -64,4 +63,5 @@ struct ctl_ring *shm_commands_at(const struct shm *shm, unsigned worker);
 struct ctl_ring *shm_events_at(const struct shm *shm, unsigned worker);
 uint8_t *shm_arena(const struct shm *shm); // BLOB_MAX_BYTES
 struct capture_ring *shm_capture_at(const struct shm *shm, unsigned worker);
+struct capture_ring *shm_ledger_at(const struct shm *shm, unsigned worker);
 const struct ctl_test_mail *shm_test_mail(const struct shm *shm);

@@ -86,6 +86,7 @@ static bool command_forward(
 	}
 	dialogue(r, s, CAPTURE_FROM_CLIENT, line, len);
 	dialogue(r, s, CAPTURE_TO_BACKEND, line, len);
+	ledger_command(r, s, verb, line, len);
 	if (begins_message(s, verb))
 		s->body_bytes = 0;
 	pending_push(r, s, verb);
@@ -229,6 +230,8 @@ static bool command_handle(struct relay *r, struct session *s, const char *line,
 	if (cmd.verb == SMTP_V_STARTTLS && offers_tls(s) && (s->flags & SESSION_F_MAIL) == 0)
 		return s->pending_count == 0 && offer_starttls(r, s, &cmd, line, len);
 	own = command_check(s, &cmd);
+	if (own != SMTP_OWN_COUNT && cmd.verb == SMTP_V_RCPT)
+		ledger_refused(r, s, own, line, len);
 	if (own != SMTP_OWN_COUNT)
 		return command_refuse(r, s, line, len, own);
 	if (cmd.verb == SMTP_V_EHLO || cmd.verb == SMTP_V_HELO)

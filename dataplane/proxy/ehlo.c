@@ -88,17 +88,25 @@ bool ehlo_keep(struct relay *r, struct session *s, const char *line, uint32_t le
 	return true;
 }
 
+const char *ehlo_name(const struct relay *r, const struct session *s, uint32_t *ret_len)
+{
+	bool kept = (s->flags & SESSION_F_EHLO_KEPT) != 0;
+
+	*ret_len = kept ? s->ehlo.len : 0;
+	return kept && s->ehlo.len > SESSION_EHLO_MAX ? r->ehlo_long[slab_of(s)].name
+						      : s->ehlo.name;
+}
+
 uint32_t ehlo_line(const struct relay *r, const struct session *s, char out[EHLO_LINE_MAX])
 {
-	const char *name =
-		s->ehlo.len > SESSION_EHLO_MAX ? r->ehlo_long[slab_of(s)].name : s->ehlo.name;
-
+	uint32_t name_len;
+	const char *name = ehlo_name(r, s, &name_len);
 	uint32_t n = (uint32_t)snprintf(
 		out,
 		EHLO_LINE_MAX,
 		"%s %.*s\r\n",
 		(s->ehlo.verb & SESSION_EHLO_HELO) != 0 ? "HELO" : "EHLO",
-		(int)s->ehlo.len,
+		(int)name_len,
 		name
 	);
 

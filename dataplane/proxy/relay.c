@@ -38,7 +38,7 @@ struct relay *relay_new(const struct relay_config *config)
 	if (r->session == NULL || ids == NULL || r->lb == NULL || r->service_index == NULL ||
 	    r->waiting_of == NULL || r->clients == NULL || r->clients_of == NULL ||
 	    r->shakers_of == NULL || r->profile == NULL || r->backend_index == NULL ||
-	    !wire_tls_init(r) || !ehlo_init(r)) {
+	    !wire_tls_init(r) || !ehlo_init(r) || !ledger_init(r)) {
 		free(ids);
 		relay_free(r);
 		errno = ENOMEM;
@@ -59,6 +59,7 @@ void relay_free(struct relay *r)
 		return;
 	wire_tls_free(r);
 	ehlo_free(r);
+	ledger_free(r);
 	free(r->profile);
 	free(r->session);
 	free(r->service_index);
@@ -178,6 +179,7 @@ void session_free(struct relay *r, struct session *s)
 	shake_hold_end(r, s);
 	client_leave(r, s);
 	ehlo_forget(r, s);
+	ledger_session_end(r, s);
 	wheel_stop(&r->wheel, idx);
 	r->probes -= s->state == RELAY_S_PROBE;
 	if (s->state != RELAY_S_PROBE && (s->flags & SESSION_F_LEG_ONLY) == 0) {
@@ -412,6 +414,7 @@ void relay_check(const struct relay *r)
 		BUG_ON(s->pending_count > SESSION_PENDING_MAX);
 	}
 	wire_tls_check(r);
+	ledger_check(r);
 	BUG_ON(used != r->ids.used || armed != r->wheel.armed);
 	BUG_ON(counted != client_table_sum(r->clients));
 	BUG_ON(probes != r->probes);

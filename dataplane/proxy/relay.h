@@ -34,6 +34,7 @@ struct relay_shm {
 	const struct ctl_test_mail *test_mail;     // written by control; NULL: no test mails
 	const uint32_t *others_active;             // [backend_slots], see lb_view
 	struct lb_leases *leases;                  // of all workers; NULL: of this one alone
+	struct capture_ring *ledger;               // NULL: no mail is recorded
 	uint32_t backend_slots, service_slots;
 };
 
@@ -113,6 +114,8 @@ void relay_drain(struct relay *relay);
 void relay_stop(struct relay *relay);
 uint32_t relay_sessions(const struct relay *relay);
 uint32_t relay_sessions_max(const struct relay *relay, uint32_t *ret_bytes); // bytes of one
+// Buffers of the ledger: how many, how many of them are in use, and the bytes of one.
+uint32_t relay_envelopes(const struct relay *relay, uint32_t *ret_used, uint32_t *ret_bytes);
 // Debug builds and the simulator: aborts on a broken invariant (counts, free lists, "no state
 // without a timer").
 void relay_check(const struct relay *relay);

@@ -7,6 +7,7 @@
 #pragma once
 
 #include "dataplane/proxy/dialogue.h"
+#include "dataplane/proxy/ledger_types.h"
 #include "dataplane/proxy/scan_types.h"
 #include "dataplane/proxy/shake_types.h"
 

@@ -397,10 +397,12 @@ static bool reply_line(
 		s->flags |= SESSION_F_RETRY;
 		return false;
 	}
-	if (!more)
-		reply_judge(
-			r, s, (enum smtp_verb)s->pending_verb[s->pending_head], code, line, len
-		);
+	if (!more) {
+		enum smtp_verb verb = (enum smtp_verb)s->pending_verb[s->pending_head];
+
+		reply_judge(r, s, verb, code, line, len);
+		ledger_reply(r, s, verb, code, line, len);
+	}
 	dialogue(r, s, CAPTURE_FROM_BACKEND, line, len);
 	if (s->client.v != 0)
 		dialogue(r, s, CAPTURE_TO_CLIENT, line, len);

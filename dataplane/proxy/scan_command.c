@@ -142,6 +142,10 @@ static void line_take(struct relay *r, struct session *s, const char *last, uint
 	dialogue(r, s, CAPTURE_FROM_CLIENT, shown, n);
 	dialogue(r, s, CAPTURE_TO_BACKEND, shown, n);
 	if (s->state == RELAY_S_PASS) {
+		uint32_t kept =
+			line.len - 2U < SMTP_SCAN_COMMAND ? line.len - 2U : SMTP_SCAN_COMMAND;
+
+		ledger_command(r, s, smtp_scan_verb(head, kept), shown, n);
 		command_take(r, s, head, line.len - 2U);
 		return;
 	}

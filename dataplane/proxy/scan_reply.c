@@ -118,6 +118,7 @@ line_take(struct relay *r, struct session *s, const char *line, uint32_t len, ui
 		enum smtp_verb verb = (enum smtp_verb)s->pending_verb[s->pending_head];
 
 		reply_judge(r, s, verb, code, line, len);
+		ledger_reply(r, s, verb, code, line, len);
 		reply_over(r, s, code);
 	}
 }
@@ -180,6 +181,7 @@ static void rest_take(struct relay *r, struct session *s, const char *line, uint
 		return;
 	}
 	reply_judge(r, s, (enum smtp_verb)s->pending_verb[s->pending_head], code, line, len);
+	ledger_reply(r, s, (enum smtp_verb)s->pending_verb[s->pending_head], code, line, len);
 	reply_done(r, s, code);
 }
 

@@ -122,6 +122,7 @@ struct wire_shake;
 struct ehlo_long;
 struct profile;
 struct names;
+struct ledger;
 
 struct relay {
 	struct worker_env *env;
@@ -157,6 +158,7 @@ struct relay {
 	struct ehlo_long *ehlo_long; // ehlo.c
 	struct idpool ehlo_ids;
 	struct profile *profile;   // [backend_slots]
+	struct ledger *ledger;     // NULL: none
 	uint32_t alarm_ms, alarms; // told since
 	bool draining;
 	struct relay_listener listener; // dialogue.c

@@ -189,6 +189,7 @@ static void blob_make(struct play *p, const struct script *s, const struct sim_h
 		.magic = BLOB_MAGIC,
 		.generation = 1,
 		.length = sizeof(*b),
+		.ledger = BLOB_LEDGER_FULL,
 		.hostname = "mx.example",
 		.backends = {.count = 2},
 	};

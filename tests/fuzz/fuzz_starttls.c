@@ -202,6 +202,7 @@ static void blob_make(struct play *p, uint8_t mode, const struct sim_host *box)
 		.magic = BLOB_MAGIC,
 		.generation = 1,
 		.length = sizeof(p->blob),
+		.ledger = BLOB_LEDGER_FULL,
 		.hostname = "mx.example",
 		.backends = {.count = 1},
 	};

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "dataplane/port/steer.h"
+#include "tests/sim/records.h"
 #include "tests/sim/secure.h"
 
 #define RELOAD_EACH 4 // generations have other credentials
@@ -29,6 +30,8 @@ struct box {
 	struct lb_leases *leases;
 	uint32_t limit[BOX_SLOTS], open[BOX_SLOTS]; // the oracle's
 	struct capture_ring *capture[SIM_WORKERS_MAX];
+	struct records records[SIM_WORKERS_MAX];
+	bool ledger; // by the generation
 	bool (*event)(void *up, const struct ctl_msg *msg);
 	void *event_up;
 };
@@ -86,6 +89,7 @@ static unsigned box_turn(struct sim_host *host)
 		box->worker[i].env.now_ns = box->sim->now_ns;
 		work += worker_turn(&box->worker[i]);
 		limits_check(box);
+		records_check(box->sim, &box->records[i], box->stats[i], box->ledger);
 	}
 	return work;
 }
@@ -131,6 +135,7 @@ static void rings_make(struct box *box)
 {
 	for (unsigned from = 0; from < box->workers; from++) {
 		box->capture[from] = capture_new();
+		records_init(&box->records[from], capture_new());
 		for (unsigned to = 0; to < box->workers; to++)
 			box->ring[from][to] = box->in[to][from] = steer_ring_new();
 	}
@@ -147,6 +152,7 @@ static struct relay_shm shm_of(struct box *box, unsigned i)
 		.backend_slots = BOX_SLOTS,
 		.service_slots = BOX_SLOTS,
 		.leases = box->leases,
+		.ledger = box->records[i].ring,
 	};
 }
 
@@ -247,6 +253,8 @@ void box_free(struct box *box)
 		worker_fini(&box->worker[i]);
 	for (unsigned i = 0; i < box->workers; i++)
 		free(box->capture[i]);
+	for (unsigned i = 0; i < box->workers; i++)
+		free(box->records[i].ring);
 	for (unsigned from = 0; from < box->workers; from++)
 		for (unsigned to = 0; to < box->workers; to++)
 			steer_ring_free(box->ring[from][to]);
@@ -256,6 +264,7 @@ void box_free(struct box *box)
 
 static void generation_give(struct box *box, unsigned worker, const struct blob_header *blob)
 {
+	box->ledger = blob->ledger != BLOB_LEDGER_OFF; // of all of a run
 	relay_generation(box->worker[worker].relay, blob, box->tls ? secure_set(worker) : NULL);
 }
 

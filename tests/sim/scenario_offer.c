@@ -280,6 +280,7 @@ static void blob_make(struct dialogue *d, const struct sim_host *box)
 		.generation = 1,
 		.length = sizeof(d->blob),
 		.hostname = "mx.sim.example",
+		.ledger = BLOB_LEDGER_FULL,
 		.backends = {.count = 1},
 	};
 	d->blob.listener[0] = (struct blob_listener){.addr = box->addr4.addr, .port = 25};

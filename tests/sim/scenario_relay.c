@@ -96,6 +96,7 @@ static void blob_make(struct plot *d, const struct sim_host *box, struct rng *rn
 		.generation = 1,
 		.length = sizeof(d->blob),
 		.hostname = "mx.sim.example",
+		.ledger = BLOB_LEDGER_FULL,
 		.backends = {.count = d->backends},
 	};
 	d->blob.listener[0] = (struct blob_listener){.addr = box->addr4.addr, .port = 25};
