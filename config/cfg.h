@@ -151,6 +151,12 @@ struct cfg {
 		struct ip_endpoint listen; // default 127.0.0.1:9825
 		char user[32];
 	} exporter;
+	struct {
+		enum blob_ledger keep;
+		char directory[108];
+		uint64_t bytes; // of all files
+		unsigned days;
+	} ledger;
 	struct cfg_port ports[CFG_MAX_PORTS];
 	unsigned port_count;
 	struct cfg_sources *sources;
@@ -185,7 +191,7 @@ const char *cfg_error_format(const struct cfg_error *err, char *buf, size_t len)
 // One log line each.
 void cfg_errors_log(const struct cfg_errors *errs);
 
-#define CFG_START_ONLY_MAX 14
+#define CFG_START_ONLY_MAX 15
 // Names of the keys that differ and that a reload leaves as they are. Returns how many.
 unsigned cfg_diff_start_only(
 	const struct cfg *running,

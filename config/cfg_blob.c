@@ -229,6 +229,7 @@ int cfg_blob_build(
 		.abi_minor = MR_ABI_MINOR,
 		.generation = generation,
 		.tls = {.servers = cfg->tls_server_count, .clients = cfg->tls_client_count},
+		.ledger = cfg->ledger.keep,
 	};
 	uint32_t length = sizeof(head);
 	struct blob_header *h;

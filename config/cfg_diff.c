@@ -63,6 +63,8 @@ unsigned cfg_diff_start_only(
 		{a->crypto_threads != b->crypto_threads, "dataplane.crypto_threads"},
 		{a->tls_engine_strict != b->tls_engine_strict, "dataplane.tls_engine_strict"},
 		{ports_differ(running, next), "ports"},
+		{running->ledger.keep == BLOB_LEDGER_OFF && next->ledger.keep != BLOB_LEDGER_OFF,
+		 "ledger"},
 	};
 	unsigned n = 0;
 

@@ -187,6 +187,7 @@ static void root_read(struct cfg_reader *r, const config_setting_t *root)
 	cfg_tickets_read(r, root);
 	cfg_pools_read(r, root);
 	cfg_services_read(r, root);
+	cfg_ledger_read(r, root);
 	totals_check(r);
 	if (r->errs->errors == 0)
 		cfg_sources_check(r, root);

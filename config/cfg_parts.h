@@ -47,6 +47,7 @@ void cfg_service_tls_judge(
 	const struct cfg_service *service
 );
 void cfg_services_read(struct cfg_reader *r, const config_setting_t *root);
+void cfg_ledger_read(struct cfg_reader *r, const config_setting_t *root);
 // Bytes that some server takes for the end of a message reach only servers that do not (G3).
 void cfg_pass_check(
 	struct cfg_reader *r,

@@ -203,6 +203,8 @@ static enum MHD_Result call_answer(
 		return api_send_error(connection, MHD_HTTP_BAD_REQUEST, "limit: 1 to 100000");
 	case API_SESSIONS:
 		return sessions_answer(api, connection, req, want->limit);
+	case API_MAIL:
+		return api_mail_answer(api, connection);
 	case API_CAPTURE:
 	case API_TRANSCRIPT:
 		return api_stream_answer(api, connection, req, want->call == API_TRANSCRIPT);

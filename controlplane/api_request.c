@@ -24,6 +24,7 @@ static const struct {
 	{"GET", "/v1/counters", API_COUNTERS},
 	{"GET", "/v1/latency", API_LATENCY},
 	{"GET", "/v1/sessions", API_SESSIONS},
+	{"GET", "/v1/mail", API_MAIL},
 	{"POST", "/v1/capture", API_CAPTURE},
 	{"POST", "/v1/capture/stop", API_CAPTURE_STOP},
 	{"POST", "/v1/transcript", API_TRANSCRIPT},
@@ -90,5 +91,6 @@ void api_request_parse(
 	}
 	if (ret->call == API_SESSIONS && limit != NULL && !limit_parse(limit, &ret->limit))
 		ret->call = API_BAD_LIMIT;
-	ret->changes = post && ret->call != API_CHECK;
+	// who wrote to whom is for whom the files are
+	ret->changes = (post && ret->call != API_CHECK) || ret->call == API_MAIL;
 }

@@ -26,6 +26,7 @@ enum api_call {
 	API_COUNTERS,
 	API_LATENCY,
 	API_SESSIONS, // with limit
+	API_MAIL,
 	API_CAPTURE,
 	API_CAPTURE_STOP,
 	API_TRANSCRIPT,
@@ -41,7 +42,7 @@ enum api_call {
 
 struct api_request {
 	enum api_call call;
-	bool changes; // for admin_group only, whatever comes of it
+	bool changes; // or tells of mails: for admin_group only, whatever comes of it
 	uint32_t limit;
 	char pool[MR_NAME_LEN], name[MR_NAME_LEN];
 };

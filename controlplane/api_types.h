@@ -54,6 +54,9 @@ enum MHD_Result api_inquiry_answer(
 );
 void api_inquiry_run(struct api *api, bool all); // all: before the daemon stops
 
+// api_mail.c: the ledger.
+enum MHD_Result api_mail_answer(struct api *api, struct MHD_Connection *connection);
+
 // api_stream.c: captures and transcripts.
 enum MHD_Result api_stream_answer(
 	struct api *api,

@@ -13,6 +13,7 @@
 #include <time.h>
 
 #include "common/log.h"
+#include "controlplane/journal.h"
 
 #define ATTACH_EVERY_NS 500000000ULL
 #define EVENTS_A_TURN 2048
@@ -225,6 +226,7 @@ int control_reload(struct control *c, struct cfg_errors *errs)
 	if (c->cfg != c->started_cfg)
 		cfg_free(c->cfg);
 	c->cfg = next;
+	journal_configure(c->journal, next);
 	creds_release(&c->creds);
 	c->creds = creds;
 	log_line(

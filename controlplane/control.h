@@ -11,6 +11,8 @@
 #include "controlplane/health.h"
 #include "controlplane/link.h"
 
+struct journal;
+
 struct control {
 	struct cfg *cfg;         // accepted last; published as soon as a dataplane is there
 	struct creds creds;      // of cfg
@@ -18,6 +20,7 @@ struct control {
 	struct link link;
 	struct cfg_slots *slots; // while the link is open
 	struct health *health;
+	struct journal *journal;
 	uint64_t started_ns;
 	uint64_t attach_next_ns; // when to try again
 	int attach_error;        // of the last try

@@ -91,6 +91,7 @@ void inquiry_end(struct inquiry *i);
 json_t *show_neighbor(const struct control *c, const struct ctl_neighbor *n);
 json_t *show_route(const struct control *c, const struct ctl_route *r);
 json_t *show_connection(const struct ctl_connection *n);
+const char *show_suite(uint16_t suite);                     // IANA's name of a TLS cipher suite
 void show_tls(json_t *connection, const struct ctl_tls *t); // of a row of show_connection
 json_t *show_trace(const struct ctl_trace *t);
 json_t *show_memory(unsigned worker, const struct ctl_memory *m);

@@ -19,9 +19,10 @@
 #include "common/user.h"
 #include "controlplane/api.h"
 #include "controlplane/control.h"
+#include "controlplane/journal.h"
 
 #define TICK_MS 100      // heartbeat, probes due
-#define TICK_PROBE_MS 10 // while answers are awaited: the rings wake nobody
+#define TICK_PROBE_MS 10 // while answers are awaited, or mails come: the rings wake nobody
 
 static int signals_open(void)
 {
@@ -55,19 +56,25 @@ static bool signal_take(struct control *c, int signals)
 
 static void run(struct control *c, struct api *api, int signals)
 {
+	unsigned mails = 0;
+
 	for (;;) {
 		struct pollfd fds[3] = {
 			{.fd = signals, .events = POLLIN},
 			{.fd = api_fd(api), .events = POLLIN},
 			{.fd = c->link.at.fd, .events = POLLIN},
 		};
-		bool waiting = link_is_open(&c->link) && health_is_waiting(c->health);
+		bool waiting =
+			link_is_open(&c->link) && (mails > 0 || health_is_waiting(c->health));
 		uint64_t now;
 
 		poll(fds, 3, api_wait_ms(api, waiting ? TICK_PROBE_MS : TICK_MS));
 		now = control_clock_ns();
 		if ((fds[0].revents & POLLIN) != 0 && !signal_take(c, signals))
 			return;
+		mails = journal_run(
+			c->journal, &c->link, now
+		); // also what a dataplane that died left
 		if (link_is_open(&c->link) && !link_check(&c->link))
 			log_line(LOG_WARNING, "the dataplane has gone");
 		if (!link_is_open(&c->link))
@@ -93,6 +100,7 @@ static int start_and_run(struct control *c)
 		log_line(LOG_ERROR, "cannot start: %s: %s", c->cfg->control.socket, reason);
 		return EX_UNAVAILABLE;
 	}
+	journal_configure(c->journal, c->cfg);
 	err = user_become(c->cfg->control.user);
 	if (c->creds.fd >= 0)
 		prctl(PR_SET_DUMPABLE, 0, 0, 0, 0); // another user's process may be dumped again
@@ -136,16 +144,18 @@ int main(int argc, char **argv)
 	if (c.cfg != NULL)
 		bad = creds_load(c.cfg, errs, &c.creds) < 0;
 	c.health = health_new();
+	c.journal = journal_new();
 	cfg_errors_log(errs);
 	free(errs);
 	if (c.cfg == NULL || bad) {
 		status = EX_CONFIG;
-	} else if (c.health == NULL) {
+	} else if (c.health == NULL || c.journal == NULL) {
 		status = EX_OSERR;
 	} else {
 		prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 		status = start_and_run(&c);
 	}
+	journal_free(c.journal);
 	link_close(&c.link);
 	creds_release(&c.creds);
 	cfg_slots_free(c.slots);

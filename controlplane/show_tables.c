@@ -96,7 +96,7 @@ json_t *show_connection(const struct ctl_connection *n)
 	return o;
 }
 
-static const char *suite_name(uint16_t suite)
+const char *show_suite(uint16_t suite)
 {
 	static const struct {
 		uint16_t number;
@@ -131,7 +131,7 @@ void show_tls(json_t *o, const struct ctl_tls *t)
 		return;
 	}
 	set_text(o, "tls", t->version == 0x0304 ? "1.3" : t->version == 0x0303 ? "1.2" : "unknown");
-	set_text(o, "tls_suite", suite_name(t->suite));
+	set_text(o, "tls_suite", show_suite(t->suite));
 	set_text(o, "tls_group", groups[t->group <= CTL_TLS_GROUP_P384 ? t->group : 0]);
 	if (t->leg == CAPTURE_LEG_CLIENT)
 		json_object_set_new(o, "server_name_known", json_boolean(t->known != 0));

@@ -107,6 +107,9 @@ static int lcore_make(struct dataplane *dp, unsigned i)
 
 static struct relay_shm shm_of(const struct dataplane *dp, unsigned i)
 {
+	bool ledger =
+		dp->cfg->ledger.keep != BLOB_LEDGER_OFF; // its memory is taken at start or never
+
 	return (struct relay_shm){
 		.worker = shm_worker_at(&dp->shm, i),
 		.backends = shm_backends_at(&dp->shm, i),
@@ -117,7 +120,7 @@ static struct relay_shm shm_of(const struct dataplane *dp, unsigned i)
 		.backend_slots = dp->shm.backend_slots,
 		.service_slots = dp->shm.service_slots,
 		.leases = dp->leases,
-		.ledger = shm_ledger_at(&dp->shm, i),
+		.ledger = ledger ? shm_ledger_at(&dp->shm, i) : NULL,
 	};
 }
 

@@ -20,7 +20,8 @@ struct options {
 	// of captures
 	const char *client, *backend, *session, *service, *bytes, *seconds, *snap, *output;
 	bool transcript;
-	const char *from, *to; // of test mails
+	const char *from, *to; // of test mails, and of mails
+	const char *queue_id, *since, *until;
 };
 
 int usage(int status);
@@ -31,7 +32,13 @@ int ask(const struct options *opt, const char *method, const char *path, struct 
 // ctl_check.c
 int do_check(const struct options *opt, char **args);
 
+// ctl_mail.c
+int do_mail(const struct options *opt, char **args);
+
 // ctl_sight.c
+#define QUERY_MAX_BYTES 2000
+// Appends "name=value" to a query; what is not unreserved is escaped (RFC 3986 2.3). NULL: nothing.
+void query_add(char path[QUERY_MAX_BYTES], const char *name, const char *value);
 int do_capture(const struct options *opt, char **args);
 int show_session(const struct options *opt, const char *id);
 int do_ping(const struct options *opt, char **args);

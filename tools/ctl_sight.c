@@ -16,8 +16,6 @@
 #include "tools/ctl.h"
 #include "tools/table.h"
 
-#define PATH_MAX_BYTES 1024
-
 static volatile sig_atomic_t interrupted;
 
 static void on_signal(int signal)
@@ -30,8 +28,7 @@ static int times_interrupted(void *arg)
 	return interrupted;
 }
 
-// Appends "name=value" to a query; what is not unreserved is escaped (RFC 3986 2.3).
-static void query_add(char path[PATH_MAX_BYTES], const char *name, const char *value)
+void query_add(char path[QUERY_MAX_BYTES], const char *name, const char *value)
 {
 	size_t used = strlen(path);
 
@@ -39,18 +36,18 @@ static void query_add(char path[PATH_MAX_BYTES], const char *name, const char *v
 		return;
 	used += (size_t)snprintf(
 		path + used,
-		PATH_MAX_BYTES - used,
+		QUERY_MAX_BYTES - used,
 		"%c%s=",
 		strchr(path, '?') != NULL ? '&' : '?',
 		name
 	);
-	for (; *value != '\0' && used + 4 < PATH_MAX_BYTES; value++) {
+	for (; *value != '\0' && used + 4 < QUERY_MAX_BYTES; value++) {
 		unsigned char c = (unsigned char)*value;
 		bool plain = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') ||
 			     (c >= 'A' && c <= 'Z') || strchr("-._~", c) != NULL;
 
 		used += (size_t
-		)snprintf(path + used, PATH_MAX_BYTES - used, plain ? "%c" : "%%%02X", c);
+		)snprintf(path + used, QUERY_MAX_BYTES - used, plain ? "%c" : "%%%02X", c);
 	}
 }
 
@@ -93,7 +90,7 @@ static int stream_to(const struct options *opt, const char *path, int fd)
 
 int do_capture(const struct options *opt, char **args)
 {
-	char path[PATH_MAX_BYTES];
+	char path[QUERY_MAX_BYTES];
 	const char *output = opt->output != NULL ? opt->output : opt->transcript ? "-" : NULL;
 	int fd, status;
 
@@ -133,7 +130,7 @@ int do_ping(const struct options *opt, char **args)
 		{"HOP-LIMIT", "hop_limit"},
 		{NULL, NULL},
 	};
-	char path[PATH_MAX_BYTES] = "/v1/ping";
+	char path[QUERY_MAX_BYTES] = "/v1/ping";
 	struct api_answer a;
 	int status;
 
@@ -179,7 +176,7 @@ static void test_print(const json_t *backend)
 
 int do_send_test(const struct options *opt, char **args)
 {
-	char path[PATH_MAX_BYTES] = "/v1/send-test";
+	char path[QUERY_MAX_BYTES] = "/v1/send-test";
 	struct api_answer a;
 	const json_t *row;
 	size_t i;

@@ -210,6 +210,11 @@ int usage(int status)
 		"  send-test VIRTUAL-SERVICE --from ADDRESS --to ADDRESS [--time SECONDS]\n"
 		"                                  a test mail to each of its backends, step by "
 		"step\n"
+		"  mail [--from A] [--to A] [--queue-id ID] [--client ADDRESS|PREFIX] [--backend "
+		"B]\n"
+		"       [--since TIME] [--until TIME] [-n LIMIT]\n"
+		"                                  mails that the ledger has, the newest first "
+		"(20)\n"
 		"  capture [FILTER] -w FILE        copies packets of both legs into a pcapng file\n"
 		"  capture --transcript [FILTER]   the dialogue, without bodies and AUTH data\n"
 		"    FILTER: --client ADDRESS|PREFIX  --backend NAME|ADDRESS  --session ID\n"
@@ -383,6 +388,7 @@ static const struct command {
 	{"capture", do_capture},
 	{"ping", do_ping},
 	{"send-test", do_send_test},
+	{"mail", do_mail},
 };
 #define COMMANDS (sizeof(commands) / sizeof(commands[0]))
 
@@ -398,6 +404,9 @@ static const struct option long_options[] = {
 	{"transcript", no_argument, NULL, 'R'},
 	{"from", required_argument, NULL, 'F'},
 	{"to", required_argument, NULL, 'D'},
+	{"queue-id", required_argument, NULL, 'Q'},
+	{"since", required_argument, NULL, 'A'},
+	{"until", required_argument, NULL, 'U'},
 	{"help", no_argument, NULL, 'h'},
 	{NULL, 0, NULL, 0},
 };
@@ -421,6 +430,9 @@ static bool option_take(struct options *opt, int c)
 		{'S', &opt->snap},
 		{'F', &opt->from},
 		{'D', &opt->to},
+		{'Q', &opt->queue_id},
+		{'A', &opt->since},
+		{'U', &opt->until},
 	};
 	const struct {
 		int c;

@@ -292,6 +292,55 @@ static void a_blob_names_no_credentials_that_are_not_there(void **state)
 	cfg_free(cfg);
 }
 
+static void a_ledger_is_read(void **state)
+{
+	static const char one[] = "listen = [ \"192.0.2.5:25\" ];";
+	struct cfg *cfg = load("", "", "", one), *next;
+	struct cfg_slots *slots = cfg_slots_new(16, 16);
+	const char *keys[CFG_START_ONLY_MAX];
+	void *blob;
+	size_t len;
+
+	assert_int_equal(cfg->ledger.keep, BLOB_LEDGER_OFF);
+	next = load("}; ledger = {", "", "", one);
+	assert_int_equal(next->ledger.keep, BLOB_LEDGER_FULL);
+	assert_string_equal(next->ledger.directory, "/var/lib/mailrace/mail");
+	assert_true(next->ledger.bytes == 1 << 30 && next->ledger.days == 30);
+	assert_int_equal(cfg_diff_start_only(cfg, next, keys), 1);
+	assert_string_equal(keys[0], "ledger");
+	assert_int_equal(cfg_diff_start_only(next, cfg, keys), 0);
+	cfg_free(next);
+	cfg_free(cfg);
+	cfg =
+		load("}; ledger = { addresses = \"domain\"; directory = \"/d\"; size = \"16M\"; "
+		     "days = 7;",
+		     "",
+		     "",
+		     one);
+	assert_true(cfg->ledger.bytes == 16 << 20 && cfg->ledger.days == 7);
+	assert_string_equal(cfg->ledger.directory, "/d");
+	assert_int_equal(cfg_blob_build(cfg, slots, 7, &blob, &len, &errs), 0);
+	assert_int_equal(((struct blob_header *)blob)->ledger, BLOB_LEDGER_DOMAIN);
+	blob_refused(
+		blob,
+		len,
+		(uint8_t *)&((struct blob_header *)blob)->ledger,
+		BLOB_LEDGER_FULL + 1,
+		"ledger"
+	);
+	free(blob);
+	cfg_free(cfg);
+	cfg_slots_free(slots);
+	refused(load("}; ledger = { addresses = \"some\";", "", "", one),
+		"ledger.addresses",
+		"one of the values");
+	refused(load("}; ledger = { size = \"15M\";", "", "", one), "ledger.size", "16M");
+	refused(load("}; ledger = { days = 0;", "", "", one), "ledger.days", "between");
+	refused(load("}; ledger = { directory = \"d\";", "", "", one),
+		"ledger.directory",
+		"begins with /");
+}
+
 static void tickets_are_read(void **state)
 {
 	struct cfg *cfg = load(
@@ -436,6 +485,7 @@ int main(void)
 		cmocka_unit_test(limits_of_handshakes),
 		cmocka_unit_test(modes_reach_the_blob),
 		cmocka_unit_test(a_blob_names_no_credentials_that_are_not_there),
+		cmocka_unit_test(a_ledger_is_read),
 		cmocka_unit_test(tickets_are_read),
 		cmocka_unit_test(what_cannot_be_is_refused),
 		cmocka_unit_test(what_standards_advise_against_is_warned_of),

@@ -32,6 +32,8 @@ static void calls_have_their_method(void **state)
 	assert_true(want.changes);
 	assert_int_equal(call("POST", "/v1/check", NULL), API_CHECK);
 	assert_false(want.changes);
+	assert_int_equal(call("GET", "/v1/mail", NULL), API_MAIL);
+	assert_true(want.changes); // not for those who may only look
 	assert_int_equal(call("GET", "/v1/statu", NULL), API_UNKNOWN);
 	assert_int_equal(call("GET", "/v1/status/", NULL), API_UNKNOWN);
 	assert_int_equal(call("", "", NULL), API_UNKNOWN);
