@@ -183,6 +183,22 @@ static uint64_t counter_get(const unsigned char *p)
 	return v;
 }
 
+// What was found of a client's certificate.
+static void client_note(struct tls_hs *hs)
+{
+	const uint32_t none = MBEDTLS_X509_BADCERT_MISSING | MBEDTLS_X509_BADCERT_SKIP_VERIFY;
+
+	if (!hs->creds->server || hs->creds->client_auth == TLS_CLIENT_NONE)
+		return;
+	if (hs->info.resumed) {
+		hs->info.certificate = (hs->facts.verify_result & none) == 0;
+		hs->info.verified = hs->facts.verify_result == 0 && hs->facts.not_after_s > 0;
+		return;
+	}
+	hs->info.certificate = mbedtls_ssl_get_peer_cert(&hs->ssl) != NULL;
+	hs->info.verified = hs->info.certificate && mbedtls_ssl_get_verify_result(&hs->ssl) == 0;
+}
+
 // The keys leave mbedTLS.
 static bool detach(struct tls_hs *hs, struct tls_state *ret_state, struct tls_info *ret_info)
 {
@@ -204,6 +220,7 @@ static bool detach(struct tls_hs *hs, struct tls_state *ret_state, struct tls_in
 	hs->info.ticket = hs->ticket;
 	if (hs->ticket == TLS_TICKET_TAKEN && hs->certified) // mbedTLS thought it too old
 		hs->info.ticket = TLS_TICKET_EXPIRED;
+	client_note(hs);
 	*ret_info = hs->info;
 	if (!tls_state_derive(ret_state, x))
 		return false;

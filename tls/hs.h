@@ -103,6 +103,7 @@ struct tls_info {
 	enum tls_ticket_refusal ticket;
 	uint8_t group;              // enum tls_group; OTHER also when mbedTLS did it all itself
 	bool known;                 // as server: a certificate of ours has the name
+	bool certificate, verified; // as server: the client's, in this handshake or in the resumed
 	char sni[TLS_NAME_MAX + 1]; // empty: none
 };
 
@@ -116,6 +117,8 @@ void tls_hs_free(struct tls_hs *hs);
 // A word of the caller's, for `finished`.
 void tls_hs_user_set(struct tls_hs *hs, uint32_t user);
 uint32_t tls_hs_user(const struct tls_hs *hs);
+// OpenSSL's name of a suite that we offer; of others empty.
+const char *tls_suite_name(uint16_t number);
 // Of a handshake that has ended well.
 const struct tls_info *tls_hs_info(const struct tls_hs *hs);
 bool tls_hs_begun(const struct tls_hs *hs); // false: even the first step was put off

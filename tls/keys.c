@@ -15,19 +15,20 @@
 struct suite {
 	uint16_t number, version;
 	uint8_t aead, hash_len;
+	const char *name; // OpenSSL's, as servers print it
 };
 
 // IANA TLS cipher suites: those that are offered.
 static const struct suite suites[] = {
-	{0x1301, TLS_V13, TLS_AES_128_GCM, 32},       // TLS_AES_128_GCM_SHA256
-	{0x1302, TLS_V13, TLS_AES_256_GCM, 48},       // TLS_AES_256_GCM_SHA384
-	{0x1303, TLS_V13, TLS_CHACHA20_POLY1305, 32}, // TLS_CHACHA20_POLY1305_SHA256
-	{0xc02b, TLS_V12, TLS_AES_128_GCM, 32},       // ECDHE-ECDSA
-	{0xc02c, TLS_V12, TLS_AES_256_GCM, 48},
-	{0xcca9, TLS_V12, TLS_CHACHA20_POLY1305, 32},
-	{0xc02f, TLS_V12, TLS_AES_128_GCM, 32}, // ECDHE-RSA
-	{0xc030, TLS_V12, TLS_AES_256_GCM, 48},
-	{0xcca8, TLS_V12, TLS_CHACHA20_POLY1305, 32},
+	{0x1301, TLS_V13, TLS_AES_128_GCM, 32, "TLS_AES_128_GCM_SHA256"},
+	{0x1302, TLS_V13, TLS_AES_256_GCM, 48, "TLS_AES_256_GCM_SHA384"},
+	{0x1303, TLS_V13, TLS_CHACHA20_POLY1305, 32, "TLS_CHACHA20_POLY1305_SHA256"},
+	{0xc02b, TLS_V12, TLS_AES_128_GCM, 32, "ECDHE-ECDSA-AES128-GCM-SHA256"},
+	{0xc02c, TLS_V12, TLS_AES_256_GCM, 48, "ECDHE-ECDSA-AES256-GCM-SHA384"},
+	{0xcca9, TLS_V12, TLS_CHACHA20_POLY1305, 32, "ECDHE-ECDSA-CHACHA20-POLY1305"},
+	{0xc02f, TLS_V12, TLS_AES_128_GCM, 32, "ECDHE-RSA-AES128-GCM-SHA256"},
+	{0xc030, TLS_V12, TLS_AES_256_GCM, 48, "ECDHE-RSA-AES256-GCM-SHA384"},
+	{0xcca8, TLS_V12, TLS_CHACHA20_POLY1305, 32, "ECDHE-RSA-CHACHA20-POLY1305"},
 };
 
 int tls_suite_index(uint16_t number)
@@ -36,6 +37,13 @@ int tls_suite_index(uint16_t number)
 		if (suites[i].number == number)
 			return (int)i;
 	return -1;
+}
+
+const char *tls_suite_name(uint16_t number)
+{
+	int i = tls_suite_index(number);
+
+	return i >= 0 ? suites[i].name : "";
 }
 
 static uint32_t key_len(const struct tls_state *st)

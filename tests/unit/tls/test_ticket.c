@@ -197,6 +197,76 @@ static void client_certificates_are_carried(void **state)
 	}
 }
 
+static void certificate_is(const struct visit *v, SSL_SESSION *session, bool seen, bool good)
+{
+	struct seen now = visit(v, session);
+
+	assert_true(now.good);
+	assert_int_equal(now.reused, session != NULL);
+	assert_int_equal(now.info.certificate, seen);
+	assert_int_equal(now.info.verified, good);
+	SSL_SESSION_free(now.session);
+}
+
+// What servers are told of a client: the certificate it showed, here or where the session began.
+static void client_certificates_are_told(void **state)
+{
+	static const struct {
+		enum tls_client_auth auth;
+		const struct peer_cert *shows;
+		bool seen, good;
+	} cases[] = {
+		{TLS_CLIENT_NONE, &client, false, false}, // not asked for
+		{TLS_CLIENT_REQUEST, NULL, false, false},
+		{TLS_CLIENT_REQUEST, &stranger, true, false},
+		{TLS_CLIENT_REQUEST, &client, true, true},
+		{TLS_CLIENT_REQUIRE, &client, true, true},
+	};
+
+	for (unsigned i = 0; i < 2 * sizeof(cases) / sizeof(cases[0]); i++) {
+		struct visit v = {
+			.version = versions[i % 2],
+			.auth = cases[i / 2].auth,
+			.ca = &client,
+			.shows = cases[i / 2].shows,
+		};
+		SSL_SESSION *s = first_visit(&v);
+
+		certificate_is(&v, NULL, cases[i / 2].seen, cases[i / 2].good);
+		certificate_is(&v, s, cases[i / 2].seen, cases[i / 2].good);
+		SSL_SESSION_free(s);
+	}
+}
+
+static void suites_have_openssls_names(void **state)
+{
+	static const char *const names[] = {
+		"ECDHE-ECDSA-AES128-GCM-SHA256",
+		"ECDHE-ECDSA-AES256-GCM-SHA384",
+		"ECDHE-ECDSA-CHACHA20-POLY1305",
+		"ECDHE-RSA-AES128-GCM-SHA256",
+		"ECDHE-RSA-AES256-GCM-SHA384",
+		"ECDHE-RSA-CHACHA20-POLY1305",
+		"TLS_AES_128_GCM_SHA256",
+		"TLS_AES_256_GCM_SHA384",
+		"TLS_CHACHA20_POLY1305_SHA256",
+	};
+
+	for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		struct visit v = {
+			.version = i < 6 ? TLS1_2_VERSION : TLS1_3_VERSION,
+			.suites = names[i],
+			.cert = i >= 3 && i < 6 ? &certs[PEER_RSA2048] : NULL,
+		};
+		struct seen seen = visit(&v, NULL);
+
+		assert_true(seen.good);
+		assert_string_equal(tls_suite_name(seen.info.suite), names[i]);
+		SSL_SESSION_free(seen.session);
+	}
+	assert_string_equal(tls_suite_name(0), "");
+}
+
 // peer_cert_make's live a day: a ticket no longer.
 static void no_longer_than_the_clients_certificate(void **state)
 {
@@ -242,6 +312,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test_setup(suites_that_do_not_fit, keys_make),
 		cmocka_unit_test_setup(versions_that_do_not_fit, keys_make),
 		cmocka_unit_test_setup(client_certificates_are_carried, keys_make),
+		cmocka_unit_test_setup(client_certificates_are_told, keys_make),
+		cmocka_unit_test_setup(suites_have_openssls_names, keys_make),
 		cmocka_unit_test_setup(no_longer_than_the_clients_certificate, keys_make),
 	};
 	int failed = visits_begin(argc, argv);
