@@ -98,7 +98,8 @@ static bool policy_ok(const struct check *c, const struct blob_policy *p)
 	if (p->tls_mode > BLOB_TLS_IMPLICIT || p->tls_server > c->head->tls.servers ||
 	    (p->tls_server != 0) != ends_tls)
 		return false;
-	if (p->bare_lf > BLOB_BARE_LF_PASS || p->early_talker > BLOB_EARLY_COUNT)
+	if (p->bare_lf > BLOB_BARE_LF_PASS || p->early_talker > BLOB_EARLY_COUNT ||
+	    p->client_address > 1 + BLOB_CLIENT_PROXY_V2)
 		return false;
 	return p->sources == UINT32_MAX ||
 	       range_ok(p->sources, p->source_count, c->head->sources.count);
@@ -119,7 +120,8 @@ static bool services_ok(struct check *c)
 		    s[i].slot >= c->service_slots)
 			return refuse(c, "service's name or slot");
 		if (s[i].pool >= h->pools.count ||
-		    !range_ok(s[i].rules, s[i].rule_count, h->rules.count))
+		    !range_ok(s[i].rules, s[i].rule_count, h->rules.count) ||
+		    !range_ok(s[i].rules + s[i].rule_count, s[i].header_rules, h->rules.count))
 			return refuse(c, "service's pool or rules");
 		if (!policy_ok(c, &s[i].policy) || s[i].client_idle_ms == 0 ||
 		    s[i].data_idle_ms == 0)
@@ -153,6 +155,8 @@ static bool pools_ok(struct check *c)
 		if (p[i].tls_mode > BLOB_LEG_IMPLICIT || p[i].tls_client > h->tls.clients ||
 		    (p[i].tls_client != 0) != (p[i].tls_mode != BLOB_LEG_PLAIN))
 			return refuse(c, "pool's TLS");
+		if (p[i].client_address > BLOB_CLIENT_PROXY_V2)
+			return refuse(c, "pool's client address");
 		if (p[i].connect_timeout_ms == 0 || p[i].banner_timeout_ms == 0 ||
 		    p[i].reply_timeout_ms == 0 || p[i].end_of_data_timeout_ms == 0)
 			return refuse(c, "pool's timeouts");

@@ -64,6 +64,7 @@ struct cfg_dataplane {
 	unsigned backend_slots, service_slots; // sized from the file with room to grow
 	uint32_t max_tls_connections; // all workers together; 0: none, the dataplane takes no TLS
 	bool max_tls_derived;         // the file does not say how many
+	bool headers;                 // a service has proxy_protocol_from
 	uint32_t max_tls_handshakes;  // likewise, of each of the credentials
 	unsigned crypto_threads;      // beside the workers
 	bool tls_engine_strict;
@@ -109,14 +110,16 @@ struct cfg_pool {
 	unsigned backend_count;
 	enum blob_leg_tls tls_mode;
 	unsigned tls_client; // 1 + index into tls_clients; 0: plain legs
+	enum blob_client_address client_address;
 };
 
 struct cfg_policy {
 	enum blob_tls_mode tls_mode;
 	enum blob_bare_lf bare_lf;
 	enum blob_early_talker early_talker;
-	int source;          // index into sources, -1: the pool's
-	unsigned tls_server; // 1 + index into tls_servers; 0: none named
+	int source;              // index into sources, -1: the pool's
+	unsigned tls_server;     // 1 + index into tls_servers; 0: none named
+	unsigned client_address; // 1 + enum blob_client_address; 0: the pool's
 };
 
 struct cfg_rule {
@@ -132,6 +135,8 @@ struct cfg_service {
 	struct cfg_policy policy;
 	struct cfg_rule *rules;
 	unsigned rule_count;
+	unsigned *header_networks; // indices into networks: they send a PROXY header first
+	unsigned header_count;
 	uint32_t sessions_per_client, max_message_bytes, max_recipients, client_idle_ms,
 		data_idle_ms, shakes_per_client, shakes_per_second, tls_queue_ms;
 	enum blob_tls_overflow tls_overflow;

@@ -21,7 +21,7 @@ static struct totals count_all(const struct cfg *cfg)
 
 	for (unsigned i = 0; i < cfg->service_count; i++) {
 		t.listeners += cfg->services[i].listen_count;
-		t.rules += cfg->services[i].rule_count;
+		t.rules += cfg->services[i].rule_count + cfg->services[i].header_count;
 	}
 	for (unsigned i = 0; i < cfg->pool_count; i++)
 		t.backends += cfg->pools[i].backend_count;
@@ -78,6 +78,7 @@ static struct blob_policy policy_of(const struct cfg *cfg, const struct cfg_poli
 		.sources = from->source >= 0 ? sources_before(cfg, from->source) : UINT32_MAX,
 		.source_count = from->source >= 0 ? cfg->sources[from->source].count : 0,
 		.tls_server = mode_ends_tls(from->tls_mode) ? from->tls_server : 0,
+		.client_address = (uint8_t)from->client_address,
 	};
 }
 
@@ -136,6 +137,13 @@ static bool services_fill(const struct cfg *cfg, struct cfg_slots *slots, struct
 				.prefix_count = cfg->networks[from->rules[k].network].count,
 				.policy = policy_of(cfg, &from->rules[k].policy),
 			};
+		service->header_rules = from->header_count;
+		for (unsigned k = 0; k < from->header_count; k++, rules++)
+			rule[rules] = (struct blob_rule){
+				.prefixes = prefixes_before(cfg, from->header_networks[k]),
+				.prefix_count = cfg->networks[from->header_networks[k]].count,
+				.policy = policy_of(cfg, &from->policy),
+			};
 	}
 	return true;
 }
@@ -164,6 +172,7 @@ static bool pools_fill(const struct cfg *cfg, struct cfg_slots *slots, struct bl
 		pool->backup = (uint16_t)(from->backup + 1);
 		pool->tls_mode = (uint8_t)from->tls_mode;
 		pool->tls_client = from->tls_client;
+		pool->client_address = (uint8_t)from->client_address;
 		for (unsigned k = 0; k < from->backend_count; k++, n++) {
 			const struct cfg_backend *b = &from->backends[k];
 			char name[CFG_SLOT_NAME_LEN];

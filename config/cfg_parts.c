@@ -268,17 +268,9 @@ static void pool_read(struct cfg_reader *r, const config_setting_t *s, struct cf
 		{"weighted-round-robin", BLOB_SCHED_WRR},
 		{NULL, 0},
 	};
-	static const struct cfg_choice client_address[] = {
-		{"snat", 0},
-		{"transparent", -1},
-		{"proxy-v1", -1},
-		{"proxy-v2", -1},
-		{"xclient", -1},
-		{NULL, 0},
-	};
 	const config_setting_t *list;
 	struct cfg_index names;
-	int scheduler = BLOB_SCHED_WLC, client = 0;
+	int scheduler = BLOB_SCHED_WLC;
 
 	*pool = (struct cfg_pool){
 		.source = -1,
@@ -295,7 +287,7 @@ static void pool_read(struct cfg_reader *r, const config_setting_t *s, struct cf
 	}
 	cfg_keys_check(r, s, CFG_SEC_pool);
 	cfg_choose(r, s, "scheduler", schedulers, &scheduler);
-	cfg_choose(r, s, "client_address", client_address, &client);
+	cfg_pool_client_read(r, s, pool);
 	pool->scheduler = (enum blob_scheduler)scheduler;
 	pool->source = cfg_source_find(r, s);
 	cfg_duration(r, s, "connect_timeout", &pool->connect_timeout_ms);
@@ -381,6 +373,7 @@ static void rule_read(
 	if (config_setting_get_member(s, "bare_lf") != NULL)
 		cfg_pass_check(r, s, &rule->policy, service->pool);
 	rule->policy.source = cfg_source_find(r, s);
+	cfg_rule_client_read(r, s, service->pool, &rule->policy);
 }
 
 static void
@@ -453,6 +446,7 @@ static void service_read(struct cfg_reader *r, const config_setting_t *s, unsign
 	cfg_duration(r, s, "idle_timeout", &service->client_idle_ms);
 	cfg_duration(r, s, "data_timeout", &service->data_idle_ms);
 	limits_read(r, s, service);
+	cfg_service_header_read(r, s, service);
 	rules = cfg_list(r, s, "rules");
 	service->rules = members_new(r, rules, sizeof(struct cfg_rule), 256, &service->rule_count);
 	for (unsigned i = 0; i < service->rule_count; i++)

@@ -25,6 +25,19 @@ void cfg_probe_sources_read(
 	struct cfg_pool *pool
 );
 void cfg_sources_check(struct cfg_reader *r, const config_setting_t *root);
+// cfg_client.c: how backends learn who the client is.
+void cfg_pool_client_read(struct cfg_reader *r, const config_setting_t *s, struct cfg_pool *pool);
+void cfg_rule_client_read(
+	struct cfg_reader *r,
+	const config_setting_t *s,
+	unsigned pool,
+	struct cfg_policy *policy
+);
+void cfg_service_header_read(
+	struct cfg_reader *r,
+	const config_setting_t *s,
+	struct cfg_service *service
+);
 // cfg_tls.c: certificates first, then what names them.
 void cfg_certificates_read(struct cfg_reader *r, const config_setting_t *root);
 void cfg_tickets_read(struct cfg_reader *r, const config_setting_t *root);

@@ -65,6 +65,7 @@ static bool layers_new(struct worker *w, const struct worker_config *config)
 		.client_key = config->client_key,
 		.tls = config->tls,
 		.max_tls = config->max_tls,
+		.max_named = config->max_named,
 		.event = config->event,
 		.up = config->up,
 	};

@@ -60,6 +60,7 @@ struct worker_config {
 	struct relay_shm shm;
 	struct tls_engine *tls; // NULL: none
 	uint32_t max_tls;       // see relay.h
+	uint32_t max_named;     // likewise
 	bool (*event)(void *up, const struct ctl_msg *msg);
 	void *up;
 	struct rte_ring **steer_out, **steer_in;

@@ -14,6 +14,7 @@
 
 #define MINIS_MORE_MAX 8192U
 #define MINIS_MIN 64U
+#define NAMED_SHARE 64U // of the sessions, where the file names nobody who sends PROXY headers
 
 // Called on the worker's thread.
 static bool event_put(void *up, const struct ctl_msg *msg)
@@ -150,6 +151,7 @@ static int worker_make(struct dataplane *dp, unsigned i, const struct hash_key *
 		.max_tls = l->engine != NULL
 				   ? cfg_share(dp->cfg->dataplane.max_tls_connections, n, i)
 				   : 0,
+		.max_named = dp->cfg->dataplane.headers ? sessions : sessions / NAMED_SHARE + 1,
 		.max_slices = (dp->cfg->dataplane.buffers - port_buffers_reserved(dp->cfg)) / n,
 		.shm = shm_of(dp, i),
 		.event = event_put,

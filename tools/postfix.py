@@ -10,9 +10,10 @@ import subprocess
 class Postfix:
     """One instance with its own configuration, queue and mailbox."""
 
-    def __init__(self, name, addr, parent, domain, pair=None):
+    def __init__(self, name, addr, parent, domain, pair=None, more=""):
         """name: of the host in domain and of the directory under parent; takes all mail of the domain at addr, port 25, and
-        relays nothing. Bodies stand in mail/box as mbox. pair: prefix of a certificate for STARTTLS."""
+        relays nothing. Bodies stand in mail/box as mbox. pair: prefix of a certificate for STARTTLS. more: lines of
+        main.cf."""
         self.name, self.dir = name, "%s/%s" % (parent, name)
         for d in ("etc", "data", "mail"):
             os.makedirs("%s/%s" % (self.dir, d))
@@ -41,6 +42,7 @@ maillog_file = {d}/log
 maillog_file_prefixes = /run
 smtputf8_enable = no
 """.format(d=self.dir, n=name, a=addr, o=domain))
+            f.write(more)
             if pair is not None:
                 f.write("smtpd_tls_security_level = may\nsmtpd_tls_cert_file = %s.pem\nsmtpd_tls_key_file = %s.key\n" % (pair, pair))
         with open("/etc/postfix/master.cf.proto", encoding="utf-8") as f:

@@ -53,7 +53,8 @@ struct blob_header {
 	struct blob_array backends;  // struct blob_backend, those of a pool adjacent
 	struct blob_array sources; // struct blob_source, those of a source_addresses group adjacent
 	struct blob_array prefixes; // struct blob_prefix, those of a network adjacent
-	struct blob_array rules;    // struct blob_rule, those of a service adjacent and in order
+	struct blob_array rules;    // struct blob_rule, those of a service adjacent and in order,
+				    // and behind them its header_rules
 	struct blob_tls tls;
 	uint32_t ledger; // enum blob_ledger
 	uint32_t reserved;
@@ -80,6 +81,12 @@ enum blob_leg_tls { BLOB_LEG_PLAIN = 0, BLOB_LEG_STARTTLS = 1, BLOB_LEG_IMPLICIT
 // STARTTLS beyond a limit.
 enum blob_tls_overflow { BLOB_OVERFLOW_HOLD = 0, BLOB_OVERFLOW_PLAINTEXT = 1 };
 #define BLOB_MAX_SHAKES_PER_SECOND 4000
+// How backends learn who the client is.
+enum blob_client_address {
+	BLOB_CLIENT_SNAT = 0, // they see an address of ours
+	BLOB_CLIENT_PROXY_V1 = 1,
+	BLOB_CLIENT_PROXY_V2 = 2,
+};
 enum blob_bare_lf { BLOB_BARE_LF_REJECT = 0, BLOB_BARE_LF_RESTUFF = 1, BLOB_BARE_LF_PASS = 2 };
 enum blob_early_talker { BLOB_EARLY_REJECT = 0, BLOB_EARLY_COUNT = 1 };
 enum blob_scheduler { BLOB_SCHED_WRR = 0, BLOB_SCHED_WLC = 1 };
@@ -95,11 +102,11 @@ static_assert(sizeof(struct blob_listener) == 24, "ABI");
 
 // What a service does with a client; a rule repeats it whole for the clients of one network.
 struct blob_policy {
-	uint8_t tls_mode;     // enum blob_tls_mode
-	uint8_t bare_lf;      // enum blob_bare_lf
-	uint8_t early_talker; // enum blob_early_talker
-	uint8_t reserved;
-	uint32_t sources; // first index into blob sources, UINT32_MAX: the pool's
+	uint8_t tls_mode;       // enum blob_tls_mode
+	uint8_t bare_lf;        // enum blob_bare_lf
+	uint8_t early_talker;   // enum blob_early_talker
+	uint8_t client_address; // 1 + enum blob_client_address; 0: the pool's
+	uint32_t sources;       // first index into blob sources, UINT32_MAX: the pool's
 	uint32_t source_count;
 	uint32_t tls_server; // 1 + index of the server credentials; 0: none
 };
@@ -120,7 +127,9 @@ struct blob_service {
 	uint32_t shakes_per_second;   // of a client, at most BLOB_MAX_SHAKES_PER_SECOND; likewise
 	uint32_t tls_queue_ms;        // STARTTLS waits so long for its turn, default 30 000
 	uint32_t tls_overflow;        // enum blob_tls_overflow
-	uint32_t reserved;
+	// So many entries of rules behind the service's own: networks whose connections begin with
+	// a PROXY header. Nothing else of them counts.
+	uint32_t header_rules;
 };
 static_assert(sizeof(struct blob_service) == 64 + 8 + 16 + 8 + 40, "ABI");
 
@@ -160,7 +169,8 @@ struct blob_pool {
 	uint32_t slow_start_ms;          // 0: off
 	uint32_t tls_client;             // 1 + index of the client credentials; 0: plain legs
 	uint8_t tls_mode;                // enum blob_leg_tls
-	uint8_t reserved[3];
+	uint8_t client_address;          // enum blob_client_address
+	uint8_t reserved[2];
 };
 static_assert(sizeof(struct blob_pool) == 64 + 16 + 32, "ABI");
 

@@ -2,7 +2,8 @@
 // Copyright (c) 2026, the Mailrace authors
 
 // A new client: which listener and policy are its, our banner (or passthrough), and its backend leg
-// opened at once. Worker thread.
+// opened at once. Where it comes from a network whose connections begin with a PROXY header, all
+// that is for the client which that names. Worker thread.
 
 #include "dataplane/proxy/relay_inner_types.h"
 
@@ -33,12 +34,13 @@ bool accept_syn(
 	return true;
 }
 
-const struct blob_policy *
-policy_for(const struct relay *r, const struct blob_service *service, const struct ip_addr *client)
+// The first of so many rules whose network holds it, or NULL.
+static const struct blob_rule *
+rule_for(const struct relay *r, uint32_t first, uint32_t count, const struct ip_addr *client)
 {
-	for (uint32_t i = 0; i < service->rule_count; i++) {
+	for (uint32_t i = 0; i < count; i++) {
 		const struct blob_rule *rule =
-			blob_at(r->blob, &r->blob->rules, service->rules + i, sizeof(*rule));
+			blob_at(r->blob, &r->blob->rules, first + i, sizeof(*rule));
 
 		for (uint32_t k = 0; k < rule->prefix_count; k++) {
 			const struct blob_prefix *p =
@@ -47,10 +49,38 @@ policy_for(const struct relay *r, const struct blob_service *service, const stru
 			struct ip_prefix prefix = {p->addr, p->len};
 
 			if (ip_prefix_contains(&prefix, client))
-				return &rule->policy;
+				return rule;
 		}
 	}
-	return &service->policy;
+	return NULL;
+}
+
+const struct blob_policy *
+policy_for(const struct relay *r, const struct blob_service *service, const struct ip_addr *client)
+{
+	const struct blob_rule *rule = rule_for(r, service->rules, service->rule_count, client);
+
+	return rule != NULL ? &rule->policy : &service->policy;
+}
+
+// Must a connection from there begin with a PROXY header?
+static bool
+wants_header(const struct relay *r, const struct blob_service *service, const struct ip_addr *peer)
+{
+	uint32_t first = service->rules + service->rule_count;
+
+	return service->header_rules > 0 && rule_for(r, first, service->header_rules, peer) != NULL;
+}
+
+const struct blob_policy *session_policy(const struct relay *r, const struct session *s)
+{
+	const struct blob_service *service = service_at(r, s->service_slot);
+	struct session_client who;
+
+	if (service == NULL || service->rule_count == 0)
+		return service != NULL ? &service->policy : NULL;
+	session_client_get(r, s, &who);
+	return policy_for(r, service, &who.remote.addr);
 }
 
 static void session_greet(struct relay *r, struct session *s, const struct blob_policy *policy)
@@ -94,12 +124,45 @@ refuse(struct relay *r, struct session *s, const struct blob_policy *policy, enu
 	session_free(r, s);
 }
 
+void session_admit(struct relay *r, struct session *s)
+{
+	const struct blob_service *service = service_at(r, s->service_slot);
+	const struct blob_policy *policy;
+	struct session_client who;
+	uint64_t id = s->id;
+
+	if (service == NULL) { // gone while the header was awaited
+		session_close(r, s, SMTP_OWN_DRAIN);
+		return;
+	}
+	session_client_get(r, s, &who);
+	policy = policy_for(r, service, &who.remote.addr);
+	s->bare_lf = policy->bare_lf;
+	if (r->draining) {
+		refuse(r, s, policy, SMTP_OWN_DRAIN);
+		return;
+	}
+	if (service->sessions_per_client != 0 &&
+	    !client_admit(r, s, service->sessions_per_client, &who.remote.addr)) {
+		r->config.shm.services[s->service_slot].refused++;
+		refuse(r, s, policy, SMTP_OWN_CLIENT_LIMIT);
+		return;
+	}
+	if (!policy_can(r, policy)) { // that of a rule
+		refuse(r, s, policy, SMTP_OWN_TLS_BUSY);
+		return;
+	}
+	session_greet(r, s, policy);
+	if (s->id == id && s->client.v != 0 &&
+	    (s->state == RELAY_S_COMMAND || s->state == RELAY_S_PASS))
+		leg_open(r, s);
+}
+
 uint32_t accept_session(void *app, struct tcp_conn_id conn, uint32_t cookie)
 {
 	struct relay *r = app;
 	const struct blob_service *service = service_at(r, cookie);
 	uint32_t idx = service != NULL ? idpool_get(&r->ids) : 0;
-	const struct blob_policy *policy;
 	struct session *s = session_of(r, idx);
 	uint64_t id = session_id_new(r);
 	struct tcp_info info;
@@ -108,13 +171,10 @@ uint32_t accept_session(void *app, struct tcp_conn_id conn, uint32_t cookie)
 		stat_inc(r->env, STAT_SESSION_NO_SLOT);
 		return TCP_USER_REFUSE;
 	}
-	tcp_info_get(r->tcp, conn, &info);
-	policy = policy_for(r, service, &info.remote.addr);
 	*s = (struct session){
 		.client = conn,
 		.id = id,
-		.service_slot = service->slot,
-		.bare_lf = policy->bare_lf,
+		.service_slot = (uint16_t)service->slot,
 		.max_message_bytes = service->max_message_bytes,
 		.max_recipients =
 			(uint16_t)(service->max_recipients < UINT16_MAX ? service->max_recipients
@@ -125,24 +185,11 @@ uint32_t accept_session(void *app, struct tcp_conn_id conn, uint32_t cookie)
 	stat_inc(r->env, STAT_SESSION_ACCEPTED);
 	r->config.shm.services[s->service_slot].active++;
 	r->config.shm.services[s->service_slot].sessions++;
-	if (r->draining) {
-		refuse(r, s, policy, SMTP_OWN_DRAIN);
-		return idx;
-	}
-	if (service->sessions_per_client != 0 &&
-	    !client_admit(r, s, service->sessions_per_client, &info.remote.addr)) {
-		r->config.shm.services[s->service_slot].refused++;
-		refuse(r, s, policy, SMTP_OWN_CLIENT_LIMIT);
-		return idx;
-	}
-	if (!policy_can(r, policy)) { // that of a rule
-		refuse(r, s, policy, SMTP_OWN_TLS_BUSY);
-		return idx;
-	}
-	session_greet(r, s, policy);
-	if (s->id == id && s->client.v != 0 &&
-	    (s->state == RELAY_S_COMMAND || s->state == RELAY_S_PASS))
-		leg_open(r, s);
+	tcp_info_get(r->tcp, conn, &info);
+	if (wants_header(r, service, &info.remote.addr))
+		s->state = RELAY_S_HEADER; // on_data goes on with it
+	else
+		session_admit(r, s);
 	if (s->id == id)
 		session_timer(r, s);
 	return idx;

@@ -304,6 +304,8 @@ static bool without_leg(struct relay *r, struct session *s)
 			return false;
 		}
 	}
+	if ((s->flags & SESSION_F_VERDICT) != 0)
+		return verdict_say(r, s, line, len);
 	if (s->leg_state == LEG_S_NONE && (s->flags & SESSION_F_LEG_WAIT) == 0)
 		leg_reopen(r, s);
 	return false;

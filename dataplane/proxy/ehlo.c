@@ -2,7 +2,8 @@
 // Copyright (c) 2026, the Mailrace authors
 
 // The client's EHLO or HELO, kept to the octet for a leg that opens later: the argument in the
-// session, or where it is a long one in a slab of the worker's. Worker thread.
+// session, or where it is a long one in a slab of the worker's. A refusal that the client is to be
+// told takes its place, since then no leg opens any more (verdict.c). Worker thread.
 
 #include "dataplane/proxy/relay_inner_types.h"
 
@@ -62,51 +63,56 @@ void ehlo_forget(struct relay *r, struct session *s)
 	s->flags &= ~(uint32_t)SESSION_F_EHLO_KEPT;
 }
 
-bool ehlo_keep(struct relay *r, struct session *s, const char *line, uint32_t len)
+bool ehlo_text_put(struct relay *r, struct session *s, const char *text, uint32_t len)
 {
 	uint32_t index;
 
 	ehlo_forget(r, s);
-	if (len <= EHLO_FRAME || line[4] != ' ' || len - EHLO_FRAME > EHLO_NAME_MAX)
-		return false;
-	if (len - EHLO_FRAME <= SESSION_EHLO_MAX) {
-		memcpy(s->ehlo.name, line + 5, len - EHLO_FRAME);
+	if (len <= SESSION_EHLO_MAX) {
+		memcpy(s->ehlo.name, text, len);
 	} else {
 		index = idpool_get(&r->ehlo_ids);
-		if (index == 0) {
-			stat_inc(r->env, STAT_SESSION_EHLO_NOT_KEPT);
+		if (index == 0)
 			return false;
-		}
-		memcpy(r->ehlo_long[index].name, line + 5, len - EHLO_FRAME);
+		memcpy(r->ehlo_long[index].name, text, len);
 		memcpy(s->ehlo.name, &index, sizeof(index));
 	}
-	s->ehlo.len = (uint8_t)(len - EHLO_FRAME);
-	s->ehlo.verb = line[0] == 'h' || line[0] == 'H' ? SESSION_EHLO_HELO : 0;
-	for (unsigned i = 0; i < VERB_LEN; i++)
-		s->ehlo.verb |= (line[i] & SMALL) != 0 ? (uint8_t)(1U << i) : 0;
+	s->ehlo.len = (uint8_t)len;
 	s->flags |= SESSION_F_EHLO_KEPT;
 	return true;
 }
 
-const char *ehlo_name(const struct relay *r, const struct session *s, uint32_t *ret_len)
+const char *ehlo_text(const struct relay *r, const struct session *s, uint32_t *ret_len)
 {
-	bool kept = (s->flags & SESSION_F_EHLO_KEPT) != 0;
+	*ret_len = s->ehlo.len;
+	return s->ehlo.len > SESSION_EHLO_MAX ? r->ehlo_long[slab_of(s)].name : s->ehlo.name;
+}
 
-	*ret_len = kept ? s->ehlo.len : 0;
-	return kept && s->ehlo.len > SESSION_EHLO_MAX ? r->ehlo_long[slab_of(s)].name
-						      : s->ehlo.name;
+bool ehlo_keep(struct relay *r, struct session *s, const char *line, uint32_t len)
+{
+	ehlo_forget(r, s);
+	if (len <= EHLO_FRAME || line[4] != ' ' || len - EHLO_FRAME > EHLO_NAME_MAX)
+		return false;
+	if (!ehlo_text_put(r, s, line + 5, len - EHLO_FRAME)) {
+		stat_inc(r->env, STAT_SESSION_EHLO_NOT_KEPT);
+		return false;
+	}
+	s->ehlo.verb = line[0] == 'h' || line[0] == 'H' ? SESSION_EHLO_HELO : 0;
+	for (unsigned i = 0; i < VERB_LEN; i++)
+		s->ehlo.verb |= (line[i] & SMALL) != 0 ? (uint8_t)(1U << i) : 0;
+	return true;
 }
 
 uint32_t ehlo_line(const struct relay *r, const struct session *s, char out[EHLO_LINE_MAX])
 {
-	uint32_t name_len;
-	const char *name = ehlo_name(r, s, &name_len);
+	uint32_t len;
+	const char *name = ehlo_text(r, s, &len);
 	uint32_t n = (uint32_t)snprintf(
 		out,
 		EHLO_LINE_MAX,
 		"%s %.*s\r\n",
 		(s->ehlo.verb & SESSION_EHLO_HELO) != 0 ? "HELO" : "EHLO",
-		(int)name_len,
+		(int)len,
 		name
 	);
 

@@ -43,8 +43,7 @@ void reply_let_go(struct relay *r, struct session *s)
 	);
 }
 
-// A whole reply to EHLO. 0: not complete yet; false in *ret_ok: malformed.
-uint32_t reply_ehlo_collect(struct relay *r, struct session *s, bool *ret_ok)
+uint32_t reply_collect(struct relay *r, struct session *s, unsigned code, bool *ret_ok)
 {
 	uint32_t len = 0, line = 0;
 	const uint8_t *p;
@@ -63,15 +62,21 @@ uint32_t reply_ehlo_collect(struct relay *r, struct session *s, bool *ret_ok)
 		const char *lf = memchr(r->scratch + line, '\n', len - line);
 		uint32_t end = lf != NULL ? (uint32_t)(lf - r->scratch) + 1 : 0;
 		bool more = false;
+		unsigned got;
 
 		if (lf == NULL)
 			break;
-		*ret_ok = end - line >= 5 && lf[-1] == '\r' &&
-			  smtp_reply_code(r->scratch + line, end - line - 2, &more) == 250;
+		got = end - line >= 5 && lf[-1] == '\r'
+			      ? smtp_reply_code(r->scratch + line, end - line - 2, &more)
+			      : 0;
+		code = code != 0 ? code : got;
+		*ret_ok = got != 0 && got == code;
 		if (!*ret_ok || !more)
 			return end;
 		line = end;
 	}
 	*ret_ok = len < RELAY_SCRATCH;
+	if (*ret_ok && wire_rx_bytes(r, wire_leg(s)) > RELAY_SCRATCH / 4)
+		reply_make_room(r, s); // else its end, or that it is too long, never comes
 	return *ret_ok ? 0 : len;
 }

@@ -114,7 +114,8 @@ void ledger_mail_tell(
 			len--;
 		smtp_receipt_parse(line, len, &receipt);
 		mail_fill(r, s, code, &receipt, &mail);
-		part[0].at = ehlo_name(r, s, &part[0].len);
+		if ((s->flags & SESSION_F_EHLO_KEPT) != 0)
+			part[0].at = ehlo_text(r, s, &part[0].len);
 		part[1] = receipt.queue_id;
 		part[2] = receipt.message_id;
 		if (mail.listed > 0 || mail.from_len > 0)

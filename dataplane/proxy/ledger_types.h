@@ -76,8 +76,6 @@ void ledger_mail_tell(
 );
 void ledger_envelope_drop(struct relay *r, const struct session *s);
 
-// ehlo.c: what the client calls itself; *ret_len 0: not known.
-const char *ehlo_name(const struct relay *r, const struct session *s, uint32_t *ret_len);
 
 // A command that goes to the backend, before it is pushed.
 static inline void ledger_command(

@@ -35,25 +35,17 @@ static uint32_t backend_choose(struct relay *r, const struct session *s)
 // Which addresses the leg may come from: those of the client's rule, else the pool's.
 static struct ip_addr source_choose(
 	struct relay *r,
-	const struct session *s,
+	const struct blob_policy *policy,
 	const struct blob_pool *pool,
 	const struct ip_addr *backend
 )
 {
 	static const struct ip_addr any;
-	const struct blob_service *service = service_at(r, s->service_slot);
 	uint32_t first = pool->sources, count = pool->source_count, start;
 
-	if (service != NULL && service->rule_count > 0) {
-		const struct blob_policy *policy;
-		struct tcp_info info;
-
-		tcp_info_get(r->tcp, s->client, &info);
-		policy = policy_for(r, service, &info.remote.addr);
-		if (policy->sources != UINT32_MAX) {
-			first = policy->sources;
-			count = policy->source_count;
-		}
+	if (policy != NULL && policy->sources != UINT32_MAX) {
+		first = policy->sources;
+		count = policy->source_count;
 	}
 	if (count == 0)
 		return any;
@@ -76,14 +68,16 @@ static bool leg_connect(
 	const struct blob_pool *pool
 )
 {
+	const struct blob_policy *policy = session_policy(r, s);
 	struct tcp_connect_args args = {
-		.local = source_choose(r, s, pool, &b->addr),
+		.local = source_choose(r, policy, pool, &b->addr),
 		.remote = {b->addr, b->port},
 		.user = session_index(r, s) | TCP_USER_LEG,
 		.rcv_window = SESSION_WINDOW_COMMAND,
 		.syn_timeout_ms = pool->connect_timeout_ms,
 	};
 
+	s->leg_flags = identity_flags(identity_way(policy, pool)) | leg_tls_flags(s, pool);
 	return tcp_connect(r->tcp, &args, &s->leg) == 0;
 }
 
@@ -100,8 +94,8 @@ static void leg_opened(
 	s->leg_since_ms = env_now_ms(r->env);
 	s->leg_since_us = relay_now_us(r);
 	s->flags &= ~(uint32_t)SESSION_F_LEG_FIN;
-	s->leg_flags = (pool->flags & BLOB_POOL_F_SOFT_BOUNCE) != 0 ? SESSION_LEG_F_SOFT_BOUNCE : 0;
-	s->leg_flags |= leg_tls_flags(s, pool);
+	if ((pool->flags & BLOB_POOL_F_SOFT_BOUNCE) != 0)
+		s->leg_flags |= SESSION_LEG_F_SOFT_BOUNCE;
 	s->rcpt_votes = s->eod_votes = 0;
 	session_backend(r, s)->active++;
 	session_backend(r, s)->connecting++;

@@ -57,8 +57,6 @@ bool offer_starttls(
 	uint32_t len
 )
 {
-	const struct blob_service *service = service_at(r, s->service_slot);
-	struct tcp_info info;
 	enum hold hold;
 
 	if ((s->flags & SESSION_F_TLS_WAIT) == 0)
@@ -69,8 +67,7 @@ bool offer_starttls(
 		session_close(r, s, SMTP_OWN_TLS_PIPELINED);
 		return false;
 	}
-	tcp_info_get(r->tcp, s->client, &info);
-	if (service == NULL || policy_creds(r, policy_for(r, service, &info.remote.addr)) == NULL)
+	if (session_creds(r, s) == NULL)
 		return say_and_drop(r, s, len, SMTP_OWN_TLS_NONE);
 	hold = shake_hold(r, s);
 	if (hold == HOLD_REFUSE)
@@ -81,7 +78,8 @@ bool offer_starttls(
 		leg_part(r, s);
 	shake_begin(r, s);
 	s->tried_count = 0;
-	leg_open(r, s);
+	if (!identity_waits(r, s))
+		leg_open(r, s);
 	return true;
 }
 

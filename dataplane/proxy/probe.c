@@ -57,6 +57,13 @@ static void result_send(
 	relay_event_send(r, &msg);
 }
 
+uint16_t probe_flags(const struct blob_pool *pool)
+{
+	enum blob_client_address way = (enum blob_client_address)pool->client_address;
+
+	return probe_tls_flags(pool) | identity_flags(way);
+}
+
 static uint32_t time_or(uint32_t ms, uint32_t otherwise)
 {
 	return ms == 0 ? otherwise : ms < PROBE_TIMEOUT_MAX_MS ? ms : PROBE_TIMEOUT_MAX_MS;
@@ -88,7 +95,7 @@ void probe_start(struct relay *r, const struct ctl_msg *msg)
 		.backend_slot = b->slot,
 		.probe = {.request_id = msg->request_id},
 		.leg_state = LEG_S_CONNECTING,
-		.leg_flags = probe_tls_flags(
+		.leg_flags = probe_flags(
 			blob_at(r->blob, &r->blob->pools, b->pool, sizeof(struct blob_pool))
 		),
 		.leg_since_ms = env_now_ms(r->env),
@@ -325,7 +332,7 @@ void session_report(struct relay *r, const struct session *s, uint32_t request_i
 		.type = CTL_EVT_SESSION, .length = sizeof(msg.session), .request_id = request_id
 	};
 	struct ctl_session *out = &msg.session;
-	struct tcp_info info;
+	struct session_client who;
 
 	*out = (struct ctl_session){
 		.id = s->id,
@@ -340,11 +347,11 @@ void session_report(struct relay *r, const struct session *s, uint32_t request_i
 		.bytes_from_client = s->body_bytes,
 	};
 	if (s->client.v != 0) {
-		tcp_info_get(r->tcp, s->client, &info);
-		out->client = info.remote.addr;
-		out->client_port = info.remote.port;
-		out->local = info.local.addr;
-		out->local_port = info.local.port;
+		session_client_get(r, s, &who);
+		out->client = who.remote.addr;
+		out->client_port = who.remote.port;
+		out->local = who.local.addr;
+		out->local_port = who.local.port;
 	}
 	relay_event_send(r, &msg);
 }

@@ -38,7 +38,7 @@ struct relay *relay_new(const struct relay_config *config)
 	if (r->session == NULL || ids == NULL || r->lb == NULL || r->service_index == NULL ||
 	    r->waiting_of == NULL || r->clients == NULL || r->clients_of == NULL ||
 	    r->shakers_of == NULL || r->profile == NULL || r->backend_index == NULL ||
-	    !wire_tls_init(r) || !ehlo_init(r) || !ledger_init(r)) {
+	    !wire_tls_init(r) || !ehlo_init(r) || !ledger_init(r) || !named_init(r)) {
 		free(ids);
 		relay_free(r);
 		errno = ENOMEM;
@@ -60,6 +60,7 @@ void relay_free(struct relay *r)
 	wire_tls_free(r);
 	ehlo_free(r);
 	ledger_free(r);
+	named_free(r);
 	free(r->profile);
 	free(r->session);
 	free(r->service_index);
@@ -87,7 +88,8 @@ void relay_attach(struct relay *r, struct tcp_stack *tcp)
 size_t relay_bytes(const struct relay *r)
 {
 	return ((size_t)r->config.max_sessions + 1) * (sizeof(struct session) + sizeof(uint32_t)) +
-	       wire_tls_bytes(r) + ehlo_bytes(r) + client_table_bytes(r->config.max_sessions);
+	       wire_tls_bytes(r) + ehlo_bytes(r) + named_bytes(r) +
+	       client_table_bytes(r->config.max_sessions);
 }
 
 uint32_t relay_sessions(const struct relay *r)
@@ -180,6 +182,7 @@ void session_free(struct relay *r, struct session *s)
 	client_leave(r, s);
 	ehlo_forget(r, s);
 	ledger_session_end(r, s);
+	named_forget(r, s);
 	wheel_stop(&r->wheel, idx);
 	r->probes -= s->state == RELAY_S_PROBE;
 	if (s->state != RELAY_S_PROBE && (s->flags & SESSION_F_LEG_ONLY) == 0) {
@@ -263,6 +266,9 @@ void session_run(struct relay *r, struct session *s)
 		case RELAY_S_TLS:
 			more = shake_step(r, s) || more;
 			break;
+		case RELAY_S_HEADER:
+			more = header_step(r, s);
+			break;
 		default:
 			break;
 		}
@@ -305,6 +311,8 @@ static void on_connect(void *app, struct tcp_conn_id conn, uint32_t user)
 	s->leg_since_ms = env_now_ms(r->env);
 	if (is_passthrough(s))
 		session_touch(r, s);
+	if ((s->leg_flags & SESSION_LEG_F_HEADER) != 0 && !identity_send(r, s))
+		return;
 	if ((s->leg_flags & SESSION_LEG_F_IMPLICIT) != 0 && !leg_tls_begin(r, s))
 		return;
 	session_run(r, s);
@@ -396,6 +404,7 @@ void relay_stop(struct relay *r)
 void relay_check(const struct relay *r)
 {
 	uint32_t used = 0, armed = 0, counted = 0, probes = 0, waiting = 0, slabs = 0, held = 0;
+	uint32_t named = 0;
 
 	for (uint32_t i = 1; i < r->ids.count; i++) {
 		const struct session *s = &r->session[i];
@@ -408,6 +417,7 @@ void relay_check(const struct relay *r)
 		probes += s->state == RELAY_S_PROBE;
 		waiting += (s->flags & SESSION_F_LEG_WAIT) != 0;
 		held += (s->flags & SESSION_F_TLS_WAIT) != 0;
+		named += s->named != 0;
 		slabs += (s->flags & SESSION_F_EHLO_KEPT) != 0 && s->ehlo.len > SESSION_EHLO_MAX;
 		BUG_ON(s->id == 0 || (s->client.v == 0 && s->leg.v == 0));
 		BUG_ON(!wheel_is_armed(&s->timer)); // no state without a timer
@@ -420,6 +430,7 @@ void relay_check(const struct relay *r)
 	BUG_ON(probes != r->probes);
 	BUG_ON(held != r->shakes_held);
 	BUG_ON(waiting != r->waiting || slabs != r->ehlo_ids.used);
+	BUG_ON(named != r->named_ids.used);
 	for (uint32_t slot = 0; slot < r->config.shm.backend_slots; slot++)
 		BUG_ON(lb_leases_held(r->lb, slot) < r->config.shm.backends[slot].active);
 }

@@ -44,7 +44,8 @@ struct relay_config {
 	uint32_t max_sessions;      // of this worker
 	struct hash_key client_key; // the same for all workers
 	struct tls_engine *tls;     // this worker's; NULL: no TLS
-	uint32_t max_tls; // TLS connections of this worker, of clients and backends together
+	uint32_t max_tls;   // TLS connections of this worker, of clients and backends together
+	uint32_t max_named; // sessions of this worker that may begin with a PROXY header
 	// Answers and events for control: returns false when the ring is full (counted,
 	// level-triggered).
 	bool (*event)(void *up, const struct ctl_msg *msg);

@@ -7,6 +7,7 @@
 #pragma once
 
 #include "dataplane/proxy/dialogue.h"
+#include "dataplane/proxy/identity_types.h"
 #include "dataplane/proxy/ledger_types.h"
 #include "dataplane/proxy/scan_types.h"
 #include "dataplane/proxy/shake_types.h"
@@ -52,11 +53,6 @@ void leg_part(struct relay *r, struct session *s);
 void locals_build(struct relay *r);
 const struct blob_listener *listener_at(const struct relay *r, const struct ip_endpoint *at);
 
-// accept.c
-// The policy for a client: the service's, or that of the first rule whose network holds it.
-const struct blob_policy *
-policy_for(const struct relay *r, const struct blob_service *service, const struct ip_addr *client);
-
 // relay.c
 const void *
 blob_at(const struct blob_header *blob, const struct blob_array *array, uint32_t index, size_t size
@@ -88,6 +84,9 @@ void ehlo_free(struct relay *r);
 bool ehlo_keep(struct relay *r, struct session *s, const char *line, uint32_t len);
 void ehlo_forget(struct relay *r, struct session *s);
 uint32_t ehlo_line(const struct relay *r, const struct session *s, char out[EHLO_LINE_MAX]);
+// Keeps any octets in its place, at most EHLO_NAME_MAX, until it is forgotten. False: no room.
+bool ehlo_text_put(struct relay *r, struct session *s, const char *text, uint32_t len);
+const char *ehlo_text(const struct relay *r, const struct session *s, uint32_t *ret_len);
 
 // say.c: replies of ours
 bool session_say(struct relay *r, struct session *s, enum smtp_own own); // now
@@ -202,8 +201,11 @@ bool reply_read_rest(struct relay *r, struct session *s);
 void reply_make_room(struct relay *r, struct session *s);
 enum smtp_reply_part reply_hold(struct relay *r, struct session *s);
 void reply_let_go(struct relay *r, struct session *s);
-// The reply to EHLO at the front, into the relay's scratch: its length once it is whole or broken.
-uint32_t reply_ehlo_collect(struct relay *r, struct session *s, bool *ret_ok);
+// The reply of this code (0: of any) at the front, into the relay's scratch: its length once it is
+// whole or broken; 0: it is not all there, and there is room for more.
+uint32_t reply_collect(struct relay *r, struct session *s, unsigned code, bool *ret_ok);
+// What came is no reply.
+void reply_broken(struct relay *r, struct session *s);
 void reply_line_take(struct relay *r, struct session *s, const char *line, uint32_t len);
 // The reply to the oldest command is whole: it is answered no more, its time and code are counted.
 void reply_tally(struct relay *r, struct session *s, enum smtp_verb verb, unsigned code);
@@ -222,6 +224,7 @@ void client_gone(struct relay *r, struct session *s);
 
 // probe.c
 void probe_start(struct relay *r, const struct ctl_msg *msg);
+uint16_t probe_flags(const struct blob_pool *pool); // of the leg, as the pool's legs have them
 bool probe_step(struct relay *r, struct session *s);
 void probe_end(struct relay *r, struct session *s, enum ctl_probe_result_code code);
 // The stage is over, the next one begins.

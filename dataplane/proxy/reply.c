@@ -154,7 +154,7 @@ void reply_line_take(struct relay *r, struct session *s, const char *line, uint3
 	wire_rx_drop(r, wire_leg(s), len);
 }
 
-static void protocol_error(struct relay *r, struct session *s)
+void reply_broken(struct relay *r, struct session *s)
 {
 	dialogue_note(r, s, "the backend's reply is none", 0);
 	stat_inc(r->env, STAT_LEG_MALFORMED);
@@ -241,20 +241,18 @@ void banner_take(struct relay *r, struct session *s, unsigned code)
 static bool ehlo_reply(struct relay *r, struct session *s)
 {
 	bool ok;
-	uint32_t len = reply_ehlo_collect(r, s, &ok);
+	uint32_t len = reply_collect(r, s, 250, &ok);
 	const struct smtp_limits limits = {s->max_message_bytes, s->max_recipients, offers_tls(s)};
-	uint32_t out;
+	uint32_t out, caps = 0;
 
-	if (len == 0) {
-		if (wire_rx_bytes(r, wire_leg(s)) > RELAY_SCRATCH / 4)
-			reply_make_room(r, s); // else its end, or that it is too long, never comes
+	if (len == 0)
 		return false;
-	}
-	out = ok ? smtp_ehlo_filter(r->scratch, len, &limits, r->out, RELAY_SCRATCH, &s->caps) : 0;
+	out = ok ? smtp_ehlo_filter(r->scratch, len, &limits, r->out, RELAY_SCRATCH, &caps) : 0;
 	if (out == 0) {
-		protocol_error(r, s);
+		reply_broken(r, s);
 		return false;
 	}
+	s->caps = (uint16_t)caps;
 	if (s->leg_state != LEG_S_REEHLO && s->client.v != 0 &&
 	    !wire_tx_write(r, wire_client(s), r->out, out)) {
 		s->flags |= SESSION_F_RETRY;
@@ -384,7 +382,7 @@ static bool reply_line(
 	}
 	if ((s->reply_bytes > 0 && s->reply_code != code) ||
 	    s->reply_bytes + len > SMTP_REPLY_MAX) {
-		protocol_error(r, s);
+		reply_broken(r, s);
 		return false;
 	}
 	if (s->leg_state == LEG_S_BANNER || s->leg_state == LEG_S_REEHLO)
@@ -456,11 +454,13 @@ bool reply_step(struct relay *r, struct session *s)
 		return false;
 	}
 	if (code == 0) {
-		protocol_error(r, s);
+		reply_broken(r, s);
 		return false;
 	}
 	if (is_ehlo_reply(s, code))
 		return ehlo_reply(r, s);
+	if (is_verdict(s, code))
+		return verdict_take(r, s);
 	return reply_line(r, s, line, len, code, more);
 }
 

@@ -42,7 +42,7 @@ bool scan_greeting(struct relay *r, struct session *s)
 	if ((s->leg_flags & SESSION_LEG_F_REFUSES) != 0)
 		return false;
 	n = head_get(r, s, head);
-	if (!is_refusal(head, n) || !leg_has_other(r, s))
+	if (!is_refusal(head, n) || leg_is_named(s) || !leg_has_other(r, s))
 		return true;
 	if (n < CODE_LEN)
 		return (s->flags & SESSION_F_LEG_FIN) != 0;
@@ -68,7 +68,8 @@ void scan_banner(struct relay *r, struct session *s, unsigned code, const char *
 	struct shm_backend_local *backend = session_backend(r, s);
 
 	hist_add(&backend->latency[SHM_VERB_BANNER], relay_now_us(r) - s->leg_since_us);
-	banner_judge(r, s, code, line, len);
+	if (!leg_is_named(s) || code / 100 == 2)
+		banner_judge(r, s, code, line, len);
 	if (code / 100 == 2 || code / 100 == 3) {
 		scan_greeted(r, s);
 		if (code != 220)
@@ -78,10 +79,15 @@ void scan_banner(struct relay *r, struct session *s, unsigned code, const char *
 	backend->replies_421 += code == 421;
 	backend->connecting--;
 	s->leg_state = LEG_S_READY; // greeted, if not kindly
-	stat_inc(r->env, STAT_LEG_REFUSED);
-	if (code / 100 == 5)
-		stat_inc(r->env, STAT_LEG_SOURCE_REFUSED);
-	lb_report_failure(r->lb, s->backend_slot, r->env->now_ns);
+	if (leg_is_named(s)) {      // it is the client that is refused (verdict.c)
+		stat_inc(r->env, STAT_IDENTITY_VERDICTS);
+		leg_judged(r, s);
+		lb_report_success(r->lb, s->backend_slot);
+	} else {
+		stat_inc(r->env, STAT_LEG_REFUSED);
+		stat_add(r->env, STAT_LEG_SOURCE_REFUSED, code / 100 == 5);
+		lb_report_failure(r->lb, s->backend_slot, r->env->now_ns);
+	}
 	if (code == 421)
 		scan_end(r, s, STAT_SCAN_OVER);
 }

@@ -34,5 +34,8 @@ enum {
 #undef LEG_FLAG
 };
 
+// Begins with either header.
+#define SESSION_LEG_F_HEADER (SESSION_LEG_F_PROXY_V1 | SESSION_LEG_F_PROXY_V2)
+
 // One bit each, by their order; both words of a session hold theirs.
 static_assert(SESSION_BITS <= 31 && SESSION_LEG_BITS <= 16, "the flags outgrow their words");

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Copyright (c) 2026, the Mailrace authors
 
-// Struct bodies of the relay, for dataplane/proxy and its tests only. A session is 256 bytes in a
+// Struct bodies of the relay, for dataplane/proxy and its tests only. A session is 248 bytes in a
 // flat array; what it refers to of the configuration are slots and copied policy, never pointers
 // into a generation.
 
@@ -37,7 +37,8 @@
 #define SESSION_QUIT_MS 30000
 #define SESSION_FIN_MS \
 	2000 // after 221: the backend closes first, so that no TIME_WAIT takes our port
-#define SESSION_TURN_LOOPS 64 // commands or replies a call handles before it yields
+#define SESSION_TURN_LOOPS 64  // commands or replies a call handles before it yields
+#define SESSION_HEADER_MS 5000 // to the end of a PROXY header
 #define RELAY_TIMER_QUOTA 256
 #define RELAY_SCRATCH 16384
 // What is written at once, in the smallest records that can be agreed on.
@@ -91,8 +92,9 @@ struct session {
 	uint8_t leg_looks;             // for a connection to become free
 	uint8_t rcpt_votes, eod_votes; // of this leg
 	uint32_t tried[LB_MAX_TRIED];
-	uint32_t service_slot, backend_slot;
-	uint32_t caps; // the leg's
+	uint32_t backend_slot;
+	uint16_t service_slot;
+	uint16_t caps; // the leg's
 	uint32_t started_ms, touched_ms, leg_since_ms;
 	uint32_t leg_since_us;
 	uint32_t reply_bytes; // of the reply being relayed
@@ -102,6 +104,7 @@ struct session {
 	uint16_t messages;
 	uint16_t recipients, max_recipients;
 	uint32_t client_entry; // of clients.c, 0: not counted
+	uint32_t named;        // of accept_header.c; 0: the client is who the connection comes from
 	union {
 		struct {
 			uint8_t len;
@@ -112,8 +115,16 @@ struct session {
 		struct smtp_scan scan; // RELAY_S_PASS...
 	};
 };
-static_assert(sizeof(struct session) <= 256, "part of the 768 bytes an idle session (T7)");
+static_assert(sizeof(struct session) <= 248, "part of the 768 bytes an idle session (T7)");
+static_assert(SMTP_CAP_FUTURERELEASE <= UINT16_MAX, "caps");
+static_assert(64 + 2 * BLOB_MAX_SERVICES <= UINT16_MAX, "as many slots as a file of services has");
 static_assert(sizeof(struct smtp_scan) <= SESSION_EHLO_MAX + 2, "in its place");
+
+// Where a client comes from and what it connected to.
+struct session_client {
+	struct ip_endpoint remote, local;
+};
+static_assert(sizeof(struct session_client) == 36, "of a session that began with a header (T7)");
 
 #define LOCALS_SIZE 16384
 
@@ -157,8 +168,10 @@ struct relay {
 	uint32_t shakes_held;        // sessions with SESSION_F_TLS_WAIT
 	struct ehlo_long *ehlo_long; // ehlo.c
 	struct idpool ehlo_ids;
-	struct profile *profile;   // [backend_slots]
-	struct ledger *ledger;     // NULL: none
+	struct profile *profile;      // [backend_slots]
+	struct ledger *ledger;        // NULL: none
+	struct session_client *named; // [max_named + 1]
+	struct idpool named_ids;
 	uint32_t alarm_ms, alarms; // told since
 	bool draining;
 	struct relay_listener listener; // dialogue.c
@@ -185,6 +198,12 @@ static inline bool leg_is_greeting(const struct session *s)
 	return s->leg_state == LEG_S_CONNECTING || s->leg_state == LEG_S_BANNER ||
 	       s->leg_state == LEG_S_TLS_EHLO || s->leg_state == LEG_S_TLS_ASKED ||
 	       s->leg_state == LEG_S_TLS;
+}
+
+// Does its backend know who the client is? What it says to the greeting is said of the client then.
+static inline bool leg_is_named(const struct session *s)
+{
+	return (s->leg_flags & SESSION_LEG_F_NAMED) != 0;
 }
 
 // Must its client begin TLS before anything else?

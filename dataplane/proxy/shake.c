@@ -26,13 +26,9 @@ struct tls_creds *policy_creds(const struct relay *r, const struct blob_policy *
 
 struct tls_creds *session_creds(const struct relay *r, const struct session *s)
 {
-	const struct blob_service *service = service_at(r, s->service_slot);
-	struct tcp_info info;
+	const struct blob_policy *policy = session_policy(r, s);
 
-	if (service == NULL)
-		return NULL;
-	tcp_info_get(r->tcp, s->client, &info);
-	return policy_creds(r, policy_for(r, service, &info.remote.addr));
+	return policy != NULL ? policy_creds(r, policy) : NULL;
 }
 
 static struct wire_tls *client_tls(const struct relay *r, const struct session *s)
@@ -85,10 +81,17 @@ void shake_begin(struct relay *r, struct session *s)
 	wire_room_set(r, s->client);
 }
 
+static bool wants_leg(const struct session *s)
+{
+	return s->leg_state == LEG_S_NONE &&
+	       (s->flags & (SESSION_F_LEG_WAIT | SESSION_F_VERDICT)) == 0 && s->own_after == 0;
+}
+
 // Both ends have the keys.
 static void shake_over(struct relay *r, struct session *s)
 {
 	struct wire_tls *t = client_tls(r, s);
+	uint64_t id = s->id;
 
 	stat_inc(r->env, t->st.version == TLS_V13 ? STAT_TLS_SERVER_13 : STAT_TLS_SERVER_12);
 	dialogue_note(r, s, t->st.version == TLS_V13 ? "TLS 1.3" : "TLS 1.2", 0);
@@ -103,6 +106,8 @@ static void shake_over(struct relay *r, struct session *s)
 	if ((s->flags & SESSION_F_OFFERED) == 0)
 		session_say(r, s, SMTP_OWN_BANNER);
 	client_fill(r, s); // records may have come with the client's last flight
+	if (s->id == id && s->client.v != 0 && wants_leg(s))
+		leg_open(r, s); // it is to be told of this handshake
 }
 
 enum stat_id shake_failure(const struct wire_tls *t)
@@ -212,7 +217,7 @@ static bool context_take(struct relay *r, struct session *s)
 		s->flags |= SESSION_F_RETRY; // the next turn, or the limit
 		return false;
 	}
-	if (s->leg_state == LEG_S_NONE && (s->flags & SESSION_F_LEG_WAIT) == 0 && s->own_after == 0)
+	if (wants_leg(s) && !identity_waits(r, s))
 		leg_open(r, s); // implicit TLS: connects while the handshake goes on
 	return true;
 }

@@ -25,14 +25,14 @@ static enum stat_id held_by(const struct relay *r, const struct session *s)
 {
 	const struct blob_service *service = service_at(r, s->service_slot);
 	const struct tls_creds *creds = session_creds(r, s);
-	struct tcp_info info;
+	struct session_client who;
 
 	if (!is_room(r))
 		return STAT_TLS_NO_ROOM;
 	if (creds != NULL && tls_creds_full(creds) && wire_stalled(r, creds) == 0)
 		return STAT_TLS_HELD_ALL;
-	tcp_info_get(r->tcp, s->client, &info);
-	if (service != NULL && !shake_may(r, service, &info.remote.addr))
+	session_client_get(r, s, &who);
+	if (service != NULL && !shake_may(r, service, &who.remote.addr))
 		return STAT_TLS_HELD_CLIENT;
 	return STAT_COUNT;
 }
@@ -40,12 +40,12 @@ static enum stat_id held_by(const struct relay *r, const struct session *s)
 void shake_counted(struct relay *r, const struct session *s)
 {
 	const struct blob_service *service = service_at(r, s->service_slot);
-	struct tcp_info info;
+	struct session_client who;
 
 	if (service == NULL)
 		return;
-	tcp_info_get(r->tcp, s->client, &info);
-	r->wire_shake[s->client_tls].entry = shake_count(r, service, &info.remote.addr);
+	session_client_get(r, s, &who);
+	r->wire_shake[s->client_tls].entry = shake_count(r, service, &who.remote.addr);
 }
 
 enum hold shake_hold(struct relay *r, struct session *s)

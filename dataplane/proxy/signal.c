@@ -19,12 +19,12 @@ static struct shm_backend_signals *signals_of(struct relay *r, const struct sess
 // The bit of the client's network; 0 when the client has gone.
 static uint64_t network_bit(struct relay *r, const struct session *s)
 {
-	struct tcp_info info;
-	const struct ip_addr *a = &info.remote.addr;
+	struct session_client who;
+	const struct ip_addr *a = &who.remote.addr;
 
 	if (s->client.v == 0)
 		return 0;
-	tcp_info_get(r->tcp, s->client, &info);
+	session_client_get(r, s, &who);
 	return 1ULL
 	       << (hash_siphash13(&r->config.client_key, a->b, ip_addr_is_v4(a) ? 15 : 6) % 64);
 }
@@ -60,7 +60,7 @@ void alarm_tell(
 {
 	struct ctl_msg msg = {.type = CTL_EVT_ALARM, .length = sizeof(msg.alarm)};
 	uint32_t now = env_now_ms(r->env);
-	struct tcp_info info;
+	struct session_client who;
 
 	if (now - r->alarm_ms >= 1000) {
 		r->alarm_ms = now;
@@ -72,8 +72,8 @@ void alarm_tell(
 	msg.alarm.backend_slot = s->backend_slot;
 	msg.alarm.kind = kind;
 	if (s->client.v != 0) {
-		tcp_info_get(r->tcp, s->client, &info);
-		msg.alarm.client = info.remote.addr;
+		session_client_get(r, s, &who);
+		msg.alarm.client = who.remote.addr;
 	}
 	text_keep(msg.alarm.text, line, len);
 	relay_event_send(r, &msg);
@@ -195,7 +195,8 @@ void reply_judge(
 
 	if (signals == NULL)
 		return;
-	leg_signal(r, s, smtp_reply_signal(verb, code, line, len), line, len);
+	if (!leg_is_named(s) || (verb != SMTP_V_EHLO && verb != SMTP_V_HELO))
+		leg_signal(r, s, smtp_reply_signal(verb, code, line, len), line, len);
 	if (verb == SMTP_V_MAIL)
 		reply_time_judge(r, s, relay_now_us(r) - s->pending_us[s->pending_head]);
 	if (verb == SMTP_V_MAIL && code / 100 == 2) {

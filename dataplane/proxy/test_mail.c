@@ -142,7 +142,7 @@ void test_mail_start(struct relay *r, const struct ctl_msg *msg)
 		.backend_slot = b->slot,
 		.probe = {.request_id = msg->request_id, .test = true},
 		.leg_state = LEG_S_CONNECTING,
-		.leg_flags = probe_tls_flags(pool),
+		.leg_flags = probe_flags(pool),
 		.leg_since_ms = env_now_ms(r->env),
 	};
 	s->probe.mark_us = relay_now_us(r);

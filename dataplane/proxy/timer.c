@@ -88,6 +88,8 @@ static uint32_t due_ms(const struct relay *r, const struct session *s)
 		return env_now_ms(r->env) + SESSION_RETRY_MS;
 	if ((s->flags & (SESSION_F_LEG_WAIT | SESSION_F_TLS_WAIT)) != 0)
 		return leg_wait_timer_ms(s);
+	if (s->state == RELAY_S_HEADER)
+		return s->started_ms + SESSION_HEADER_MS;
 	if (s->state == RELAY_S_PROBE)
 		return s->leg_since_ms + s->probe.timeout_ms;
 	if (s->leg_state == LEG_S_QUITTING)
@@ -176,6 +178,10 @@ void session_timer_fire(void *owner, uint32_t idx)
 	if ((s->flags & SESSION_F_RETRY) != 0) {
 		s->flags &= ~(uint32_t)SESSION_F_RETRY;
 		session_run(r, s);
+		return;
+	}
+	if (s->state == RELAY_S_HEADER) {
+		header_late(r, s);
 		return;
 	}
 	if (s->state == RELAY_S_PROBE) {

@@ -12,12 +12,13 @@
 
 void session_view_get(struct relay *r, const struct session *s, struct relay_view *ret)
 {
+	struct session_client who;
 	struct tcp_info info;
 
 	*ret = (struct relay_view){.id = s->id, .service_slot = s->service_slot};
-	if (s->client.v != 0) {
-		tcp_info_get(r->tcp, s->client, &info);
-		ret->client = info.remote.addr;
+	if (s->client.v != 0 && s->state != RELAY_S_HEADER) { // else it is not known yet
+		session_client_get(r, s, &who);
+		ret->client = who.remote.addr;
 	}
 	if (s->leg.v != 0) {
 		tcp_info_get(r->tcp, s->leg, &info);

@@ -26,7 +26,8 @@ struct wire_facts {
 	uint16_t suite;
 	uint8_t group : 4; // enum tls_group
 	uint8_t known : 1; // as server: the client named one of our certificates
-	uint8_t name;      // of names.c
+	uint8_t certificate : 1, verified : 1, resumed : 1; // as server: of the client
+	uint8_t name;                                       // of names.c
 };
 static_assert(sizeof(struct wire_facts) == 4, "in place of a time");
 

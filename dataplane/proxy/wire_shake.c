@@ -111,6 +111,9 @@ void wire_open(struct relay *r, uint32_t index)
 		.suite = info->suite,
 		.group = info->group & 0xf,
 		.known = info->known,
+		.certificate = info->certificate,
+		.verified = info->verified,
+		.resumed = info->resumed,
 		.name = name_hold(r, info->sni),
 	};
 	if ((t->owner & TCP_USER_LEG) == 0)

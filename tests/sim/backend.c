@@ -18,6 +18,8 @@ struct leg {
 	enum leg_state state;
 	struct tcp_conn_id conn;
 	struct speaker speaker;
+	struct sim_header header;
+	bool headed; // it has come, or none has to
 	bool fin;
 	uint64_t heard_ns;
 	unsigned ehlos;
@@ -44,8 +46,7 @@ struct backend_app {
 	struct ledger *ledger;
 	struct backend_plan plan;
 	struct leg leg[LEGS_MAX];
-	uint32_t legs_total, open;
-	uint8_t *scratch, *careless;
+	uint32_t open;
 };
 
 static void leg_reply(struct backend_app *app, struct leg *leg, const char *text)
@@ -74,13 +75,8 @@ static void leg_die(struct backend_app *app, struct leg *leg)
 static void body_store(struct backend_app *app, struct leg *leg)
 {
 	unsigned c = (unsigned)leg->client, m = (unsigned)leg->message;
-	uint32_t len = message_make(app->sim->seed, c, m, app->scratch);
 
-	if (len != leg->body_len || memcmp(app->scratch, leg->body, len) != 0)
-		len = message_careless(app->scratch, len, app->careless); // passed on as it was
-	else
-		memcpy(app->careless, app->scratch, len);
-	if (len != leg->body_len || memcmp(app->careless, leg->body, len) != 0)
+	if (!message_is(app->sim->seed, c, m, leg->body, leg->body_len))
 		sim_fail(app->sim, "stored body differs from the one sent", c, leg->body_len);
 	else if (app->ledger->stored[c][m]++ > 0)
 		sim_fail(app->sim, "message stored twice", c, m);
@@ -182,7 +178,8 @@ static void leg_ehlo(struct backend_app *app, struct leg *leg)
 	snprintf(
 		text,
 		sizeof(text),
-		"250-backend%u.sim.example\r\n%s%s250-XCLIENT NAME ADDR\r\n250-8BITMIME\r\n250 "
+		"250-backend%u.sim.example\r\n%s%s250-XCLIENT NAME ADDR "
+		"PORT\r\n250-8BITMIME\r\n250 "
 		"SIZE 10000000",
 		app->host->id,
 		app->plan.pipelining ? "250-PIPELINING\r\n" : "",
@@ -203,6 +200,7 @@ static void leg_command(struct backend_app *app, struct leg *leg)
 	if (strncmp(leg->line, "EHLO ", 5) == 0) {
 		leg_ehlo(app, leg);
 	} else if (sscanf(leg->line, "MAIL FROM:<c%u.m%u@", &c, &m) == 2) {
+		header_judge(app->sim, app->ledger, app->plan.way, &leg->header, c);
 		leg->client = (int)c;
 		leg->message = (int)m;
 		leg->rcpts_ok = 0;
@@ -258,23 +256,8 @@ static void body_byte(struct backend_app *app, struct leg *leg, uint8_t b)
 	}
 	if (b != '\n' || leg->body_len < 2 || leg->body[leg->body_len - 2] != '\r')
 		return;
-	// a line is complete (a strict server: CRLF only): unstuff it, or the end
-	{
-		uint32_t start = leg->body_len - 1;
-
-		while (start > 0 &&
-		       (leg->body[start - 1] != '\n' || start < 2 || leg->body[start - 2] != '\r'))
-			start--;
-		if (leg->body[start] != '.')
-			return;
-		if (leg->body_len - start == 3 && leg->body[start + 1] == '\r') {
-			leg->body_len = start;
-			body_end(app, leg);
-			return;
-		}
-		memmove(leg->body + start, leg->body + start + 1, leg->body_len - start - 1);
-		leg->body_len--;
-	}
+	if (message_line_end(leg->body, &leg->body_len)) // a strict server: CRLF only
+		body_end(app, leg);
 }
 
 // Reads until a reply has to wait.
@@ -322,13 +305,29 @@ static void leg_finish(struct backend_app *app, struct leg *leg)
 	leg_end(app, leg);
 }
 
+// Nothing is said before it has come.
+static bool leg_header(struct backend_app *app, struct leg *leg)
+{
+	leg->headed = header_take(app->sim, app->host->tcp, leg->conn, app->plan.way, &leg->header);
+	if (leg->headed)
+		speaker_open(&leg->speaker);
+	else if (leg->fin)
+		leg_finish(app, leg);
+	else if (app->sim->now_ns - leg->heard_ns > LEG_IDLE_NS)
+		leg_die(app, leg);
+	return leg->headed;
+}
+
 static void leg_turn(struct backend_app *app, struct leg *leg)
 {
 	const uint8_t *p;
 	uint32_t len;
 	struct tcp_conn_id conn = leg->conn;
-	bool ready = speaker_ready(&leg->speaker);
+	bool ready;
 
+	if (!leg->headed && !leg_header(app, leg))
+		return;
+	ready = speaker_ready(&leg->speaker);
 	if (leg->reply_at_ns != 0 && app->sim->now_ns >= leg->reply_at_ns && ready) {
 		leg->reply_at_ns = 0;
 		speaker_write(&leg->speaker, leg->reply, (uint32_t)strlen(leg->reply));
@@ -368,7 +367,7 @@ static uint32_t backend_next_ms(struct sim_host *host, uint32_t limit_ms)
 
 		if (at == 0 && app->leg[i].read_at_ns > app->sim->now_ns)
 			at = app->leg[i].read_at_ns;
-		if (app->leg[i].state != L_FREE && at != 0) {
+		if (app->leg[i].state != L_FREE && at != 0 && app->leg[i].headed) {
 			uint64_t left =
 				at > app->sim->now_ns ? (at - app->sim->now_ns) / SIM_MS : 0;
 
@@ -405,10 +404,11 @@ static uint32_t on_accept(void *a, struct tcp_conn_id conn, uint32_t cookie)
 			.client = -1,
 			.heard_ns = app->sim->now_ns,
 			.speaker = {app->sim, app->host->tcp, conn, app->plan.secure, NULL},
+			.headed = !header_comes(app->plan.way),
 		};
-		speaker_open(&leg->speaker);
+		if (leg->headed)
+			speaker_open(&leg->speaker);
 		app->open++;
-		app->legs_total++;
 		if (!app->plan.silent) {
 			leg_reply(app, leg, app->plan.banner_421 ? "421 4.3.2 not now" : BANNER);
 			leg->reply_at_ns += (uint64_t)app->plan.banner_delay_ms * SIM_MS;
@@ -466,8 +466,7 @@ struct backend_app *backend_new(
 {
 	struct backend_app *app = calloc(1, sizeof(*app));
 
-	if (app == NULL || (app->scratch = malloc(MESSAGE_MAX)) == NULL ||
-	    (app->careless = malloc(MESSAGE_MAX)) == NULL)
+	if (app == NULL)
 		abort();
 	app->sim = sim;
 	app->host = host;
@@ -484,16 +483,9 @@ bool backend_idle(const struct backend_app *app)
 	return app->open == 0;
 }
 
-uint32_t backend_legs_total(const struct backend_app *app)
-{
-	return app->legs_total;
-}
-
 void backend_free(struct backend_app *app)
 {
 	for (unsigned i = 0; i < LEGS_MAX; i++)
 		free(app->leg[i].body);
-	free(app->scratch);
-	free(app->careless);
 	free(app);
 }

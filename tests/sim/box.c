@@ -227,6 +227,7 @@ struct box *box_new(struct sim *sim, struct sim_host *host, const struct box_lim
 			.shm = shm_of(box, i),
 			.tls = limits->max_tls > 0 ? secure_engine(i) : NULL,
 			.max_tls = limits->max_tls,
+			.max_named = limits->max_sessions,
 			.event = event_pass,
 			.up = box,
 			.client_key = {7, 9},

@@ -337,6 +337,8 @@ static void on_connect(void *a, struct tcp_conn_id conn, uint32_t user)
 	struct client_app *app = a;
 	struct client *c = &app->client[user];
 
+	header_send(app->host->tcp, conn, c->plan.header, &app->ledger->client_at[user]);
+	app->ledger->client_tls[user] = c->plan.secure != SECURE_NONE;
 	c->speaker = (struct speaker){app->sim, app->host->tcp, conn, c->plan.secure, NULL};
 	speaker_open(&c->speaker);
 	if (c->plan.early)

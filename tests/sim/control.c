@@ -43,6 +43,9 @@ static void arrays_place(struct control_blob *b)
 	b->head.services = (struct blob_array){(uint32_t)((const uint8_t *)b->service - base), 2};
 	b->head.pools = (struct blob_array){(uint32_t)((const uint8_t *)b->pool - base), 2};
 	b->head.backends.off = (uint32_t)((const uint8_t *)b->backend - base);
+	b->head.rules = (struct blob_array){(uint32_t)((const uint8_t *)b->rule - base), 1};
+	b->head.prefixes = (struct blob_array){(uint32_t)((const uint8_t *)b->prefix - base), 1};
+	b->rule[0] = (struct blob_rule){.prefix_count = 1};
 }
 
 // The service, and beside it one without backends that no listener leads to.

@@ -16,6 +16,8 @@ struct control_blob {
 	struct blob_service service[2];
 	struct blob_pool pool[2];
 	struct blob_backend backend[CONTROL_BACKENDS_MAX];
+	struct blob_rule rule[1]; // of everybody
+	struct blob_prefix prefix[1];
 };
 
 struct control;

@@ -6,6 +6,8 @@
 
 #pragma once
 
+#include "common/abi/blob.h"
+#include "tests/sim/header.h"
 #include "tests/sim/secure.h"
 #include "tests/sim/sim.h"
 
@@ -19,7 +21,9 @@ struct ledger {                                               // [client][messag
 	uint8_t rcpt_backend[SIM_CLIENTS_MAX]
 			    [SIM_MESSAGES_MAX]; // recipients a backend accepted (bits)
 	uint8_t rcpt_client[SIM_CLIENTS_MAX]
-			   [SIM_MESSAGES_MAX]; // recipients the client saw accepted
+			   [SIM_MESSAGES_MAX];         // recipients the client saw accepted
+	struct ip_endpoint client_at[SIM_CLIENTS_MAX]; // its end of the connection
+	bool client_tls[SIM_CLIENTS_MAX];              // who sends mail does so in TLS
 	uint32_t sessions_ended, mails_ok, mails_refused, sessions_cut;
 };
 
@@ -34,6 +38,7 @@ struct client_plan {
 	bool long_name;  // in its EHLO
 	bool early;      // says EHLO before the banner
 	bool reset;      // its end may be a reset, and that may be lost
+	unsigned header; // version of the PROXY header that another proxy puts first, 0: none
 	enum secure_plan secure;
 	uint32_t piece;      // octets of a body written at once, 0: 1,400
 	bool careless;       // bare line ends in bodies of DATA
@@ -57,6 +62,7 @@ void clients_free(struct client_app *app);
 struct backend_plan {
 	enum secure_plan secure;
 	bool refuse, silent, banner_421;
+	enum blob_client_address way; // it must be told the client so
 	uint32_t reply_delay_ms, banner_delay_ms;
 	uint32_t read_pause_ms;                      // after 2 KiB of a body: a slow reader
 	uint32_t die_in_body_ppm, die_after_dot_ppm; // per message
@@ -81,5 +87,4 @@ struct backend_app *backend_new(
 	const struct backend_plan *plan
 );
 bool backend_idle(const struct backend_app *app);
-uint32_t backend_legs_total(const struct backend_app *app);
 void backend_free(struct backend_app *app);

@@ -139,3 +139,31 @@ message_chunks(uint64_t seed, unsigned client, unsigned message, unsigned count,
 	free(whole);
 	return used;
 }
+
+bool message_line_end(uint8_t *body, uint32_t *len)
+{
+	uint32_t start = *len - 1;
+
+	while (start > 0 && (body[start - 1] != '\n' || start < 2 || body[start - 2] != '\r'))
+		start--;
+	if (body[start] != '.')
+		return false;
+	if (*len - start == 3 && body[start + 1] == '\r') {
+		*len = start;
+		return true;
+	}
+	memmove(body + start, body + start + 1, *len - start - 1);
+	(*len)--;
+	return false;
+}
+
+bool message_is(uint64_t seed, unsigned client, unsigned message, const uint8_t *body, uint32_t len)
+{
+	static uint8_t whole[MESSAGE_MAX], careless[MESSAGE_MAX];
+	uint32_t n = message_make(seed, client, message, whole);
+
+	if (n == len && memcmp(whole, body, len) == 0)
+		return true;
+	n = message_careless(whole, n, careless); // passed on as it was
+	return n == len && memcmp(careless, body, len) == 0;
+}

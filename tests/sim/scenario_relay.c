@@ -26,8 +26,11 @@ struct plot {
 	struct control *control;
 	unsigned mails;
 	bool benign, tls;
+	bool pass;    // mode passthrough
 	bool stalled; // most clients stop in the middle of their handshake
 	enum blob_leg_tls leg_tls;
+	enum blob_client_address way;
+	unsigned header; // version of the one that clients' proxies send, 0: none
 };
 
 static bool plot_done(void *arg)
@@ -55,8 +58,8 @@ static struct blob_policy policy_draw(const struct plot *d, struct rng *rng)
 	return (struct blob_policy){
 		.tls_mode = d->tls && rng_below(rng, 6) != 0
 				    ? (uint8_t)(BLOB_TLS_STARTTLS_OPTIONAL + rng_below(rng, 3))
-			    : !d->tls && rng_below(rng, 6) == 0 ? BLOB_TLS_PASSTHROUGH
-								: BLOB_TLS_OFF,
+			    : d->pass ? BLOB_TLS_PASSTHROUGH
+				      : BLOB_TLS_OFF,
 		.tls_server = d->tls ? 1 : 0,
 		.bare_lf = (uint8_t)rng_below(rng, 3),
 		.early_talker = d->benign ? BLOB_EARLY_COUNT : (uint8_t)rng_below(rng, 2),
@@ -76,6 +79,7 @@ static void blob_make(struct plot *d, const struct sim_host *box, struct rng *rn
 		.max_message_bytes =
 			d->benign || rng_below(rng, 4) != 0 ? 0 : 2000 + rng_below(rng, 40000),
 		.tls_queue_ms = 30000,
+		.header_rules = d->header != 0,
 		.shakes_per_client = d->tls && rng_below(rng, 2) != 0 ? 2 + rng_below(rng, 4) : 0,
 		.shakes_per_second = d->tls && rng_below(rng, 2) != 0 ? 10 + rng_below(rng, 20) : 0,
 	};
@@ -83,6 +87,7 @@ static void blob_make(struct plot *d, const struct sim_host *box, struct rng *rn
 		.backend_count = d->backends,
 		.tls_mode = (uint8_t)d->leg_tls,
 		.tls_client = d->leg_tls != BLOB_LEG_PLAIN ? 1 : 0,
+		.client_address = (uint8_t)d->way,
 		.scheduler = (uint8_t)rng_below(rng, 2),
 		.flags = rng_below(rng, 4) == 0 ? BLOB_POOL_F_SOFT_BOUNCE : 0,
 		.connect_timeout_ms = d->tls && d->benign ? 20000 : 3000,
@@ -119,6 +124,7 @@ static struct backend_plan backend_draw(const struct plot *d, struct rng *rng)
 	plan.secure = d->leg_tls == BLOB_LEG_IMPLICIT   ? SECURE_SERVER
 		      : d->leg_tls == BLOB_LEG_STARTTLS ? SECURE_SERVER_STARTTLS
 							: SECURE_NONE;
+	plan.way = d->way;
 	if (d->benign)
 		return plan;
 	if (d->leg_tls == BLOB_LEG_STARTTLS && rng_below(rng, 3) == 0)
@@ -226,6 +232,7 @@ static void clients_make(struct sim *sim, struct plot *d, const struct sim_host 
 			.vanish_step = rng_below(rng, 10),
 		};
 
+		c.header = d->header;
 		c.long_name = i % 2 != 0;
 		c.reset = d->blob.service[0].policy.tls_mode == BLOB_TLS_PASSTHROUGH && !d->benign;
 		if (d->tls) {
@@ -313,6 +320,9 @@ void scenario_relay(struct sim *sim, bool tls)
 					      : BLOB_LEG_PLAIN;
 	if (tls)
 		limits.max_tls = d->benign ? 64 : 1 + rng_below(rng, 40);
+	d->pass = !tls && rng_below(rng, 6) == 0;
+	d->way = (enum blob_client_address)rng_below(rng, 3);
+	d->header = rng_below(rng, 2) * rng_below(rng, 3);
 	d->backends = 1 + rng_below(rng, BACKENDS_MAX);
 	if (!d->benign && rng_below(rng, 6) == 0)
 		limits.max_sessions = 1 + rng_below(rng, 6);

@@ -132,10 +132,21 @@ uint32_t message_make(uint64_t seed, unsigned client, unsigned message, uint8_t 
 // The same as a careless client sends it: some line ends are a bare LF or CR. What a relay that
 // repairs them makes of it is message_make's again. Returns the length.
 uint32_t message_careless(const uint8_t *in, uint32_t len, uint8_t *out);
+// Is a stored body that message, whole?
+bool message_is(
+	uint64_t seed,
+	unsigned client,
+	unsigned message,
+	const uint8_t *body,
+	uint32_t len
+);
 // The octets of a body as a client sends them after DATA: dots stuffed and the final dot. out holds
 // 2 x MESSAGE_MAX.
 uint32_t
 message_wire(uint64_t seed, unsigned client, unsigned message, bool is_careless, uint8_t *out);
+// The end of a line of a body as it comes, CRLF included: takes the stuffed dot out. True: it was
+// the body's end, and is gone from it.
+bool message_line_end(uint8_t *body, uint32_t *len);
 // BDAT commands and their octets, in equal parts, at most ten; out holds MESSAGE_MAX + 640.
 uint32_t
 message_chunks(uint64_t seed, unsigned client, unsigned message, unsigned count, uint8_t *out);

@@ -103,9 +103,7 @@ static void the_target_names_what_is_not_built(void **state)
 	} unbuilt[] = {
 		{29, "pools.exchange.client_address"},
 		{31, "pools.exchange.probe.starttls"},
-		{36, "pools.submission.client_address"},
 		{46, "virtual_services.inbound.limits.messages_per_minute"},
-		{45, "virtual_services.inbound.rules[1].client_address"},
 	};
 
 	assert_null(cfg_load(target, &errs));
