@@ -99,7 +99,7 @@ static bool policy_ok(const struct check *c, const struct blob_policy *p)
 	    (p->tls_server != 0) != ends_tls)
 		return false;
 	if (p->bare_lf > BLOB_BARE_LF_PASS || p->early_talker > BLOB_EARLY_COUNT ||
-	    p->client_address > 1 + BLOB_CLIENT_PROXY_V2)
+	    p->client_address > 1 + BLOB_CLIENT_XCLIENT)
 		return false;
 	return p->sources == UINT32_MAX ||
 	       range_ok(p->sources, p->source_count, c->head->sources.count);
@@ -155,7 +155,7 @@ static bool pools_ok(struct check *c)
 		if (p[i].tls_mode > BLOB_LEG_IMPLICIT || p[i].tls_client > h->tls.clients ||
 		    (p[i].tls_client != 0) != (p[i].tls_mode != BLOB_LEG_PLAIN))
 			return refuse(c, "pool's TLS");
-		if (p[i].client_address > BLOB_CLIENT_PROXY_V2)
+		if (p[i].client_address > BLOB_CLIENT_XCLIENT)
 			return refuse(c, "pool's client address");
 		if (p[i].connect_timeout_ms == 0 || p[i].banner_timeout_ms == 0 ||
 		    p[i].reply_timeout_ms == 0 || p[i].end_of_data_timeout_ms == 0)

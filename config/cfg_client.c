@@ -14,7 +14,7 @@ static const struct cfg_choice ways[] = {
 	{"transparent", -1},
 	{"proxy-v1", BLOB_CLIENT_PROXY_V1},
 	{"proxy-v2", BLOB_CLIENT_PROXY_V2},
-	{"xclient", -1},
+	{"xclient", BLOB_CLIENT_XCLIENT},
 	{NULL, 0},
 };
 
@@ -100,4 +100,41 @@ void cfg_service_header_read(
 			service->header_networks[service->header_count++] = found;
 	}
 	r->cfg->dataplane.headers = true;
+}
+
+// How a pool's backends, or those of its backup, are told of clients of this policy.
+static bool says_xclient(const struct cfg *cfg, unsigned pool, const struct cfg_policy *policy)
+{
+	const struct cfg_pool *p = &cfg->pools[pool];
+
+	if (policy->client_address != 0)
+		return policy->client_address == 1 + BLOB_CLIENT_XCLIENT;
+	return p->client_address == BLOB_CLIENT_XCLIENT ||
+	       (p->backup >= 0 && cfg->pools[p->backup].client_address == BLOB_CLIENT_XCLIENT);
+}
+
+void cfg_service_client_judge(
+	struct cfg_reader *r,
+	const config_setting_t *s,
+	const struct cfg_service *service
+)
+{
+	bool any = false;
+
+	if (service->pool >= r->cfg->pool_count)
+		return;
+	for (unsigned i = 0; i <= service->rule_count; i++) {
+		const struct cfg_policy *p =
+			i < service->rule_count ? &service->rules[i].policy : &service->policy;
+
+		any = any || (p->tls_mode == BLOB_TLS_PASSTHROUGH &&
+			      says_xclient(r->cfg, service->pool, p));
+	}
+	if (any)
+		cfg_fail(
+			r,
+			s,
+			"passthrough leaves the whole dialogue to client and backend: no XCLIENT "
+			"of ours can stand in it; proxy-v1 and proxy-v2 can stand before it"
+		);
 }

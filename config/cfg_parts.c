@@ -452,6 +452,7 @@ static void service_read(struct cfg_reader *r, const config_setting_t *s, unsign
 	for (unsigned i = 0; i < service->rule_count; i++)
 		rule_read(r, config_setting_get_elem(rules, i), service, &service->rules[i]);
 	cfg_service_tls_judge(r, s, service);
+	cfg_service_client_judge(r, s, service);
 }
 
 void cfg_services_read(struct cfg_reader *r, const config_setting_t *root)

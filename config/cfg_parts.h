@@ -33,6 +33,11 @@ void cfg_rule_client_read(
 	unsigned pool,
 	struct cfg_policy *policy
 );
+void cfg_service_client_judge(
+	struct cfg_reader *r,
+	const config_setting_t *s,
+	const struct cfg_service *service
+);
 void cfg_service_header_read(
 	struct cfg_reader *r,
 	const config_setting_t *s,

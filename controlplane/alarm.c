@@ -27,6 +27,8 @@ static const char *kind_words(uint32_t kind)
 		       ? "desync: a reply without a command; both connections were closed"
 	       : kind == CTL_ALARM_INJECTION
 		       ? "injection: octets behind its reply to STARTTLS; the connection was left"
+	       : kind == CTL_ALARM_XCLIENT
+		       ? "XCLIENT is not offered to us, or refused; the connection was left"
 		       : NULL;
 }
 

@@ -86,6 +86,7 @@ enum blob_client_address {
 	BLOB_CLIENT_SNAT = 0, // they see an address of ours
 	BLOB_CLIENT_PROXY_V1 = 1,
 	BLOB_CLIENT_PROXY_V2 = 2,
+	BLOB_CLIENT_XCLIENT = 3,
 };
 enum blob_bare_lf { BLOB_BARE_LF_REJECT = 0, BLOB_BARE_LF_RESTUFF = 1, BLOB_BARE_LF_PASS = 2 };
 enum blob_early_talker { BLOB_EARLY_REJECT = 0, BLOB_EARLY_COUNT = 1 };

@@ -117,6 +117,7 @@ struct ctl_session {
 enum ctl_alarm_kind {
 	CTL_ALARM_DESYNC = 1,    // a reply without a command (G5): the session was ended
 	CTL_ALARM_INJECTION = 2, // octets behind its reply to STARTTLS (S9): the leg was left
+	CTL_ALARM_XCLIENT = 3,   // it does not offer us XCLIENT, or refuses it (X8): likewise
 };
 struct ctl_alarm {
 	uint64_t session;

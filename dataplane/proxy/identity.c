@@ -2,9 +2,10 @@
 // Copyright (c) 2026, the Mailrace authors
 
 // What a backend is told of the client before all else, where the pool or the client's rule says
-// so: a PROXY header, the first octets on the leg, before any TLS (X1, X4). It is written when the
-// leg has connected, so it leaves with the last segment of the handshake. A leg belongs to one
-// session from its header to its end, and no other ever speaks on it (Z4). Worker thread.
+// so: a PROXY header, the first octets on the leg, before any TLS (X1, X4; XCLIENT is said later,
+// leg_xclient.c). It is written when the leg has connected, so it leaves with the last segment of
+// the handshake. A leg belongs to one session from its header to its end, and no other ever speaks
+// on it (Z4). Worker thread.
 
 #include "dataplane/proxy/relay_inner_types.h"
 
@@ -17,15 +18,22 @@ uint16_t identity_flags(enum blob_client_address way)
 {
 	return way == BLOB_CLIENT_PROXY_V1   ? SESSION_LEG_F_PROXY_V1
 	       : way == BLOB_CLIENT_PROXY_V2 ? SESSION_LEG_F_PROXY_V2
+	       : way == BLOB_CLIENT_XCLIENT  ? SESSION_LEG_F_XCLIENT
 					     : 0;
 }
 
-enum blob_client_address
-identity_way(const struct blob_policy *policy, const struct blob_pool *pool)
+enum blob_client_address identity_way(
+	const struct session *s,
+	const struct blob_policy *policy,
+	const struct blob_pool *pool
+)
 {
+	enum blob_client_address way = (enum blob_client_address)pool->client_address;
+
 	if (policy != NULL && policy->client_address != 0)
-		return (enum blob_client_address)(policy->client_address - 1);
-	return (enum blob_client_address)pool->client_address;
+		way = (enum blob_client_address)(policy->client_address - 1);
+	// no command of ours may stand in a dialogue that is passed through; check refuses it
+	return way == BLOB_CLIENT_XCLIENT && is_passthrough(s) ? BLOB_CLIENT_SNAT : way;
 }
 
 bool identity_waits(const struct relay *r, const struct session *s)
@@ -37,12 +45,12 @@ bool identity_waits(const struct relay *r, const struct session *s)
 	if (policy == NULL || service == NULL)
 		return false;
 	pool = blob_at(r->blob, &r->blob->pools, service->pool, sizeof(*pool));
-	if (identity_way(policy, pool) == BLOB_CLIENT_PROXY_V2)
+	if (identity_way(s, policy, pool) == BLOB_CLIENT_PROXY_V2)
 		return true;
 	if (pool->backup == 0)
 		return false;
 	pool = blob_at(r->blob, &r->blob->pools, pool->backup - 1U, sizeof(*pool));
-	return identity_way(policy, pool) == BLOB_CLIENT_PROXY_V2;
+	return identity_way(s, policy, pool) == BLOB_CLIENT_PROXY_V2;
 }
 
 // Of the client's TLS, where its handshake is over.

@@ -28,17 +28,33 @@ bool header_step(struct relay *r, struct session *s);
 void header_late(struct relay *r, struct session *s);
 
 // identity.c: what backends are told of the client before all else
-enum blob_client_address
-identity_way(const struct blob_policy *policy, const struct blob_pool *pool);
+enum blob_client_address identity_way(
+	const struct session *s,
+	const struct blob_policy *policy,
+	const struct blob_pool *pool
+);
 uint16_t identity_flags(enum blob_client_address way); // of the leg
 // Is its leg to be told of the client's TLS, so that it cannot be opened before that is known?
 bool identity_waits(const struct relay *r, const struct session *s);
 // The header, on a leg that has just connected. False: the session has ended, or has no leg.
 bool identity_send(struct relay *r, struct session *s);
 
+// leg_xclient.c
+// The leg is greeted, and in TLS if it is to be: it is told of the client, or ready. False: the
+// session has ended.
+bool leg_greeted(struct relay *r, struct session *s);
+bool leg_xclient_reply(
+	struct relay *r,
+	struct session *s,
+	const char *line,
+	uint32_t len,
+	unsigned code,
+	bool more
+);
+
 // verdict.c: refusals of a backend that knows the client are the client's
-// A greeting or a reply to the EHLO that we said again, with this code: is it one?
-bool is_verdict(const struct session *s, unsigned code);
+// A greeting, or a reply to XCLIENT or to the EHLO that we said again: is it one? line: its first.
+bool is_verdict(const struct session *s, const char *line, uint32_t len, unsigned code);
 bool verdict_take(struct relay *r, struct session *s); // as reply_step
 // Instead of the reply to this line, then the end. False: it has ended, or once more later.
 bool verdict_say(struct relay *r, struct session *s, const char *line, uint32_t len);

@@ -77,7 +77,7 @@ static bool leg_connect(
 		.syn_timeout_ms = pool->connect_timeout_ms,
 	};
 
-	s->leg_flags = identity_flags(identity_way(policy, pool)) | leg_tls_flags(s, pool);
+	s->leg_flags = identity_flags(identity_way(s, policy, pool)) | leg_tls_flags(s, pool);
 	return tcp_connect(r->tcp, &args, &s->leg) == 0;
 }
 

@@ -204,7 +204,7 @@ static bool leg_tls_over(struct relay *r, struct session *s)
 		return false;
 	if (s->state == RELAY_S_PROBE || (s->leg_flags & SESSION_LEG_F_IMPLICIT) != 0)
 		s->leg_state = LEG_S_BANNER;
-	else if (!leg_ready(r, s))
+	else if (!leg_greeted(r, s))
 		return false;
 	if (s->leg_tls != 0)
 		leg_fill(r, s); // what came with its last flight

@@ -235,7 +235,7 @@ void banner_take(struct relay *r, struct session *s, unsigned code)
 	if ((s->leg_flags & SESSION_LEG_F_STARTTLS) != 0 && s->state != RELAY_S_GONE)
 		leg_starttls_begin(r, s);
 	else
-		leg_ready(r, s);
+		leg_greeted(r, s);
 }
 
 static bool ehlo_reply(struct relay *r, struct session *s)
@@ -389,6 +389,8 @@ static bool reply_line(
 		return greeting_line(r, s, line, len, code, more);
 	if (s->leg_state == LEG_S_TLS_EHLO || s->leg_state == LEG_S_TLS_ASKED)
 		return leg_tls_reply(r, s, line, len, code, more);
+	if (s->leg_state == LEG_S_XCLIENT_EHLO || s->leg_state == LEG_S_XCLIENT)
+		return leg_xclient_reply(r, s, line, len, code, more);
 	if (s->pending_count == 0)
 		return reply_unasked(r, s, code, line, len);
 	if (s->client.v != 0 && !line_relay(r, s, line, len, code)) {
@@ -459,7 +461,7 @@ bool reply_step(struct relay *r, struct session *s)
 	}
 	if (is_ehlo_reply(s, code))
 		return ehlo_reply(r, s);
-	if (is_verdict(s, code))
+	if (is_verdict(s, line, len, code))
 		return verdict_take(r, s);
 	return reply_line(r, s, line, len, code, more);
 }

@@ -197,7 +197,8 @@ static inline bool leg_is_greeting(const struct session *s)
 {
 	return s->leg_state == LEG_S_CONNECTING || s->leg_state == LEG_S_BANNER ||
 	       s->leg_state == LEG_S_TLS_EHLO || s->leg_state == LEG_S_TLS_ASKED ||
-	       s->leg_state == LEG_S_TLS;
+	       s->leg_state == LEG_S_TLS || s->leg_state == LEG_S_XCLIENT_EHLO ||
+	       s->leg_state == LEG_S_XCLIENT;
 }
 
 // Does its backend know who the client is? What it says to the greeting is said of the client then.

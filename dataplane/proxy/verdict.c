@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Copyright (c) 2026, the Mailrace authors
 
-// A backend that knows the client refuses it: in its greeting, or in its reply to the EHLO
-// that we said for it ("Who is refused"). What it said is the client's, in place of the reply
+// A backend that knows the client refuses it: in its greeting, in its reply to XCLIENT, or to the
+// EHLO that we said for it ("Who is refused"). What it said is the client's, in place of the reply
 // to its next command, which is its EHLO as a rule, and then the session ends. No other backend is
 // asked, and it is no sign of the backend's health. The leg leaves at once, with QUIT. Worker
 // thread.
@@ -13,8 +13,13 @@
 
 #include <string.h>
 
-bool is_verdict(const struct session *s, unsigned code)
+#include "dataplane/smtp/xclient.h"
+
+bool is_verdict(const struct session *s, const char *line, uint32_t len, unsigned code)
 {
+	if (s->leg_state == LEG_S_XCLIENT)
+		return s->reply_bytes == 0 && code / 100 != 2 &&
+		       !smtp_xclient_fault(code, line, len);
 	if (!leg_is_named(s) || s->reply_bytes > 0)
 		return false;
 	return (s->leg_state == LEG_S_BANNER && code != 220) ||

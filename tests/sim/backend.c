@@ -199,6 +199,10 @@ static void leg_command(struct backend_app *app, struct leg *leg)
 		       leg->line);
 	if (strncmp(leg->line, "EHLO ", 5) == 0) {
 		leg_ehlo(app, leg);
+	} else if (app->plan.way == BLOB_CLIENT_XCLIENT && strncmp(leg->line, "XCLIENT ", 8) == 0) {
+		xclient_take(app->sim, leg->line, &leg->header);
+		leg->ehlos = 0; // begins anew
+		leg_reply(app, leg, BANNER);
 	} else if (sscanf(leg->line, "MAIL FROM:<c%u.m%u@", &c, &m) == 2) {
 		header_judge(app->sim, app->ledger, app->plan.way, &leg->header, c);
 		leg->client = (int)c;

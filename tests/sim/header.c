@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Copyright (c) 2026, the Mailrace authors
 
-// PROXY headers as the simulator's backends read them: by the protocol's document, not by the
+// PROXY headers and XCLIENT as the simulator's backends read them: by their documents, not by the
 // product's own code, and as strictly as any server.
 
 #include "tests/sim/mail.h"
@@ -146,6 +146,25 @@ bool header_take(
 bool header_comes(enum blob_client_address way)
 {
 	return way == BLOB_CLIENT_PROXY_V1 || way == BLOB_CLIENT_PROXY_V2;
+}
+
+void xclient_take(struct sim *sim, const char *line, struct sim_header *ret)
+{
+	char address[64], again[160];
+	unsigned port;
+
+	*ret = (struct sim_header){.local = {.port = 25}};
+	if (sscanf(line, "XCLIENT NAME=[UNAVAILABLE] PORT=%u ADDR=%63s", &port, address) != 2) {
+		sim_fail(sim, "an XCLIENT that was not offered so", 0, strlen(line));
+		return;
+	}
+	snprintf(again, sizeof(again), "XCLIENT NAME=[UNAVAILABLE] PORT=%u ADDR=%s", port, address);
+	if (strcmp(again, line) != 0 ||
+	    ip_addr_parse(
+		    address + (strncmp(address, "IPV6:", 5) == 0 ? 5 : 0), &ret->client.addr
+	    ) < 0)
+		sim_fail(sim, "an XCLIENT with something more", port, strlen(line));
+	ret->client.port = (uint16_t)port;
 }
 
 void header_judge(

@@ -23,6 +23,8 @@ bool header_take(
 	struct sim_header *ret
 );
 bool header_comes(enum blob_client_address way);
+// The XCLIENT that was said; one that says too much, or not enough, fails the seed.
+void xclient_take(struct sim *sim, const char *line, struct sim_header *ret);
 // As the client end of a connection, or as a proxy in front of one that it invents (version 0:
 // without a header); tells who the client is then.
 void header_send(

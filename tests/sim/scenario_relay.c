@@ -321,7 +321,7 @@ void scenario_relay(struct sim *sim, bool tls)
 	if (tls)
 		limits.max_tls = d->benign ? 64 : 1 + rng_below(rng, 40);
 	d->pass = !tls && rng_below(rng, 6) == 0;
-	d->way = (enum blob_client_address)rng_below(rng, 3);
+	d->way = (enum blob_client_address)rng_below(rng, d->pass ? 3 : 4);
 	d->header = rng_below(rng, 2) * rng_below(rng, 3);
 	d->backends = 1 + rng_below(rng, BACKENDS_MAX);
 	if (!d->benign && rng_below(rng, 6) == 0)

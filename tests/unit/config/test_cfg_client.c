@@ -56,6 +56,7 @@ static void each_way_of_a_pool(void **state)
 		{"client_address = \"snat\";", BLOB_CLIENT_SNAT},
 		{"client_address = \"proxy-v1\";", BLOB_CLIENT_PROXY_V1},
 		{"client_address = \"proxy-v2\";", BLOB_CLIENT_PROXY_V2},
+		{"client_address = \"xclient\";", BLOB_CLIENT_XCLIENT},
 	};
 	char text[100];
 
@@ -146,6 +147,37 @@ static void headers_for_some_clients_only_are_warned_of(void **state)
 	warned("client_address = \"snat\"; scheduler =", "client_address = \"snat\"", NULL);
 }
 
+// Nothing of ours can stand in a dialogue that is passed through.
+static void no_xclient_in_passthrough(void **state)
+{
+	static const char key[] = "virtual_services.inbound";
+	static const char pass[] = "pool = \"mail\"; tls = { mode = \"passthrough\"; };";
+	struct cfg *cfg = load_two(
+		"scheduler =", "client_address = \"xclient\"; scheduler =", "pool = \"mail\";", pass
+	);
+
+	assert_null(cfg);
+	assert_string_equal(errs.item[0].key, key);
+	assert_non_null(strstr(errs.item[0].reason, "no XCLIENT of ours"));
+	assert_null(load_two(
+		"scheduler =",
+		"client_address = \"xclient\"; scheduler =",
+		"bare_lf = \"restuff\"",
+		"tls = { mode = \"passthrough\"; }"
+	));
+	assert_null(load_two(
+		"pool = \"mail\";", pass, "bare_lf = \"restuff\"", "client_address = \"xclient\""
+	));
+	cfg = load_two(
+		"scheduler =",
+		"client_address = \"xclient\"; scheduler =",
+		"bare_lf = \"restuff\"",
+		"tls = { mode = \"passthrough\"; }; client_address = \"snat\""
+	);
+	assert_non_null(cfg);
+	cfg_free(cfg);
+}
+
 // Who sends a header first, behind the service's own rules in the blob.
 static void headers_come_from_networks(void **state)
 {
@@ -209,6 +241,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(each_way_of_a_pool),
 		cmocka_unit_test(a_rule_has_its_own),
 		cmocka_unit_test(headers_for_some_clients_only_are_warned_of),
+		cmocka_unit_test(no_xclient_in_passthrough),
 		cmocka_unit_test(headers_come_from_networks),
 	};
 
