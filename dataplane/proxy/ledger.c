@@ -109,11 +109,11 @@ void ledger_tls_facts(
 
 struct ip_addr ledger_client_of(const struct relay *r, const struct session *s)
 {
-	struct tcp_info info = {0};
+	struct session_client who = {0};
 
-	if (s->client.v != 0)
-		tcp_info_get(r->tcp, s->client, &info);
-	return info.remote.addr;
+	if (s->named != 0 || s->client.v != 0) // whom a PROXY header names
+		session_client_get(r, s, &who);
+	return who.remote.addr;
 }
 
 // Replies to RCPT that come before those of a mail that begins now.

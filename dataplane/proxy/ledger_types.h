@@ -76,7 +76,6 @@ void ledger_mail_tell(
 );
 void ledger_envelope_drop(struct relay *r, const struct session *s);
 
-
 // A command that goes to the backend, before it is pushed.
 static inline void ledger_command(
 	struct relay *r,
