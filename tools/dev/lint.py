@@ -20,6 +20,7 @@ EDGES = {
     "dataplane/tcp": {"common", "dataplane/port", "dataplane/net"},
     "dataplane/smtp": {"common"},
     "dataplane/lb": {"common"},
+    "dataplane/tarpit": {"common", "dataplane/smtp"},
     "dataplane/proxy": {"common", "tls", "dataplane/net", "dataplane/tcp", "dataplane/smtp", "dataplane/lb"},
     # looks on at all layers, and none of them knows of it
     "dataplane/watch": {"common", "dataplane/port", "dataplane/net", "dataplane/tcp", "dataplane/proxy"},
