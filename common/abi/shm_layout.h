@@ -20,6 +20,7 @@
 #include "common/abi/ctl_msg.h"
 #include "common/abi/ledger.h"
 #include "common/abi/shm_health.h"
+#include "common/abi/tarpit.h"
 
 #define SHM_STATS_MAGIC 0x5354415453524d31ULL   // statistics segment
 #define SHM_CONTROL_MAGIC 0x4c52544e43524d31ULL // control segment
@@ -54,6 +55,9 @@ enum shm_section {
 	SHM_SEC_TEST_MAIL = 22,           // ctl_test_mail: control: rw, workers: ro
 	SHM_SEC_BACKEND_VERDICT_CTL = 24, // shm_backend_verdict[slots] (control)
 	SHM_SEC_LEDGER_RING = 25, // struct capture_ring a worker, worker -> control: ledger.h
+	SHM_SEC_TARPIT_BACKEND = 26,      // shm_tarpit[backend slots] a worker (statistics)
+	SHM_SEC_TARPIT_SERVICE = 27,      // shm_tarpit[service slots] a worker (statistics)
+	SHM_SEC_TARPIT_SOURCE = 28, // shm_tarpit_source[SHM_TARPIT_SOURCES] a worker (statistics)
 };
 
 struct shm_dir_entry {

@@ -29,8 +29,9 @@ extern const struct tarpit_text tarpit_texts[TARPIT_REASONS];
 struct shm_tarpit { // dp: rw (its worker), others: ro
 	uint64_t events[TARPIT_REASONS];
 	uint64_t us[TARPIT_REASONS];
+	uint64_t interval_ms; // of a backend: the constant that the classifier learned, 0: none
 };
-static_assert(sizeof(struct shm_tarpit) == 16 * 16, "ABI");
+static_assert(sizeof(struct shm_tarpit) == 16 * 16 + 8, "ABI");
 
 #define SHM_TARPIT_SOURCES 64
 

@@ -168,6 +168,11 @@ int shm_init(struct shm *shm, uint32_t workers, uint32_t backend_slots, uint32_t
 		 backend_slots * sizeof(struct shm_backend_signals)},
 		{SHM_SEC_BACKEND_VERDICT, 1, backend_slots * sizeof(struct shm_backend_verdict)},
 		{SHM_SEC_PORT_LINK, SHM_PORTS, sizeof(struct shm_port_link)},
+		{SHM_SEC_TARPIT_BACKEND, workers, backend_slots * sizeof(struct shm_tarpit)},
+		{SHM_SEC_TARPIT_SERVICE, workers, service_slots * sizeof(struct shm_tarpit)},
+		{SHM_SEC_TARPIT_SOURCE,
+		 workers,
+		 SHM_TARPIT_SOURCES * sizeof(struct shm_tarpit_source)},
 	};
 	struct shm_header h = {
 		.magic = SHM_STATS_MAGIC,
@@ -262,6 +267,21 @@ struct shm_backend_local *shm_backends_at(const struct shm *shm, unsigned worker
 struct shm_backend_signals *shm_signals_at(const struct shm *shm, unsigned worker)
 {
 	return stats_at(shm, SHM_SEC_BACKEND_SIGNALS, worker);
+}
+
+struct shm_tarpit *shm_tarpit_backends_at(const struct shm *shm, unsigned worker)
+{
+	return stats_at(shm, SHM_SEC_TARPIT_BACKEND, worker);
+}
+
+struct shm_tarpit *shm_tarpit_services_at(const struct shm *shm, unsigned worker)
+{
+	return stats_at(shm, SHM_SEC_TARPIT_SERVICE, worker);
+}
+
+struct shm_tarpit_source *shm_tarpit_sources_at(const struct shm *shm, unsigned worker)
+{
+	return stats_at(shm, SHM_SEC_TARPIT_SOURCE, worker);
 }
 
 struct shm_backend_verdict *shm_verdicts(const struct shm *shm)

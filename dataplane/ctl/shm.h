@@ -44,6 +44,9 @@ void shm_main_add(const struct shm *shm, enum stat_id stat, uint64_t n);
 void shm_main_set(const struct shm *shm, enum stat_id stat, uint64_t value);
 struct shm_backend_local *shm_backends_at(const struct shm *shm, unsigned worker);
 struct shm_backend_signals *shm_signals_at(const struct shm *shm, unsigned worker);
+struct shm_tarpit *shm_tarpit_backends_at(const struct shm *shm, unsigned worker);
+struct shm_tarpit *shm_tarpit_services_at(const struct shm *shm, unsigned worker);
+struct shm_tarpit_source *shm_tarpit_sources_at(const struct shm *shm, unsigned worker);
 struct shm_backend_verdict *shm_verdicts(const struct shm *shm); // [backend_slots]
 struct shm_service_local *shm_services_at(const struct shm *shm, unsigned worker);
 struct shm_port *shm_ports(const struct shm *shm);                            // [SHM_PORTS]

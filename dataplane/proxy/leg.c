@@ -5,6 +5,7 @@
 // has reached it (C9, "Who is refused"), left politely (Z5) or reset inside a body (C16). Worker
 // thread.
 
+#include "dataplane/proxy/delay_types.h"
 #include "dataplane/proxy/relay_inner_types.h"
 
 #include <string.h>
@@ -144,6 +145,7 @@ void leg_forget(struct relay *r, struct session *s)
 {
 	struct shm_backend_local *backend = session_backend(r, s);
 
+	delay_leg_end(r, s);
 	lb_report_end(
 		r->lb, s->backend_slot, (s->leg_flags & SESSION_LEG_F_FRUIT) != 0, r->env->now_ns
 	);

@@ -3,6 +3,7 @@
 
 // The relay's life, its sessions' table, and TCP's events. Worker thread.
 
+#include "dataplane/proxy/delay_types.h"
 #include "dataplane/proxy/relay_inner_types.h"
 
 #include <errno.h>
@@ -38,7 +39,8 @@ struct relay *relay_new(const struct relay_config *config)
 	if (r->session == NULL || ids == NULL || r->lb == NULL || r->service_index == NULL ||
 	    r->waiting_of == NULL || r->clients == NULL || r->clients_of == NULL ||
 	    r->shakers_of == NULL || r->profile == NULL || r->backend_index == NULL ||
-	    !wire_tls_init(r) || !ehlo_init(r) || !ledger_init(r) || !named_init(r)) {
+	    !wire_tls_init(r) || !ehlo_init(r) || !ledger_init(r) || !named_init(r) ||
+	    !delays_init(r)) {
 		free(ids);
 		relay_free(r);
 		errno = ENOMEM;
@@ -61,6 +63,7 @@ void relay_free(struct relay *r)
 	ehlo_free(r);
 	ledger_free(r);
 	named_free(r);
+	delays_free(r);
 	free(r->profile);
 	free(r->session);
 	free(r->service_index);
@@ -88,7 +91,7 @@ void relay_attach(struct relay *r, struct tcp_stack *tcp)
 size_t relay_bytes(const struct relay *r)
 {
 	return ((size_t)r->config.max_sessions + 1) * (sizeof(struct session) + sizeof(uint32_t)) +
-	       wire_tls_bytes(r) + ehlo_bytes(r) + named_bytes(r) +
+	       wire_tls_bytes(r) + ehlo_bytes(r) + named_bytes(r) + delays_bytes(r) +
 	       client_table_bytes(r->config.max_sessions);
 }
 
@@ -123,6 +126,7 @@ void relay_generation(struct relay *r, const struct blob_header *blob, const str
 	memset(r->backend_index, 0xff, r->config.shm.backend_slots * sizeof(uint32_t));
 	for (uint32_t i = 0; i < blob->backends.count; i++)
 		r->backend_index[backend[i].slot] = i;
+	delays_generation(r);
 	locals_build(r);
 }
 

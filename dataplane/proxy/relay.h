@@ -30,6 +30,9 @@ struct relay_shm {
 	struct shm_backend_local *backends;        // [backend_slots]
 	struct shm_service_local *services;        // [service_slots]
 	struct shm_backend_signals *signals;       // [backend_slots], NULL: not counted
+	struct shm_tarpit *tarpit_backends;        // [backend_slots], NULL: not counted
+	struct shm_tarpit *tarpit_services;        // [service_slots], of the same worker
+	struct shm_tarpit_source *tarpit_sources;  // [SHM_TARPIT_SOURCES]
 	const struct shm_backend_ctl *backend_ctl; // [backend_slots]
 	const struct ctl_test_mail *test_mail;     // written by control; NULL: no test mails
 	const uint32_t *others_active;             // [backend_slots], see lb_view

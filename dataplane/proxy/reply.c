@@ -4,6 +4,7 @@
 // Replies of the backend: each belongs to the oldest command that awaits one, is timed, and goes to
 // the client complete and in order (C4, C8, P2, G5). Worker thread.
 
+#include "dataplane/proxy/delay_types.h"
 #include "dataplane/proxy/relay_inner_types.h"
 
 #include "common/abi/hist.h"
@@ -269,6 +270,7 @@ static bool ehlo_reply(struct relay *r, struct session *s)
 			return gone_leave(r, s);
 		return true;
 	}
+	delay_reply(r, s, SMTP_V_EHLO, 250, "250 ", 4);
 	s->flags |= SESSION_F_GREETED;
 	reply_done(r, s, 250);
 	return true;
@@ -443,6 +445,8 @@ bool reply_step(struct relay *r, struct session *s)
 		result = part == SMTP_REPLY_MORE ? LINE_MORE : result;
 	}
 	if (result == LINE_MORE) {
+		if (wire_rx_bytes(r, wire_leg(s)) > 0)
+			delay_piece(r, s);
 		if ((s->flags & SESSION_F_LEG_FIN) != 0) {
 			if (leg_in_body(s)) {
 				tcp_abort(r->tcp, s->leg); // no FIN behind half a body (C16)

@@ -5,6 +5,7 @@
 // command that awaits one, is timed and counted as in the other modes, and tells how the dialogue
 // goes on. Worker thread.
 
+#include "dataplane/proxy/delay_types.h"
 #include "dataplane/proxy/relay_inner_types.h"
 
 #include <string.h>
@@ -29,6 +30,10 @@ static void transaction_follow(struct session *s, enum smtp_verb verb, unsigned 
 				s->flags &= ~(uint32_t)SESSION_F_CHUNKS;
 			s->recipients = 0;
 		}
+		break;
+	case SMTP_V_AUTH:
+		if (ok)
+			s->flags |= SESSION_F_AUTHED;
 		break;
 	case SMTP_V_BODY:
 		s->flags &= ~(uint32_t)SESSION_F_MAIL;
@@ -153,6 +158,8 @@ uint32_t scan_replies(struct relay *r, struct session *s, const uint8_t *data, u
 			);
 			scan->reply = (struct smtp_scan_line){0};
 			line_take(r, s, line, shown, was.len);
+		} else {
+			delay_piece(r, s);
 		}
 		at += n;
 	}

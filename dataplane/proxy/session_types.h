@@ -132,6 +132,8 @@ struct wire_tls;
 struct wire_shake;
 struct ehlo_long;
 struct profile;
+struct delay_backend;
+struct delay_track;
 struct names;
 struct ledger;
 
@@ -168,6 +170,9 @@ struct relay {
 	uint32_t shakes_held;        // sessions with SESSION_F_TLS_WAIT
 	struct ehlo_long *ehlo_long; // ehlo.c
 	struct idpool ehlo_ids;
+	struct delay_backend *delay;  // [backend_slots]
+	struct delay_track *track;    // [delay_mask + 1]
+	uint32_t delay_mask;
 	struct profile *profile;      // [backend_slots]
 	struct ledger *ledger;        // NULL: none
 	struct session_client *named; // [max_named + 1]

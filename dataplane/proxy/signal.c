@@ -5,6 +5,7 @@
 // the backend and nothing of the client (design: "Passive health counts only"). Each connection has
 // one vote, whatever it meets. Worker thread.
 
+#include "dataplane/proxy/delay_types.h"
 #include "dataplane/proxy/relay_inner_types.h"
 
 #include "common/hash.h"
@@ -163,6 +164,7 @@ void banner_judge(struct relay *r, struct session *s, unsigned code, const char 
 {
 	struct shm_backend_signals *signals = signals_of(r, s);
 
+	delay_banner(r, s, code, line, len);
 	reply_time_judge(r, s, relay_now_us(r) - s->leg_since_us);
 	leg_signal(r, s, smtp_reply_signal(SMTP_V_UNKNOWN, code, line, len), line, len);
 	if (signals == NULL || code / 100 != 5)
@@ -193,6 +195,7 @@ void reply_judge(
 	struct shm_backend_signals *signals = signals_of(r, s);
 	bool bounce = code / 100 == 5;
 
+	delay_reply(r, s, verb, code, line, len);
 	if (signals == NULL)
 		return;
 	if (!leg_is_named(s) || (verb != SMTP_V_EHLO && verb != SMTP_V_HELO))

@@ -25,6 +25,8 @@ struct box {
 	struct shm_worker shm[SIM_WORKERS_MAX];
 	struct shm_backend_local backend[SIM_WORKERS_MAX][BOX_SLOTS];
 	struct shm_backend_signals signals[SIM_WORKERS_MAX][BOX_SLOTS];
+	struct shm_tarpit tarpit[SIM_WORKERS_MAX][2][BOX_SLOTS]; // backends, services
+	struct shm_tarpit_source sources[SIM_WORKERS_MAX][SHM_TARPIT_SOURCES];
 	struct shm_service_local service[SIM_WORKERS_MAX][BOX_SLOTS];
 	struct shm_backend_ctl ctl[BOX_SLOTS];
 	struct lb_leases *leases;
@@ -148,6 +150,9 @@ static struct relay_shm shm_of(struct box *box, unsigned i)
 		.backends = box->backend[i],
 		.services = box->service[i],
 		.signals = box->signals[i],
+		.tarpit_backends = box->tarpit[i][0],
+		.tarpit_services = box->tarpit[i][1],
+		.tarpit_sources = box->sources[i],
 		.backend_ctl = box->ctl,
 		.backend_slots = BOX_SLOTS,
 		.service_slots = BOX_SLOTS,

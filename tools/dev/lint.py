@@ -21,7 +21,7 @@ EDGES = {
     "dataplane/smtp": {"common"},
     "dataplane/lb": {"common"},
     "dataplane/tarpit": {"common", "dataplane/smtp"},
-    "dataplane/proxy": {"common", "tls", "dataplane/net", "dataplane/tcp", "dataplane/smtp", "dataplane/lb"},
+    "dataplane/proxy": {"common", "tls", "dataplane/net", "dataplane/tcp", "dataplane/smtp", "dataplane/tarpit", "dataplane/lb"},
     # looks on at all layers, and none of them knows of it
     "dataplane/watch": {"common", "dataplane/port", "dataplane/net", "dataplane/tcp", "dataplane/proxy"},
     "dataplane/ctl": {"common", "config", "tls", "dataplane", "dataplane/port", "dataplane/net", "dataplane/tcp",
