@@ -82,6 +82,7 @@ static const struct {
 	[API_PORTS] = {.show = show_ports},
 	[API_CONFLICTS] = {.show = show_conflicts},
 	[API_CERTIFICATES] = {.show = show_certificates},
+	[API_TARPIT] = {.show = show_tarpit},
 	[API_WORKERS] = {.show = show_workers},
 	[API_COUNTERS] = {.show = show_counters},
 	[API_LATENCY] = {.entry = show_latency},

@@ -20,6 +20,7 @@ static const struct {
 	{"GET", "/v1/ports", API_PORTS},
 	{"GET", "/v1/conflicts", API_CONFLICTS},
 	{"GET", "/v1/certificates", API_CERTIFICATES},
+	{"GET", "/v1/tarpit", API_TARPIT},
 	{"GET", "/v1/workers", API_WORKERS},
 	{"GET", "/v1/counters", API_COUNTERS},
 	{"GET", "/v1/latency", API_LATENCY},

@@ -10,6 +10,7 @@
 #include "controlplane/creds.h"
 #include "controlplane/health.h"
 #include "controlplane/link.h"
+#include "controlplane/tarpit.h"
 
 struct journal;
 
@@ -21,6 +22,7 @@ struct control {
 	struct cfg_slots *slots; // while the link is open
 	struct health *health;
 	struct journal *journal;
+	struct tarpit_log *tarpit;
 	uint64_t started_ns;
 	uint64_t attach_next_ns; // when to try again
 	int attach_error;        // of the last try

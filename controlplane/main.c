@@ -13,6 +13,7 @@
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sysexits.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "common/log.h"
@@ -84,6 +85,7 @@ static void run(struct control *c, struct api *api, int signals)
 			c->link.state->pid = (uint32_t)getpid();
 			control_events(c, api_event, api, now);
 			health_run(c->health, &c->link, now);
+			tarpit_log_run(c->tarpit, &c->link, now, (uint64_t)time(NULL));
 		}
 		api_run(api);
 	}
@@ -145,11 +147,12 @@ int main(int argc, char **argv)
 		bad = creds_load(c.cfg, errs, &c.creds) < 0;
 	c.health = health_new();
 	c.journal = journal_new();
+	c.tarpit = tarpit_log_new();
 	cfg_errors_log(errs);
 	free(errs);
 	if (c.cfg == NULL || bad) {
 		status = EX_CONFIG;
-	} else if (c.health == NULL || c.journal == NULL) {
+	} else if (c.health == NULL || c.journal == NULL || c.tarpit == NULL) {
 		status = EX_OSERR;
 	} else {
 		prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
@@ -160,6 +163,7 @@ int main(int argc, char **argv)
 	creds_release(&c.creds);
 	cfg_slots_free(c.slots);
 	health_free(c.health);
+	free(c.tarpit);
 	if (c.cfg != c.started_cfg)
 		cfg_free(c.cfg);
 	cfg_free(c.started_cfg);

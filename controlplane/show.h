@@ -16,6 +16,7 @@ json_t *show_pools(const struct control *c);
 json_t *show_ports(const struct control *c);
 json_t *show_conflicts(const struct control *c);
 json_t *show_certificates(const struct control *c);
+json_t *show_tarpit(const struct control *c);
 json_t *show_workers(const struct control *c);
 json_t *show_counters(const struct control *c);
 json_t *show_errors(const struct cfg_errors *errs);

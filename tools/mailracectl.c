@@ -202,6 +202,8 @@ int usage(int status)
 		"  show session ID                 one, with its connections and what became of "
 		"them\n"
 		"  show counters [-a]              those that are not 0, or all\n"
+		"  tarpit                          who waited for slow replies, why, and what to "
+		"do\n"
 		"  check [-c FILE]                 reads the file and says what is wrong\n"
 		"  reload                          makes the file the configuration in force\n"
 		"  drain POOL/BACKEND              no new sessions there\n"
@@ -389,6 +391,7 @@ static const struct command {
 	{"ping", do_ping},
 	{"send-test", do_send_test},
 	{"mail", do_mail},
+	{"tarpit", do_tarpit},
 };
 #define COMMANDS (sizeof(commands) / sizeof(commands[0]))
 

@@ -15,6 +15,8 @@ void metrics_write(const struct shm_view *view, FILE *out);
 // Why backends take no sessions.
 struct rows;
 void metrics_health_write(const struct shm_view *view, const struct rows *rows, FILE *out);
+// Time lost to tarpits.
+void metrics_tarpit_write(const struct shm_view *view, const struct rows *rows, FILE *out);
 // When certificates expire.
 void metrics_certificates_write(const struct shm_view *view, FILE *out);
 // Its part about services, backends and pools.

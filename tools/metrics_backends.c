@@ -408,6 +408,7 @@ void metrics_backends_write(const struct shm_view *view, FILE *out)
 		return;
 	health_write(&rows, out);
 	metrics_health_write(view, &rows, out);
+	metrics_tarpit_write(view, &rows, out);
 	backends_write(&rows, out);
 	services_write(&rows, out);
 	backend_replies_write(&rows, out);

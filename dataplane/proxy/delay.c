@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SESSIONS_A_TRACK 32
+#define SESSIONS_A_TRACK 64
 #define TRACKS_MIN 64
 #define PIECE_MS 100 // looks at an unfinished reply that come sooner are of the same piece
 

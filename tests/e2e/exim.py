@@ -56,15 +56,16 @@ class Exim:
 
 
 class Server(Exim):
-    """Takes all mail at addr, port 25, into one mailbox. pair: prefix of a certificate for STARTTLS."""
+    """Takes all mail at addr, port 25, into one mailbox. pair: prefix of a certificate for STARTTLS; extra: lines of its
+        configuration."""
 
-    def __init__(self, parent, name, addr, pair=None):
+    def __init__(self, parent, name, addr, pair=None, extra=""):
         super().__init__(parent, name)
         tls = "tls_advertise_hosts = %s\n" % ("*" if pair else ":")
         if pair:
             self.readable(pair)
             tls += "tls_certificate = %s/cert.pem\ntls_privatekey = %s/cert.key\n" % (self.dir, self.dir)
-        self.write(tls + """local_interfaces = {a}
+        self.write(tls + extra + """local_interfaces = {a}
 daemon_smtp_ports = 25
 acl_smtp_rcpt = accept
 begin routers

@@ -28,6 +28,8 @@ static struct {
 	struct shm_backend names[SLOTS];
 	struct shm_backend_signals signals[SLOTS];
 	struct shm_backend_verdict verdict[SLOTS];
+	struct shm_tarpit tarpit[SLOTS];
+	struct shm_tarpit_source sources[SHM_TARPIT_SOURCES];
 	struct shm_stat_desc desc[4];
 	uint64_t counters[2][4]; // of the worker, and of the main thread
 	struct shm_certificate certificate[CREDS_MAX_CERTS];
@@ -73,6 +75,14 @@ static void segment_make(void)
 						     1,
 						     offsetof(typeof(segment), certificate),
 						     sizeof(segment.certificate)};
+	segment.head.dir[8] = (struct shm_dir_entry
+	){SHM_SEC_TARPIT_BACKEND, 1, offsetof(typeof(segment), tarpit), sizeof(segment.tarpit)};
+	segment.head.dir[9] = (struct shm_dir_entry
+	){SHM_SEC_TARPIT_SOURCE, 1, offsetof(typeof(segment), sources), sizeof(segment.sources)};
+	segment.tarpit[2].events[TARPIT_DISCREDITED] = 3;
+	segment.tarpit[2].us[TARPIT_DISCREDITED] = 15020000;
+	segment.tarpit[2].interval_ms = 5010;
+	segment.sources[SHM_TARPIT_SOURCES - 1].sum.events[TARPIT_DISCREDITED] = 3;
 	segment.certificate[0] =
 		(struct shm_certificate){.name = "mail", .not_after = 2000000000, .generation = 7};
 	segment.certificate[1] = (struct shm_certificate
@@ -175,6 +185,20 @@ static void why_a_backend_is_out(void **state)
 	for (unsigned i = 0; i < sizeof(lines) / sizeof(lines[0]); i++)
 		assert_non_null(strstr(text, lines[i]));
 	assert_null(strstr(text, "backend=\"3\",reason="));
+	assert_non_null(
+		strstr(text,
+		       "mailrace_backend_tarpit_seconds_total{pool=\"b\",backend=\"2\","
+		       "reason=\"ip_discredited\"} 15.020\n")
+	);
+	assert_non_null(
+		strstr(text,
+		       "mailrace_source_tarpit_events_total{source=\"others\",reason=\"ip_"
+		       "discredited\"} 3\n")
+	);
+	assert_non_null(strstr(
+		text, "mailrace_backend_tarpit_interval_seconds{pool=\"b\",backend=\"2\"} 5.010\n"
+	));
+	assert_null(strstr(text, "reason=\"relay\""));
 	assert_null(strstr(text, "signal=\"refused\""));
 }
 
