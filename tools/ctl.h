@@ -38,6 +38,9 @@ int do_mail(const struct options *opt, char **args);
 // ctl_tarpit.c
 int do_tarpit(const struct options *opt, char **args);
 
+// ctl_compare.c
+int do_tarpit_compare(const struct options *opt, char **args);
+
 // ctl_sight.c
 #define QUERY_MAX_BYTES 2000
 // Appends "name=value" to a query; what is not unreserved is escaped (RFC 3986 2.3). NULL: nothing.

@@ -116,6 +116,8 @@ int do_tarpit(const struct options *opt, char **args)
 	const json_t *reasons;
 	int status;
 
+	if (args[0] != NULL && strcmp(args[0], "compare") == 0)
+		return do_tarpit_compare(opt, args + 1);
 	if (args[0] != NULL)
 		return usage(EX_USAGE);
 	status = ask(opt, "GET", "/v1/tarpit", &a);

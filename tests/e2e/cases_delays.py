@@ -146,6 +146,18 @@ def as_exchange(verb, sink):
     return None
 
 
+def log_of_exchange(delays):
+    """What a server would have written of these: [(seconds since 1970, text)], and lines that are none."""
+    lines = ["\ufeff#Software: Microsoft Exchange Server", "#Log-type: SMTP Receive Protocol Log",
+             "#Fields: date-time,connector-id,session-id,sequence-number,local-endpoint,remote-endpoint,event,data,context"]
+    for i, (at, text) in enumerate(delays):
+        stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(at)) + ".%03dZ" % (i % 1000)
+        for event, data in (("<", "RCPT TO:<nobody@example.com>"), ("*", "Tarpit for '0.00:00:01.500'" + (" due to '%s'" % text if i % 2 else "")),
+                            (">", text)):
+            lines.append('%s,SRV\\Default,08D892B7A944%04X,%d,10.0.0.1:25,10.0.0.9:5,%s,"%s",' % (stamp, i, i, event, data))
+    return "\r\n".join(lines + ["garbage", "2026-13-45T99:99:99Z,a,b,c,d,e,*,Tarpit for 'x',", "x" * 200000, ""])
+
+
 @waits
 def case_tarpits_are_shown_to_the_operator():
     with Lab("af_packet") as lab, Control(lab) as control:
@@ -165,7 +177,7 @@ def case_tarpits_are_shown_to_the_operator():
         wait_for("the hour's sum", lambda: hour() == 7, 20)
         told = control.json("tarpit")
         lookup = next(r for r in told["reasons"] if r["reason"] == "recipient_lookup")
-        assert 3 <= lookup["hour_events"] <= 6 and lookup["hour_events"] == lookup["day_events"] == lookup["now_events"], told
+        assert 4 <= lookup["hour_events"] <= 6 and lookup["hour_events"] == lookup["day_events"] == lookup["now_events"], told
         assert 4 < lookup["hour_seconds"] < 11, told
         assert "TarpitInterval" in lookup["on_the_server"], told
         full = next(r for r in told["reasons"] if r["reason"] == "back_pressure_rejection")
@@ -178,5 +190,18 @@ def case_tarpits_are_shown_to_the_operator():
         assert "recipient_lookup: a recipient that does not exist" in out and "on the server: Exchange" in out, out
         assert metrics(lab)["recipient_lookup"] == lookup["hour_events"], metrics(lab)
         assert control.run("tarpit", "nonsense")[0] == 64
+        now = time.time()
+        with open(lab.dir + "/RECV.LOG", "w", encoding="utf-8") as f:
+            f.write(log_of_exchange([(now - 4, "550 5.1.1 User unknown")] * 6 + [(now - 90000, "550 5.1.1 User unknown")]))
+        compared = control.json("tarpit", "compare", lab.dir + "/RECV.LOG")
+        same = next(r for r in compared["reasons"] if r["reason"] == "recipient_lookup")
+        assert (same["server_events"], same["here_events"]) == (6, lookup["hour_events"]), compared
+        assert same["agreement_percent"] == round(100 * lookup["hour_events"] / 6), compared
+        assert compared["outside"] == 1 and compared["malformed_lines"] == 3 and compared["tarpits"] == 7, compared
+        assert control.json("tarpit", "compare", lab.dir + "/RECV.LOG", "mail/other")["reasons"][0]["here_events"] == 0
+        out = control.run("tarpit", "compare", lab.dir + "/RECV.LOG", "mail/b0")[1]
+        assert "recipient_lookup" in out and "3 of them malformed" in out, out
+        assert control.run("tarpit", "compare", lab.dir + "/nothing")[0] == 66
+        assert control.run("tarpit", "compare")[0] == 64
         sink.close()
         quiet(lab)
