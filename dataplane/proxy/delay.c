@@ -13,7 +13,7 @@
 #include <string.h>
 
 #define SESSIONS_A_TRACK 64
-#define TRACKS_MIN 64
+#define TRACKS_MIN 16
 #define PIECE_MS 100 // looks at an unfinished reply that come sooner are of the same piece
 
 // What is known of a backend as long as its slot is the same server's.

@@ -205,3 +205,129 @@ def case_tarpits_are_shown_to_the_operator():
         assert control.run("tarpit", "compare")[0] == 64
         sink.close()
         quiet(lab)
+
+
+class Dribble:
+    """A server whose replies come an octet at a time."""
+
+    def __init__(self, port, pause):
+        self.server = socket.create_server((HOST4, port))
+        self.pause = pause
+        threading.Thread(target=self.run, daemon=True).start()
+
+    def run(self):
+        while True:
+            try:
+                s = self.server.accept()[0]
+            except OSError:
+                return
+            threading.Thread(target=self.talk, args=(s,), daemon=True).start()
+
+    def talk(self, s):
+        s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        f = s.makefile("rb")
+        try:
+            s.sendall(b"220 slow\r\n")
+            while True:
+                verb = f.readline().split(b" ")[0].strip().upper()
+                if verb in (b"EHLO", b""):
+                    s.sendall(b"250 slow\r\n")
+                for octet in b"221 Bye\r\n" if verb == b"QUIT" else b"451 No\r\n" if verb == b"MAIL" else b"":
+                    s.sendall(bytes((octet,)))
+                    time.sleep(self.pause)
+                if verb in (b"QUIT", b""):
+                    s.close()
+                    return
+        except OSError:
+            pass
+
+    def close(self):
+        self.server.shutdown(socket.SHUT_RDWR)  # or accept keeps the address
+        self.server.close()
+
+
+def dialogue(*lines):
+    c = Raw()
+    for line in ("EHLO c.example",) + lines + ("QUIT",):
+        c.ask(line)
+    c.close()
+
+
+ENVELOPE = ("MAIL FROM:<s@example.com>", "RCPT TO:<r@example.com>", "RSET")
+
+
+def reasons_of(server, service, talks, rounds=1):
+    with Lab("af_packet", service=service) as lab:
+        backend = server()
+        for _ in range(rounds):
+            together(*talks)
+        wait_for("sessions to end", lambda: lab.stats.sessions() == 0)
+        seen = metrics(lab)
+        quiet(lab)
+        backend.close()
+        return seen
+
+
+def after(seconds, *verbs):
+    def behave(verb, _):
+        if not verbs or verb in verbs:
+            time.sleep(seconds)
+    return behave
+
+
+@waits
+def case_a_discredited_address_is_told_in_each_mode():
+    for service in ("", 'tls = { mode = "passthrough"; };'):
+        seen = reasons_of(lambda: Sink(2525, HOST4, after(1.0)), service, [lambda: dialogue(*ENVELOPE)] * 2, 2)
+        assert set(seen) == {"ip_discredited"}, (service, seen)
+        assert seen["ip_discredited"] == 4 * 6, (service, seen)  # the greeting, EHLO, three, QUIT
+
+
+@waits
+def case_a_held_greeting_is_told_from_a_discredited_address():
+    seen = reasons_of(lambda: Sink(2525, HOST4, after(1.3, "BANNER")), "", [lambda: dialogue(*ENVELOPE)] * 2, 3)
+    assert set(seen) <= NOTHING | {"greet_pause"} and seen["greet_pause"] >= 3, seen
+
+
+@waits
+def case_a_stuttering_server_is_told():
+    for service in ("", 'tls = { mode = "passthrough"; };'):
+        seen = reasons_of(lambda: Dribble(2525, 0.25), service, [lambda: dialogue("MAIL FROM:<s@example.com>")] * 2)
+        assert set(seen) == {"stutter"} and seen["stutter"] == 4, (service, seen)
+
+
+def grouped():
+    c = Raw()
+    c.ask("EHLO c.example")
+    c.say(b"MAIL FROM:<s@example.com>\r\nRCPT TO:<r@elsewhere.example>\r\n")
+    assert c.reply().startswith("250") and c.reply().startswith("550")
+    c.ask("QUIT")
+    c.close()
+
+
+class Grouping(Sink):
+    """Holds MAIL's reply with that to the RCPT behind it, as Exchange does."""
+
+    def session(self, h, behave, keywords):
+        say = lambda text: h.wfile.write(text.encode() + b"\r\n")
+        say("220 sink")
+        while True:
+            verb = h.rfile.readline().decode().split(" ")[0].strip()
+            if verb == "MAIL":
+                h.rfile.readline()
+                time.sleep(5.0)
+                h.wfile.write(b"250 2.1.0 Sender OK\r\n550 5.7.1 Unable to relay\r\n")
+            else:
+                say({"EHLO": "250-sink\r\n250 PIPELINING", "QUIT": "221 2.0.0 bye"}.get(verb, "500 5.5.1 ?"))
+            if verb in ("QUIT", ""):
+                return
+
+
+@waits
+def case_a_group_held_for_a_relay_is_one_event():
+    def twice():
+        dialogue()  # what is usual
+        together(*[grouped] * 3)
+
+    seen = reasons_of(lambda: Grouping(2525), "", [twice])
+    assert seen == {"unable_to_relay": 3}, seen

@@ -30,6 +30,8 @@ static struct {
 	struct shm_port port[2];
 	struct shm_backend backend[SLOTS];
 	struct shm_service service[SLOTS];
+	struct shm_tarpit tarpit[SLOTS];
+	struct shm_tarpit_source source[SHM_TARPIT_SOURCES];
 } good;
 
 struct rings {
@@ -96,6 +98,9 @@ static void stats_make(void)
 	ADD(h, typeof(good), SHM_SEC_PORT, 1, port, sizeof(good.port));
 	ADD(h, typeof(good), SHM_SEC_BACKEND, 1, backend, sizeof(good.backend));
 	ADD(h, typeof(good), SHM_SEC_SERVICE, 1, service, sizeof(good.service));
+	ADD(h, typeof(good), SHM_SEC_TARPIT_BACKEND, 1, tarpit, sizeof(good.tarpit));
+	ADD(h, typeof(good), SHM_SEC_TARPIT_SERVICE, 1, tarpit, sizeof(good.tarpit));
+	ADD(h, typeof(good), SHM_SEC_TARPIT_SOURCE, 1, source, sizeof(good.source));
 	for (unsigned i = 0; i < STATS; i++)
 		good.desc[i] = (struct shm_stat_desc){.group = "net",
 						      .name = {'a', (char)('a' + i)},
@@ -107,6 +112,8 @@ static void stats_make(void)
 		snprintf(good.backend[i].pool, MR_NAME_LEN, "pool%u", i / 2);
 		snprintf(good.backend[i].name, MR_NAME_LEN, "mx%u", i);
 		snprintf(good.service[i].name, MR_NAME_LEN, "in%u", i);
+		good.tarpit[i].events[i] = good.source[i].sum.events[i] = i;
+		good.source[i].addr.b[15] = (uint8_t)i;
 		good.backend_local[0][i].latency[i].count = 3;
 		good.backend_local[0][i].latency[i].bucket[i * 20] = 3;
 	}
@@ -145,7 +152,8 @@ static void begin(void)
 	rings_make();
 	control.link.blob = conf_blob(&blob_len);
 	control.cfg = control.started_cfg = cfg_load(conf_path(text, sizeof(text) - 1), &errs);
-	FUZZ_CHECK(control.cfg != NULL);
+	control.tarpit = tarpit_log_new();
+	FUZZ_CHECK(control.cfg != NULL && control.tarpit != NULL);
 }
 
 static void show(json_t *o)
@@ -247,6 +255,9 @@ static void views(void)
 	show_list(show_backend);
 	show(show_ports(&control));
 	show(show_conflicts(&control));
+	control.tarpit->look_ns = 0;
+	tarpit_log_run(control.tarpit, &control.link, 1, control.tarpit->now_s + 7);
+	show(show_tarpit(&control));
 	show(show_workers(&control));
 	show(show_counters(&control));
 	show_list(show_latency);
