@@ -54,10 +54,10 @@ enum shm_section {
 	SHM_SEC_CAPTURE_RING = 21,        // struct capture_ring a worker, worker -> control
 	SHM_SEC_TEST_MAIL = 22,           // ctl_test_mail: control: rw, workers: ro
 	SHM_SEC_BACKEND_VERDICT_CTL = 24, // shm_backend_verdict[slots] (control)
-	SHM_SEC_LEDGER_RING = 25, // struct capture_ring a worker, worker -> control: ledger.h
-	SHM_SEC_TARPIT_BACKEND = 26,      // shm_tarpit[backend slots] a worker (statistics)
-	SHM_SEC_TARPIT_SERVICE = 27,      // shm_tarpit[service slots] a worker (statistics)
-	SHM_SEC_TARPIT_SOURCE = 28, // shm_tarpit_source[SHM_TARPIT_SOURCES] a worker (statistics)
+	SHM_SEC_LEDGER_RING = 25,    // struct capture_ring a worker, worker -> control: ledger.h
+	SHM_SEC_TARPIT_BACKEND = 26, // shm_tarpit[backend slots] a worker (statistics)
+	SHM_SEC_TARPIT_SERVICE = 27, // shm_tarpit[service slots] a worker (statistics)
+	SHM_SEC_TARPIT_SOURCE = 28,  // shm_tarpit_source[SHM_TARPIT_SOURCES] a worker (statistics)
 };
 
 struct shm_dir_entry {

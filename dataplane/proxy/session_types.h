@@ -170,8 +170,8 @@ struct relay {
 	uint32_t shakes_held;        // sessions with SESSION_F_TLS_WAIT
 	struct ehlo_long *ehlo_long; // ehlo.c
 	struct idpool ehlo_ids;
-	struct delay_backend *delay;  // [backend_slots]
-	struct delay_track *track;    // [delay_mask + 1]
+	struct delay_backend *delay; // [backend_slots]
+	struct delay_track *track;   // [delay_mask + 1]
 	uint32_t delay_mask;
 	struct profile *profile;      // [backend_slots]
 	struct ledger *ledger;        // NULL: none
