@@ -213,7 +213,8 @@ void tls_engine_turn(struct tls_engine *e)
 
 bool tls_engine_busy(const struct tls_engine *e)
 {
-	return e->put_off != NULL || e->queue.away_count > 0 || e->queue.ready != NULL;
+	return e->put_off != NULL || e->queue.away_count > 0 || e->queue.ready != NULL ||
+	       pk_waits(&e->queue);
 }
 
 void tls_engine_drain(struct tls_engine *e)

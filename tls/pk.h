@@ -94,6 +94,8 @@ void pk_queue_release(struct pk_queue *q);
 bool pk_submit(struct pk_queue *q, enum pk_kind kind, struct pk_op *op);
 // A fresh key out of the pool. False: no engine.
 bool pk_eph_take(struct pk_queue *q, enum pk_group group, struct pk_eph *ret);
+// Something waits for a batch, though its handshake may have been given up meanwhile.
+bool pk_waits(const struct pk_queue *q);
 // What waits is done, whatever its number, until nothing waits: end of a turn.
 void pk_flush(struct pk_queue *q);
 // Runs a function of its own data, which may take long, with tls_current unset: on a fiber by a

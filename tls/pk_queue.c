@@ -211,6 +211,14 @@ bool pk_eph_take(struct pk_queue *q, enum pk_group group, struct pk_eph *ret)
 	return true;
 }
 
+bool pk_waits(const struct pk_queue *q)
+{
+	for (unsigned k = 0; k < PK_KINDS; k++)
+		if (q->count[k] > 0)
+			return true;
+	return false;
+}
+
 // In this turn; without a helper there is no other way for a full one.
 static bool rsa_may(const struct pk_queue *q)
 {

@@ -247,6 +247,21 @@ def case_a_context_is_taken_for_a_whole_client_hello_only():
         assert lab.stats["tls_handshakes_now"] == 0 and lab.stats["tls_contexts"] == 0
 
 
+def case_handshakes_given_up_before_their_batch_is_done():
+    """A hello and the reset behind it, in one turn: the work that waits for a batch is done and let go of, though nobody else waits."""
+    hello = client_hello()
+    for _ in range(3):
+        with tls_lab(TLS % ("starttls-optional", ""), port="af_packet") as lab:
+            Sink(2525)
+            for _ in range(4):
+                c = begin()
+                c.s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                c.s.sendall(hello)
+                c.close()
+            quiet(lab)
+            wait_for("the connections to be missed", lambda: lab.stats["session_client_gone"] == 4)
+
+
 def tls_session(version, group, name, ciphers=None):
     """A client in TLS, at its EHLO."""
     c = insecure()
