@@ -121,20 +121,6 @@ void tarpit_row_hours(
 		part_add(ret, &row->hour[(log->now_s / 3600 - k) % TARPIT_HOURS]);
 }
 
-static bool sum_add(struct shm_tarpit *to, const struct shm_tarpit *from)
-{
-	bool any = false;
-
-	for (unsigned i = 0; i < TARPIT_REASONS; i++) {
-		to->events[i] += __atomic_load_n(&from->events[i], __ATOMIC_RELAXED);
-		to->us[i] += __atomic_load_n(&from->us[i], __ATOMIC_RELAXED);
-		any = any || to->events[i] != 0;
-	}
-	if (from->interval_ms > to->interval_ms)
-		to->interval_ms = from->interval_ms;
-	return any;
-}
-
 // One slot over all workers. False: it never had any.
 static bool
 slot_sum(const struct link *link, uint32_t section, uint32_t slot, struct shm_tarpit *ret)
@@ -146,7 +132,7 @@ slot_sum(const struct link *link, uint32_t section, uint32_t slot, struct shm_ta
 		const struct shm_tarpit *s =
 			shm_view_entry(&link->at.stats, section, w, (slot + 1ULL) * sizeof(*s));
 
-		if (s != NULL && sum_add(ret, &s[slot]))
+		if (s != NULL && shm_tarpit_add(ret, &s[slot]))
 			any = true;
 	}
 	return any;
@@ -225,7 +211,7 @@ static void sources_look(struct tarpit_log *log, const struct link *link, bool q
 			if (other == NULL || memcmp(&other->addr, &addr, sizeof(addr)) != 0)
 				continue;
 			before = before || k < n;
-			any = sum_add(&sum, &other->sum) || any;
+			any = shm_tarpit_add(&sum, &other->sum) || any;
 		}
 		if (!ip_addr_is_unspecified(&addr))
 			ip_addr_format(&addr, name);

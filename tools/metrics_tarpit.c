@@ -10,20 +10,6 @@
 #include "tools/metrics.h"
 #include "tools/metrics_rows.h"
 
-static bool sum_add(struct shm_tarpit *to, const struct shm_tarpit *from)
-{
-	bool any = false;
-
-	for (unsigned i = 0; i < TARPIT_REASONS; i++) {
-		to->events[i] += __atomic_load_n(&from->events[i], __ATOMIC_RELAXED);
-		to->us[i] += __atomic_load_n(&from->us[i], __ATOMIC_RELAXED);
-		any = any || to->events[i] != 0;
-	}
-	if (from->interval_ms > to->interval_ms)
-		to->interval_ms = from->interval_ms;
-	return any;
-}
-
 static bool
 slot_sum(const struct shm_view *view, uint32_t section, uint32_t slot, struct shm_tarpit *ret)
 {
@@ -34,7 +20,7 @@ slot_sum(const struct shm_view *view, uint32_t section, uint32_t slot, struct sh
 		const struct shm_tarpit *s =
 			shm_view_entry(view, section, w, (slot + 1ULL) * sizeof(*s));
 
-		if (s != NULL && sum_add(ret, &s[slot]))
+		if (s != NULL && shm_tarpit_add(ret, &s[slot]))
 			any = true;
 	}
 	return any;
@@ -123,7 +109,7 @@ static void sources_write(const struct shm_view *view, bool seconds, FILE *out)
 			if (o == NULL || memcmp(&o->addr, &s->addr, sizeof(o->addr)) != 0)
 				continue;
 			before = before || k < i;
-			any = sum_add(&sum, &o->sum) || any;
+			any = shm_tarpit_add(&sum, &o->sum) || any;
 		}
 		if (before || !any)
 			continue;

@@ -10,3 +10,17 @@ const struct tarpit_text tarpit_texts[TARPIT_REASONS] = {
 #include "common/abi/tarpit.def"
 #undef TARPIT
 };
+
+bool shm_tarpit_add(struct shm_tarpit *to, const struct shm_tarpit *from)
+{
+	bool any = false;
+
+	for (unsigned i = 0; i < TARPIT_REASONS; i++) {
+		to->events[i] += __atomic_load_n(&from->events[i], __ATOMIC_RELAXED);
+		to->us[i] += __atomic_load_n(&from->us[i], __ATOMIC_RELAXED);
+		any = any || to->events[i] != 0;
+	}
+	if (from->interval_ms > to->interval_ms)
+		to->interval_ms = from->interval_ms;
+	return any;
+}

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <assert.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "common/addr.h"
@@ -32,6 +33,9 @@ struct shm_tarpit { // dp: rw (its worker), others: ro
 	uint64_t interval_ms; // of a backend: the constant that the classifier learned, 0: none
 };
 static_assert(sizeof(struct shm_tarpit) == 16 * 16 + 8, "ABI");
+
+// What a worker counted, added to a reader's sum. True: something was ever counted.
+bool shm_tarpit_add(struct shm_tarpit *to, const struct shm_tarpit *from);
 
 #define SHM_TARPIT_SOURCES 64
 
