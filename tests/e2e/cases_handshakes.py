@@ -12,7 +12,7 @@ import time
 
 from cases_tls import SecureSink
 from certs import make, tls_lab
-from lab import HOST4, VIP4, Control, Sink, sh, wait_for
+from lab import HOST4, VIP4, Control, Sink, sh, wait_for, waits
 from mail import Raw, quiet, send
 
 MAIL = b"a: b\r\n\r\nc\r\n"
@@ -209,6 +209,7 @@ def ended(c, seconds):
         said += data
 
 
+@waits
 def case_a_context_is_taken_for_a_whole_client_hello_only():
     hello = client_hello()
     with tls_lab(TLS % ("starttls-optional", ""), port="af_packet") as lab:

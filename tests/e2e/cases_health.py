@@ -9,7 +9,7 @@ import subprocess
 import threading
 import time
 
-from lab import HOST4, NET4, Control, Lab, Sink, sh, wait_for
+from lab import HOST4, NET4, Control, Lab, Sink, sh, wait_for, waits
 from mail import Raw, quiet, send
 
 TWO = ((HOST4, 2525), (HOST4, 2526))
@@ -175,6 +175,7 @@ def lab_metrics(lab):
                           timeout=20).stdout
 
 
+@waits
 def case_no_panic_and_the_sorry_pool():
     spare = ' soft_bounce = false; }; sorry = { backends = ( { name = "s0"; address = "%s:2599"; } );' % HOST4
     lab = Lab(backends=TWO, extra=PROBE + 'slow_start = "10s";')
@@ -374,6 +375,7 @@ def case_a_refused_source_address_is_an_alarm():
         quiet(lab)
 
 
+@waits
 def case_every_signal_is_counted_and_nothing_else():
     mood = {}
 
@@ -420,6 +422,7 @@ def case_every_signal_is_counted_and_nothing_else():
         quiet(lab)
 
 
+@waits
 def case_slow_replies_are_told_by_network():
     """What drift is judged by: which client networks waited 10 s and more."""
     with Lab() as lab:

@@ -17,7 +17,7 @@ from cases_tarpit import SPARE, SlowHandshake, Talk, nothing_of_ours, served
 from cases_tls import context
 from certs import make, tls_lab
 from headers import AUTHORITY, UNIQUE_ID, HeaderSink, HeaderTarpit
-from lab import HOST4, HOST6, NET4, VIP4, VIP6, Control, Lab, Sink, sh, wait_for
+from lab import HOST4, HOST6, NET4, VIP4, VIP6, Control, Lab, Sink, sh, wait_for, waits
 from mail import Raw, quiet
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../tools"))
@@ -36,6 +36,7 @@ def mail_from(host):
         return s.sock.getsockname()[:2]
 
 
+@waits
 def case_proxy_header_names_client_and_service():
     for version in (1, 2):
         with Lab(workers=2, port="af_packet", extra=WAY % version) as lab:
@@ -152,6 +153,7 @@ def case_proxy_header_of_a_session_resumed():
         quiet(lab)
 
 
+@waits
 def case_proxy_header_v1_hides_behind_the_handshake():
     """It tells nothing of TLS, so its leg opens with the handshake; that of version 2 when it is over."""
     for version in (1, 2):
@@ -173,6 +175,7 @@ def case_proxy_header_v1_hides_behind_the_handshake():
             quiet(lab)
 
 
+@waits
 def case_proxy_header_before_a_tarpit_adds_nothing():
     """E1: behind the header octet for octet what a client that comes straight says with the leg's own security, and no delay
     more."""
@@ -204,6 +207,7 @@ def refusing(text):
     return lambda verb, _: text if verb == "BANNER" else None
 
 
+@waits
 def case_a_backend_that_knows_the_client_refuses_it():
     """Relayed in place of the reply to EHLO, then the end; nobody else is asked, and nothing is held against the backend."""
     for text in ("554 5.7.1 mail from you is not wanted", "421 4.7.0 come later",

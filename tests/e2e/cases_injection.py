@@ -13,7 +13,7 @@ import threading
 import time
 
 from certs import make, tls_lab
-from lab import HOST4, VIP4, Control, Lab, Sink, wait_for
+from lab import HOST4, VIP4, Control, Lab, Sink, wait_for, waits
 from mail import Raw, quiet
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../tools"))
@@ -318,6 +318,7 @@ def secure_pool(ports):
     return lab
 
 
+@waits
 def case_replies_behind_a_backends_starttls():
     """The leg is left before anything of the client has reached it, the client is told 421 and nothing else, and the log names the
     backend."""

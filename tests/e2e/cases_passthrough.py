@@ -15,7 +15,7 @@ import time
 import certs
 from cases_postfix import BACKENDS, delivered, expected, postfixes
 from cases_sight import Running
-from lab import HOST4, VIP4, Control, Lab, Sink, wait_for
+from lab import HOST4, VIP4, Control, Lab, Sink, wait_for, waits
 from mail import Raw, body_of, quiet
 
 PASS = 'tls = { mode = "passthrough"; };'
@@ -96,6 +96,7 @@ def verbs_counted(control):
     return {verb: sum(row["count"] for row in rows if row["verb"] == verb) for verb in {row["verb"] for row in rows}}
 
 
+@waits
 def case_postfix_and_its_own_tls_through_passthrough():
     rng = random.Random(9)
     bodies = [body_of(rng, rng.choice((100, 4000, 60000))) for _ in range(12)]

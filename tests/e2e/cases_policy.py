@@ -4,7 +4,7 @@
 
 import time
 
-from lab import HOST4, NET4, NET6, VIP6, Lab, Sink, sh, wait_for
+from lab import HOST4, NET4, NET6, VIP6, Lab, Sink, sh, wait_for, waits
 from mail import Raw, quiet, send
 
 MAIL = ("MAIL FROM:<a@b>", "RCPT TO:<c@d>", "DATA", b"x: y\r\n.\r\n")
@@ -107,6 +107,7 @@ def case_a_fresh_leg_says_the_clients_ehlo():
             sink.close()
 
 
+@waits
 def case_a_greet_pause_is_never_cut_short():
     """A leg given up for its silence is kept until it has greeted, then left with QUIT."""
     def behave(verb, sink):

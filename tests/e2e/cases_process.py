@@ -14,7 +14,7 @@ import socket
 import subprocess
 import time
 
-from lab import ABI_MAJOR, HOST4, VIP4, Control, Lab, Sink, Stats, alone, attach, wait_for
+from lab import ABI_MAJOR, HOST4, VIP4, Control, Lab, Sink, Stats, alone, attach, wait_for, waits
 from mail import Raw, body_of, quiet, send
 
 
@@ -211,6 +211,7 @@ def case_readers_cannot_write_the_statistics():
         os.close(again)
 
 
+@waits
 def case_an_orderly_stop():
     for port in ("tap", "af_packet"):
         with Lab(port) as lab:

@@ -9,7 +9,7 @@ import time
 from cases_identity import address, mail_from, postfix_knows
 from cases_tarpit import SPARE, SlowHandshake, Talk, nothing_of_ours, served
 from certs import make, tls_lab
-from lab import HOST4, NET4, VIP4, VIP6, Control, Lab, Sink, wait_for
+from lab import HOST4, NET4, VIP4, VIP6, Control, Lab, Sink, wait_for, waits
 from mail import Raw, quiet
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../tools"))
@@ -109,6 +109,7 @@ def case_xclient_refused_for_the_client():
         quiet(lab)
 
 
+@waits
 def case_xclient_hides_behind_the_clients_handshake():
     """EHLO and XCLIENT of ours are over before the client says the first thing in TLS; with STARTTLS towards the backend too."""
     for mode in (None, "starttls"):
@@ -138,6 +139,7 @@ class XclientTarpit(Tarpit):
         return super().reply(verb, in_tls)
 
 
+@waits
 def case_xclient_before_a_tarpit():
     """E1: behind the reply to XCLIENT octet for octet what a client that comes straight says; and no wait but for the EHLO that it
     costs, which a client in its handshake does not wait for."""
