@@ -67,6 +67,17 @@ def case_generator_pipelining_and_chunks():
 
 
 @alone
+def case_generator_starttls_in_waves_and_resumed():
+    with rig(key="ecdsa-p256") as r:
+        for version in ("12", "13"):
+            report = check_load(r, 60, "-n", 60, "-c", 16, "-s", "64-40000", "--tls", version, "--wave", 8)
+            assert report["latency"]["handshake"]["count"] == 60 and report["resumed"] == 0, report
+            report = check_load(r, 60, "-n", 60, "-c", 16, "--tls", version, "--resume", "--pipelining")
+            assert report["resumed"] > 0, "with the tickets of the first"
+        check_drained(r)
+
+
+@alone
 def case_generator_idle_sessions_under_load():
     with rig() as r:
         report = check_load(r, 1100, "--hold", 1000, "-n", 100, "-c", 8)

@@ -22,6 +22,7 @@
 
 struct clients;
 struct backends;
+struct secure;
 
 struct bench {
 	struct options opt;
@@ -35,6 +36,7 @@ struct bench {
 	struct ledger ledger;
 	struct clients *clients;
 	struct backends *backends;
+	struct secure *secure;       // NULL: plain
 	uint64_t begun_ns, ended_ns; // of the measured interval
 	uint64_t measured;           // sessions that ended in it
 	uint64_t busy_ns;            // of turns that did work

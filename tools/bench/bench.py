@@ -23,10 +23,12 @@ dataplane = { workers = 1; max_sessions = %(sessions)d; %(memory)s; buffers = %(
 control = { socket = "%(dir)s/control.sock"; state_dir = "%(dir)s/state"; };
 ports = { lan = { device = "%(device)s"; addresses = [ "10.99.0.10/24", "fd99::10/64" ];
                   gateways = [ "10.99.0.1", "fd99::1" ]; }; };
+%(certificates)s
 pools = { mail = { scheduler = "weighted-round-robin"; backends = ( %(backends)s ); }; };
 virtual_services = { inbound = { listen = [ "10.99.0.25:25", "[fd99::25]:25" ]; pool = "mail"; %(service)s }; };
 """
 TARGETS = ["10.99.0.25:25", "[fd99::25]:25"]
+KEYS = {"ecdsa-p256": ["ec", "-pkeyopt", "ec_paramgen_curve:P-256"], "rsa-2048": ["rsa:2048"]}
 BACKENDS = ["10.99.0.101:25", "10.99.0.102:25", "10.99.0.103:25", "[fd99::104]:25"]
 STEP = 0.5
 ASK_AGAIN = 5
@@ -36,18 +38,24 @@ class Rig:
     """The two processes; a context that ends both. Generator options are those of mailrace-bench."""
 
     def __init__(self, build, sessions=400000, idle_sleep=False, cycles=False, hugepages=None, service="", buffers=32768,
-                 backends=BACKENDS, cpus=None, devices=None):
+                 backends=BACKENDS, cpus=None, devices=None, key=None, engine=None):
         self.build, self.idle_sleep, self.backends = build, idle_sleep, backends
         self.dir = tempfile.mkdtemp(prefix="bench-", dir="/run")
         self.name = os.path.basename(self.dir)  # an abstract socket of this namespace: nothing stale can be in the way
         # the dataplane's, and the generator's
         self.devices = devices or ("net_memif0,role=server,socket=" + self.name, "net_memif0,role=client,socket=" + self.name)
         self.binary = build + "/dataplane/mailrace-dataplane" + ("-cycles" if cycles else "")
+        self.key, self.engine, self.control = key, engine, None
+        certificates = ""
+        if key:
+            certificates = 'certificates = { mail = { chain = "%s/mail.pem"; key = "%s/mail.key"; }; };' % (self.dir, self.dir)
+            service += ' tls = { mode = "starttls-optional"; certificates = [ "mail" ]; };'
         allowed = sorted(cpus or os.sched_getaffinity(0))
         self.cpu_generator, self.cpu_worker = allowed[0], allowed[1 % len(allowed)]
         with open(self.dir + "/conf", "w", encoding="utf-8") as f:
             f.write(CONFIG % {
                 "sessions": sessions, "dir": self.dir, "device": self.devices[0], "buffers": buffers, "service": service,
+                "certificates": certificates,
                 "sleep": "true" if idle_sleep else "false",
                 "memory": 'hugepages = "%s"' % hugepages if hugepages else 'memory = "512M"',
                 "backends": ", ".join('{ name = "b%d"; address = "%s"; }' % b for b in enumerate(backends))})
@@ -60,7 +68,13 @@ class Rig:
 
     def __enter__(self):
         self.log = open(self.dir + "/log", "w", encoding="utf-8")
-        self.proc = subprocess.Popen([self.binary, "-c", self.dir + "/conf"], stdout=self.log, stderr=self.log,
+        if self.key:
+            subprocess.run(["openssl", "req", "-x509", "-newkey", *KEYS[self.key], "-nodes", "-days", "60", "-keyout", self.dir + "/mail.key",
+                            "-out", self.dir + "/mail.pem", "-subj", "/CN=mx.bench.example", "-addext",
+                            "subjectAltName=DNS:mx.bench.example"], check=True, capture_output=True, timeout=60)
+        env = dict(os.environ, **{"LD_PRELOAD": os.path.abspath(self.build + "/tools/bench/no-crypto-mb.so")}
+                   if self.engine == "libcrypto" else {})
+        self.proc = subprocess.Popen([self.binary, "-c", self.dir + "/conf"], stdout=self.log, stderr=self.log, env=env,
                                      preexec_fn=lambda: os.sched_setaffinity(0, {self.cpu_generator, self.cpu_worker}))
         end = time.monotonic() + 60
         while "ready" not in self.read_log():
@@ -69,10 +83,28 @@ class Rig:
                 self.__exit__(None, None, None)
                 raise RuntimeError("the dataplane does not start: " + text)
             time.sleep(0.05)
+        if self.key:
+            self.certify()
         return self
+
+    def certify(self):
+        """Starts the control process, which hands the certificate to the dataplane."""
+        self.control = subprocess.Popen([self.build + "/controlplane/mailrace-controlplane", "-c", self.dir + "/conf"],
+                                        stdout=self.log, stderr=self.log,
+                                        preexec_fn=lambda: os.sched_setaffinity(0, {self.cpu_generator}))
+        end = time.monotonic() + 20
+        while self.read_log().count("attached to") == 0:
+            if self.control.poll() is not None or time.monotonic() > end:
+                text = self.read_log()
+                self.__exit__(None, None, None)
+                raise RuntimeError("the control process does not start: " + text)
+            time.sleep(0.05)
 
     def stop(self):
         """Ends the dataplane; its exit status."""
+        if self.control is not None and self.control.poll() is None:
+            self.control.terminate()
+            self.control.wait(20)
         if self.proc is not None and self.proc.poll() is None:
             self.proc.terminate()
             try:
@@ -144,7 +176,8 @@ def sample(before, now):
     if sessions < 50:
         return None
     wall, busy = now["at"] - before["at"], now["worker_busy_seconds_total"] - before["worker_busy_seconds_total"]
-    return {"rate": sessions / wall, "busy_us": busy / sessions * 1e6, "core_us": wall / sessions * 1e6, "share": busy / wall,
+    batches = [now["tls_batches_of_%d_total" % i] - before["tls_batches_of_%d_total" % i] for i in range(1, 9)]
+    return {"fill": sum(i * n for i, n in enumerate(batches, 1)) / max(1, sum(batches)), "rate": sessions / wall, "busy_us": busy / sessions * 1e6, "core_us": wall / sessions * 1e6, "share": busy / wall,
             "packets": (now["net_rx_packets_total"] + now["net_tx_packets_total"] - before["net_rx_packets_total"] -
                         before["net_tx_packets_total"]) / sessions}
 
@@ -183,6 +216,9 @@ def measure_load(rig, a, args):
           "%.1f packets, %.0f cycles a packet)" % (
               len(samples), best["rate"], result["busy_us_median"], busy[0], result["cycles_best"], hz / 1e9, best["packets"],
               result["cycles_best"] / best["packets"]))
+    if "--tls" in args:
+        print("engine %s, fill of its batches %.1f of 8, %d sessions resumed" % (
+            rig.engine or "as the processor has it", statistics.median(x["fill"] for x in samples), report["resumed"]))
     print("wall-clock core time a session: %.2f us (worker busy %.0f %%%s)" % (
         best["core_us"], 100 * best["share"], "" if saturated else ": not saturated, the generator is the limit"))
     return result
@@ -227,6 +263,8 @@ def main():
     p.add_argument("--build", default="build/gcc")
     p.add_argument("--seconds", type=int, default=5)
     p.add_argument("-c", type=int, default=256, help="sessions at a time")
+    p.add_argument("--key", choices=sorted(KEYS), help="STARTTLS (1.3 unless --tls 12 is among the options) with such a certificate")
+    p.add_argument("--engine", choices=["libcrypto"], help="the TLS engine of a processor without AVX512-IFMA")
     p.add_argument("--hold", type=int, default=0, help="instead: memory of so many idle sessions")
     p.add_argument("--sessions", type=int, default=400000, help="dataplane.max_sessions")
     p.add_argument("--hugepages", help='such as "1G"; else ordinary memory, whose 4 KiB pages cost misses of the TLB')
@@ -237,7 +275,9 @@ def main():
     a = p.parse_args()
     if a.hurry:
         hurry()
-    with Rig(a.build, sessions=max(a.sessions, a.hold), cycles=a.cycles, hugepages=a.hugepages) as rig:
+    if a.key:  # a generator is slower than a worker: waves, so that as many handshakes meet as on a busy service
+        a.options = ["--tls", "13", "--wave", str(a.c // 2), *a.options]
+    with Rig(a.build, sessions=max(a.sessions, a.hold), cycles=a.cycles, hugepages=a.hugepages, key=a.key, engine=a.engine) as rig:
         try:
             result = measure_hold(rig, a) if a.hold else measure_load(rig, a, a.options)
         except RuntimeError as e:

@@ -12,14 +12,10 @@
 
 #include "tools/bench/bench.h"
 #include "tools/bench/host.h"
+#include "tools/bench/secure.h"
 
-#define RCV_WINDOW 16384U
 #define CHUNK (64U << 10)    // of a message written at once
 #define TX_HELD (128U << 10) // bytes a client keeps unacknowledged
-#define STARTS_A_TURN 64U    // new sessions
-#define HOLD_MOVING 512U     // held ones on their way in or out
-#define SCAN_A_TURN 64U      // for time-outs
-#define CONNECT_TIMEOUT_MS 10000U
 #define SAY_MAX 16384U
 
 const char *const client_step_names[CLIENT_S_COUNT] = {
@@ -31,6 +27,7 @@ const char *const client_step_names[CLIENT_S_COUNT] = {
 static const unsigned step_code[CLIENT_S_COUNT] = {
 	[CLIENT_S_BANNER] = 220,
 	[CLIENT_S_EHLO] = 250,
+	[CLIENT_S_STARTTLS] = 220,
 	[CLIENT_S_MAIL] = 250,
 	[CLIENT_S_RCPT] = 250,
 	[CLIENT_S_DATA] = 354,
@@ -74,11 +71,13 @@ static void client_end(struct bench *b, struct client *cl)
 	c->holding -= cl->held;
 	c->held_ready -= cl->held && cl->step == CLIENT_S_HELD;
 	cl->conn.v = 0;
+	if (cl->secure)
+		secure_end(b, idx);
 	c->free.next[idx] = c->free.head;
 	c->free.head = idx;
 }
 
-static void client_fail(struct bench *b, struct client *cl, const char *what, unsigned code)
+void client_fail(struct bench *b, struct client *cl, const char *what, unsigned code)
 {
 	ledger_fail(&b->ledger, what, client_step_names[cl->step], code);
 	b->clients->failed++;
@@ -87,10 +86,17 @@ static void client_fail(struct bench *b, struct client *cl, const char *what, un
 	client_end(b, cl);
 }
 
+static bool client_write(struct bench *b, struct client *cl, const void *data, uint32_t len)
+{
+	if (cl->secure)
+		return secure_write(b, (uint32_t)(cl - b->clients->client), data, len);
+	return tcp_tx_write(b->tcp, cl->conn, data, len);
+}
+
 static void say(struct bench *b, struct client *cl, const char *text, uint32_t len)
 {
 	cl->asked_ns = b->env.now_ns;
-	if (!tcp_tx_write(b->tcp, cl->conn, text, len))
+	if (!client_write(b, cl, text, len))
 		client_fail(b, cl, "no-buffer", 0);
 }
 
@@ -132,7 +138,7 @@ static void body_send(struct bench *b, struct client *cl)
 		const uint8_t *p = message_run(&m, cl->sent, &n);
 
 		n = n < CHUNK ? n : CHUNK;
-		if (!tcp_tx_write(b->tcp, cl->conn, p, n))
+		if (!client_write(b, cl, p, n))
 			return; // no buffers now: more with the next acknowledgement, or a time-out
 		cl->sent += n;
 		cl->asked_ns = b->env.now_ns;
@@ -179,10 +185,43 @@ static void data_begin(struct bench *b, struct client *cl)
 		body_send(b, cl);
 }
 
-static void quit_say(struct bench *b, struct client *cl)
+void client_quit(struct bench *b, struct client *cl)
 {
 	cl->step = CLIENT_S_QUIT;
 	say(b, cl, "QUIT\r\n", 6);
+}
+
+static void ehlo_say(struct bench *b, struct client *cl)
+{
+	cl->step = CLIENT_S_EHLO;
+	say(b, cl, "EHLO client.example\r\n", 21);
+}
+
+// After 220 to STARTTLS.
+static void shake_begin(struct bench *b, struct client *cl)
+{
+	cl->step = CLIENT_S_SHAKE;
+	cl->asked_ns = b->env.now_ns;
+	cl->secure = true;
+	if (secure_begin(b, (uint32_t)(cl - b->clients->client)))
+		return;
+	cl->secure = false;
+	client_fail(b, cl, "no-memory", 0);
+}
+
+static void ehlo_answered(struct bench *b, struct client *cl)
+{
+	if (b->opt.tls != 0 && !cl->secure) {
+		cl->step = CLIENT_S_STARTTLS;
+		say(b, cl, "STARTTLS\r\n", 10);
+	} else if (cl->held) {
+		cl->step = CLIENT_S_HELD;
+		b->clients->held_ready++;
+	} else if (b->opt.pipelining && !cl->pipelining) {
+		client_fail(b, cl, "no-pipelining", 0);
+	} else {
+		message_begin(b, cl);
+	}
 }
 
 static void step_next(struct bench *b, struct client *cl)
@@ -192,18 +231,13 @@ static void step_next(struct bench *b, struct client *cl)
 
 	switch (cl->step) {
 	case CLIENT_S_BANNER:
-		cl->step = CLIENT_S_EHLO;
-		say(b, cl, "EHLO client.example\r\n", 21);
+		ehlo_say(b, cl);
 		break;
 	case CLIENT_S_EHLO:
-		if (cl->held) {
-			cl->step = CLIENT_S_HELD;
-			c->held_ready++;
-		} else if (b->opt.pipelining && !cl->pipelining) {
-			client_fail(b, cl, "no-pipelining", 0);
-		} else {
-			message_begin(b, cl);
-		}
+		ehlo_answered(b, cl);
+		break;
+	case CLIENT_S_STARTTLS:
+		shake_begin(b, cl);
 		break;
 	case CLIENT_S_MAIL:
 	case CLIENT_S_RCPT:
@@ -232,7 +266,7 @@ static void step_next(struct bench *b, struct client *cl)
 		if (cl->messages_left > 0)
 			message_begin(b, cl);
 		else
-			quit_say(b, cl);
+			client_quit(b, cl);
 		break;
 	case CLIENT_S_QUIT:
 		hist_note(&c->session, b->env.now_ns - cl->started_ns);
@@ -268,7 +302,8 @@ static bool line_take(struct bench *b, struct client *cl)
 	unsigned len;
 	bool last;
 
-	if (!host_line(b, cl->conn, &line, &len))
+	if (cl->secure ? !secure_line(b, (uint32_t)(cl - b->clients->client), &line, &len)
+		       : !host_line(b, cl->conn, &line, &len))
 		return false;
 	if (step_code[cl->step] == 0) {
 		client_fail(b, cl, "unasked-reply", 0);
@@ -289,10 +324,32 @@ static bool line_take(struct bench *b, struct client *cl)
 	last = line[3] == ' ';
 	if (cl->step == CLIENT_S_EHLO && memmem(line, len, "PIPELINING", 10) == line + 4)
 		cl->pipelining = true;
-	tcp_rx_drop(b->tcp, cl->conn, len);
+	if (cl->secure)
+		secure_drop(b, (uint32_t)(cl - b->clients->client), len);
+	else
+		tcp_rx_drop(b->tcp, cl->conn, len);
 	if (last) {
 		hist_note(&b->clients->step[cl->step], b->env.now_ns - cl->asked_ns);
 		step_next(b, cl);
+	}
+	return cl->conn.v != 0;
+}
+
+// What came is deciphered. False: nothing is to be read as text yet, or the session is over.
+static bool secure_take(struct bench *b, struct client *cl)
+{
+	switch (secure_run(b, (uint32_t)(cl - b->clients->client))) {
+	case SECURE_WAITS:
+		return false;
+	case SECURE_BROKEN:
+		client_fail(b, cl, "tls", 0);
+		return false;
+	case SECURE_DONE:
+		break;
+	}
+	if (cl->step == CLIENT_S_SHAKE) {
+		hist_note(&b->clients->step[CLIENT_S_SHAKE], b->env.now_ns - cl->asked_ns);
+		ehlo_say(b, cl);
 	}
 	return cl->conn.v != 0;
 }
@@ -301,6 +358,8 @@ void client_run(struct bench *b, uint32_t idx)
 {
 	struct client *cl = &b->clients->client[idx];
 
+	if (cl->secure && !secure_take(b, cl))
+		return;
 	if (cl->step == CLIENT_S_BODY ||
 	    (b->opt.bdat && b->opt.pipelining && cl->message != UINT64_MAX))
 		body_send(b, cl);
@@ -327,6 +386,8 @@ void client_fin(struct bench *b, uint32_t idx)
 	}
 	hist_note(&b->clients->step[CLIENT_S_FIN], b->env.now_ns - cl->asked_ns);
 	b->clients->ok++;
+	if (cl->secure)
+		secure_close(b, idx);
 	tcp_release(b->tcp, cl->conn, false);
 	client_end(b, cl);
 }
@@ -345,154 +406,4 @@ void client_closed(struct bench *b, uint32_t idx, enum tcp_close_reason reason)
 
 	cl->conn.v = 0;
 	client_fail(b, cl, names[reason], 0);
-}
-
-// The n-th address of a prefix, counted from 1.
-static struct ip_addr address_of(const struct ip_prefix *prefix, uint32_t n)
-{
-	struct ip_addr a = prefix->addr;
-
-	for (unsigned i = 15; n > 0 && i * 8 >= prefix->len; i--, n >>= 8)
-		a.b[i] = (uint8_t)(a.b[i] + (n & 0xff));
-	return a;
-}
-
-static bool client_begin(struct bench *b, bool held, uint64_t meant_ns)
-{
-	struct clients *c = b->clients;
-	uint32_t idx = c->free.head;
-	struct client *cl = &c->client[idx];
-	const struct ip_endpoint *target = &b->opt.target[c->draw % b->opt.target_count];
-	bool v4 = ip_addr_is_v4(&target->addr);
-	uint32_t n = 1 + (uint32_t)(c->draw / b->opt.target_count % b->opt.client_count);
-	const struct tcp_connect_args args = {
-		.local = address_of(v4 ? &b->opt.clients4 : &b->opt.clients6, n),
-		.remote = *target,
-		.user = idx,
-		.rcv_window = RCV_WINDOW,
-		.syn_timeout_ms = CONNECT_TIMEOUT_MS,
-	};
-
-	if (c->active == c->count)
-		return false;
-	c->draw++;
-	c->begun++;
-	c->active++;
-	c->holding += held;
-	c->free.head = c->free.next[idx];
-	*cl = (struct client){
-		.held = held,
-		.messages_left = (uint16_t)b->opt.messages,
-		.message = UINT64_MAX,
-		.started_ns = meant_ns,
-		.asked_ns = b->env.now_ns,
-	};
-	if (tcp_connect(b->tcp, &args, &cl->conn) == 0)
-		return true;
-	client_fail(b, cl, "no-port", 0);
-	return false;
-}
-
-bool clients_done(const struct bench *b)
-{
-	const struct clients *c = b->clients;
-	bool all =
-		c->stopping || (b->opt.sessions != 0 && c->begun >= b->opt.sessions + b->opt.hold);
-
-	if (c->release)
-		return c->active == 0;
-	return (all || b->opt.concurrent == 0) && c->active == c->holding;
-}
-
-bool clients_warm(const struct bench *b)
-{
-	const struct clients *c = b->clients;
-	uint64_t first = 2ULL * b->opt.backend_count * b->opt.target_count;
-
-	return c->ok + c->failed + c->held_ready >= first || clients_done(b);
-}
-
-// Idle sessions first, a bounded number of them on their way.
-static unsigned holds_begin(struct bench *b)
-{
-	struct clients *c = b->clients;
-	uint32_t opening = clients_warm(b) ? HOLD_MOVING : 1;
-	unsigned n = 0;
-
-	while (!c->release && c->holding < b->opt.hold && c->holding - c->held_ready < opening &&
-	       n < STARTS_A_TURN && client_begin(b, true, b->env.now_ns))
-		n++;
-	return n;
-}
-
-static unsigned open_loop(struct bench *b)
-{
-	struct clients *c = b->clients;
-	uint64_t gap = 1000000000ULL / b->opt.rate;
-	unsigned n = 0;
-
-	if (c->next_ns == 0)
-		c->next_ns = b->env.now_ns;
-	while (c->next_ns <= b->env.now_ns && n < STARTS_A_TURN &&
-	       (b->opt.sessions == 0 || c->begun < b->opt.sessions + b->opt.hold)) {
-		if (c->active - c->holding >= b->opt.concurrent ||
-		    !client_begin(b, false, c->next_ns)) {
-			c->late_starts++;
-			break; // stays due: its time counts from then
-		}
-		c->next_ns += gap;
-		n++;
-	}
-	return n;
-}
-
-static unsigned closed_loop(struct bench *b)
-{
-	struct clients *c = b->clients;
-	uint32_t most = clients_warm(b) ? b->opt.concurrent : 1;
-	unsigned n = 0;
-
-	while (c->active - c->holding < most && n < STARTS_A_TURN &&
-	       (b->opt.sessions == 0 || c->begun < b->opt.sessions + b->opt.hold) &&
-	       client_begin(b, false, b->env.now_ns))
-		n++;
-	return n;
-}
-
-// A part of all sessions each turn: who waits too long, and held ones that may go.
-static unsigned scan(struct bench *b)
-{
-	struct clients *c = b->clients;
-	uint64_t limit = (uint64_t)b->opt.timeout_s * 1000000000ULL;
-	unsigned work = 0;
-
-	for (unsigned i = 0; i < SCAN_A_TURN; i++) {
-		struct client *cl = &c->client[c->scan];
-
-		c->scan = c->scan + 1 < c->count ? c->scan + 1 : 0;
-		if (cl->conn.v == 0)
-			continue;
-		if (cl->step == CLIENT_S_HELD) {
-			if (!c->release || c->active - c->held_ready >= HOLD_MOVING)
-				continue;
-			c->held_ready--;
-			quit_say(b, cl);
-			work++;
-		} else if (b->env.now_ns - cl->asked_ns > limit) {
-			client_fail(b, cl, "timeout", 0);
-		}
-	}
-	return work;
-}
-
-unsigned clients_turn(struct bench *b)
-{
-	struct clients *c = b->clients;
-	unsigned work = scan(b);
-
-	if (c->stopping)
-		return work;
-	if (c->held_ready < b->opt.hold && !c->release)
-		return work + holds_begin(b);
-	return work + (b->opt.rate > 0 && clients_warm(b) ? open_loop(b) : closed_loop(b));
 }

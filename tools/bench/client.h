@@ -18,6 +18,8 @@ struct bench;
 	X(CONNECT, "connect") \
 	X(BANNER, "banner") \
 	X(EHLO, "ehlo") \
+	X(STARTTLS, "starttls") \
+	X(SHAKE, "handshake") \
 	X(MAIL, "mail") \
 	X(RCPT, "rcpt") \
 	X(DATA, "data_354") \
@@ -38,6 +40,7 @@ struct client {
 	struct tcp_conn_id conn;
 	uint8_t step;
 	bool held, pipelining; // the second: offered in EHLO's reply
+	bool secure;           // STARTTLS was answered
 	uint16_t messages_left, rcpts_left;
 	uint32_t sent, size; // bytes of the message
 	uint64_t message;    // identity, UINT64_MAX: none
@@ -70,6 +73,8 @@ unsigned clients_turn(struct bench *b);
 bool clients_done(const struct bench *b);
 // The first sessions go one at a time, so that both sides know their neighbors before the load.
 bool clients_warm(const struct bench *b);
+void client_fail(struct bench *b, struct client *cl, const char *what, unsigned code);
+void client_quit(struct bench *b, struct client *cl);
 void client_connected(struct bench *b, uint32_t idx);
 void client_run(struct bench *b, uint32_t idx);
 void client_fin(struct bench *b, uint32_t idx);

@@ -15,6 +15,7 @@
 #include "tools/bench/client.h"
 #include "tools/bench/host.h"
 #include "tools/bench/report.h"
+#include "tools/bench/secure.h"
 
 #define LINK_SECONDS 20
 #define IDLE_TURNS_POLL 256U
@@ -44,6 +45,8 @@ static bool bench_init(struct bench *b)
 		return false;
 	b->clients = clients_new(b);
 	b->backends = backends_new(b);
+	if (b->opt.tls != 0 && (b->secure = secure_new(b)) == NULL)
+		return false;
 	return b->clients != NULL && b->backends != NULL;
 }
 
@@ -51,6 +54,7 @@ static void bench_fini(struct bench *b)
 {
 	host_fini(b);
 	clients_free(b->clients);
+	secure_free(b->secure);
 	backends_free(b->backends);
 	ledger_fini(&b->ledger);
 	message_pool_fini(&b->messages);

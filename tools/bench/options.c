@@ -29,6 +29,9 @@ static void usage(FILE *out)
 		"  -m N, -r N          messages a session, recipients a message (1, 1)\n"
 		"  -s BYTES[-BYTES]    size of a message (4096)\n"
 		"  --pipelining, --bdat\n"
+		"  --tls 12|13         STARTTLS with that version; --resume: with the last "
+		"ticket\n"
+		"  --wave N            ClientHellos that are sent together\n"
 		"  --hold N            first opens N sessions that stay idle after EHLO until the "
 		"end\n"
 		"  --delay MS          of each reply of the backends\n"
@@ -109,6 +112,9 @@ enum {
 	OPT_RATE,
 	OPT_PIPELINING,
 	OPT_BDAT,
+	OPT_TLS,
+	OPT_RESUME,
+	OPT_WAVE,
 	OPT_HOLD,
 	OPT_DELAY,
 	OPT_TIMEOUT,
@@ -131,6 +137,9 @@ static const struct option long_options[] = {
 	{"rate", required_argument, NULL, OPT_RATE},
 	{"pipelining", no_argument, NULL, OPT_PIPELINING},
 	{"bdat", no_argument, NULL, OPT_BDAT},
+	{"tls", required_argument, NULL, OPT_TLS},
+	{"resume", no_argument, NULL, OPT_RESUME},
+	{"wave", required_argument, NULL, OPT_WAVE},
 	{"hold", required_argument, NULL, OPT_HOLD},
 	{"delay", required_argument, NULL, OPT_DELAY},
 	{"timeout", required_argument, NULL, OPT_TIMEOUT},
@@ -227,6 +236,13 @@ static bool load_option(int c, char *arg, struct options *o)
 	case OPT_BDAT:
 		o->bdat = true;
 		return true;
+	case OPT_TLS:
+		return number32(arg, 12, 13, &o->tls);
+	case OPT_RESUME:
+		o->resume = true;
+		return true;
+	case OPT_WAVE:
+		return number32(arg, 1, OPTIONS_SESSIONS_MAX, &o->wave);
 	case OPT_HOLD:
 		return number32(arg, 1, OPTIONS_SESSIONS_MAX, &o->hold);
 	case OPT_DELAY:

@@ -34,6 +34,9 @@ struct options {
 	uint32_t messages, recipients; // a session, a message
 	uint32_t size_min, size_max;   // bytes of a message
 	bool pipelining, bdat;
+	uint32_t tls;  // 0: plain, 12 and 13: STARTTLS with that version
+	bool resume;   // with the last ticket
+	uint32_t wave; // ClientHellos sent together; 0 and 1: each at once
 	uint32_t delay_ms, timeout_s;
 	uint64_t seed;
 	const char *output;

@@ -11,6 +11,7 @@
 #include "tools/bench/backend.h"
 #include "tools/bench/bench.h"
 #include "tools/bench/client.h"
+#include "tools/bench/secure.h"
 
 static double seconds(const struct bench *b)
 {
@@ -170,6 +171,7 @@ bool report_write(const struct bench *b, const char *path)
 	json_object_set_new(o, "sessions", json_integer((json_int_t)c->begun));
 	json_object_set_new(o, "sessions_ok", json_integer((json_int_t)c->ok));
 	json_object_set_new(o, "sessions_failed", json_integer((json_int_t)c->failed));
+	json_object_set_new(o, "resumed", json_integer((json_int_t)secure_resumed(b->secure)));
 	json_object_set_new(o, "late_starts", json_integer((json_int_t)c->late_starts));
 	json_object_set_new(o, "bytes", json_integer((json_int_t)c->bytes));
 	json_object_set_new(o, "generator_busy", json_real((double)b->busy_ns / 1e9 / seconds(b)));
