@@ -63,28 +63,53 @@ ping_begin(struct api *api, struct MHD_Connection *connection, const char **ret_
 	);
 }
 
-static const char *test_check(const struct api *api, struct MHD_Connection *connection)
+static const char *mail_check(struct MHD_Connection *connection, const char *where)
 {
 	const char *seconds = parameter(connection, "seconds");
 	unsigned long n = seconds != NULL ? strtoul(seconds, NULL, 10) : TEST_SECONDS;
 
-	if (parameter(connection, "virtual_service") == NULL ||
-	    parameter(connection, "from") == NULL || parameter(connection, "to") == NULL)
-		return "virtual_service, from, to: needed";
+	if (parameter(connection, where) == NULL || parameter(connection, "from") == NULL ||
+	    parameter(connection, "to") == NULL)
+		return "virtual_service (of a relay test: pool), from, to: needed";
 	return n >= 1 && n <= TEST_SECONDS_MAX ? NULL : "seconds: 1 to 60";
+}
+
+static const char *test_check(const struct api *api, struct MHD_Connection *connection)
+{
+	return mail_check(connection, "virtual_service");
+}
+
+static const char *relay_check(const struct api *api, struct MHD_Connection *connection)
+{
+	return mail_check(connection, "pool");
+}
+
+static struct test_mail_args test_args(struct MHD_Connection *connection)
+{
+	const char *seconds = parameter(connection, "seconds");
+
+	return (struct test_mail_args){
+		.from = parameter(connection, "from"),
+		.to = parameter(connection, "to"),
+		.seconds = seconds != NULL ? (unsigned)strtoul(seconds, NULL, 10) : TEST_SECONDS,
+	};
 }
 
 static struct inquiry *
 test_begin(struct api *api, struct MHD_Connection *connection, const char **ret_reason)
 {
-	const char *seconds = parameter(connection, "seconds");
-	const struct test_mail_args args = {
-		.service = parameter(connection, "virtual_service"),
-		.from = parameter(connection, "from"),
-		.to = parameter(connection, "to"),
-		.seconds = seconds != NULL ? (unsigned)strtoul(seconds, NULL, 10) : TEST_SECONDS,
-	};
+	struct test_mail_args args = test_args(connection);
 
+	args.service = parameter(connection, "virtual_service");
+	return inquiry_test(&api->inquiries, api->control, &args, ret_reason);
+}
+
+static struct inquiry *
+relay_begin(struct api *api, struct MHD_Connection *connection, const char **ret_reason)
+{
+	struct test_mail_args args = test_args(connection);
+
+	args.pool = parameter(connection, "pool");
 	return inquiry_test(&api->inquiries, api->control, &args, ret_reason);
 }
 
@@ -102,6 +127,7 @@ static const struct {
 	{"GET", "/v1/memory", NULL, memory_begin},
 	{"POST", "/v1/ping", ping_check, ping_begin},
 	{"POST", "/v1/send-test", test_check, test_begin},
+	{"POST", "/v1/relay-test", relay_check, relay_begin},
 };
 #define QUESTIONS (sizeof(questions) / sizeof(questions[0]))
 #define SESSION_PATH "/v1/sessions/" // ID

@@ -33,7 +33,8 @@ struct inquiry {
 		uint64_t next_ns; // when to send the next one, 0: an answer is awaited
 	} ping;
 	struct {
-		uint32_t service_slot, first, count; // the pool's backends in the blob
+		bool relay;            // no message, QUIT follows RCPT
+		uint32_t first, count; // the pool's backends in the blob
 		uint32_t sent, ended;
 		uint32_t timeout_ms;
 		uint64_t generation;
@@ -59,9 +60,11 @@ struct inquiry *inquiry_ping(
 	const struct ip_addr *addr,
 	unsigned count
 );
-// test_mail.c: one mail to each backend of the service's pool. NULL and a reason when it cannot be.
+// test_mail.c: one mail to each backend of the service's pool; or, with a pool instead, only its
+// envelope (relay test). NULL and a reason when it cannot be.
 struct test_mail_args {
-	const char *service, *from, *to;
+	const char *service, *pool; // one of them
+	const char *from, *to;
 	unsigned seconds; // for each step
 };
 struct inquiry *inquiry_test(

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Copyright (c) 2026, the Mailrace authors
 
-// Test mails, see inquiry.h: a service's pool, backend by backend, a few at a time on one worker.
-// What each step took and what the server said is the answer.
+// Test mails and relay tests, see inquiry.h: a pool, backend by backend, a few at a time on one
+// worker. What each step took and what the server said is the answer.
 
 #include <stdio.h>
 #include <string.h>
@@ -23,6 +23,29 @@ static const struct blob_service *service_find(const struct blob_header *blob, c
 	for (uint32_t i = 0; i < blob->services.count; i++)
 		if (strcmp(s[i].name, name) == 0)
 			return &s[i];
+	return NULL;
+}
+
+// That is named, or the named service's. NULL: there is none, and why.
+static const struct blob_pool *pool_find(
+	const struct blob_header *blob,
+	const struct test_mail_args *args,
+	const char **ret_reason
+)
+{
+	const struct blob_pool *p =
+		(const struct blob_pool *)((const uint8_t *)blob + blob->pools.off);
+
+	if (args->pool == NULL) {
+		const struct blob_service *service = service_find(blob, args->service);
+
+		*ret_reason = "no such virtual service";
+		return service != NULL ? &p[service->pool] : NULL;
+	}
+	for (uint32_t i = 0; i < blob->pools.count; i++)
+		if (strcmp(p[i].name, args->pool) == 0)
+			return &p[i];
+	*ret_reason = "no such pool";
 	return NULL;
 }
 
@@ -52,6 +75,8 @@ static bool mail_compose(
 	strftime(date, sizeof(date), "%a, %d %b %Y %H:%M:%S +0000", &tm); // the C locale's names
 	snprintf(mail->from, sizeof(mail->from), "%s", args->from);
 	snprintf(mail->to, sizeof(mail->to), "%s", args->to);
+	if (args->pool != NULL)
+		return true; // no message
 	n = snprintf(
 		mail->message,
 		sizeof(mail->message),
@@ -89,7 +114,6 @@ static void backend_send(struct inquiry *i, const struct control *c)
 				.backend_slot = b->slot,
 				.backend_index = i->test.first + i->test.sent,
 				.generation = i->test.generation,
-				.service_slot = i->test.service_slot,
 				.timeout_ms = i->test.timeout_ms,
 			},
 	};
@@ -121,8 +145,8 @@ static void pump(struct inquiry *i, const struct control *c)
 static const char *
 obstacle_find(const struct inquiries *q, const struct control *c, const struct test_mail_args *args)
 {
-	const struct blob_service *service;
 	const struct blob_pool *pool;
+	const char *reason;
 
 	if (!link_is_open(&c->link))
 		return "no dataplane is running";
@@ -131,15 +155,13 @@ obstacle_find(const struct inquiries *q, const struct control *c, const struct t
 	for (unsigned k = 0; k < INQUIRIES_MAX; k++)
 		if (q->item[k].used && q->item[k].kind == INQUIRY_TEST)
 			return "another test mail is under way";
-	service = service_find(c->link.blob, args->service);
-	if (service == NULL)
-		return "no such virtual service";
+	pool = pool_find(c->link.blob, args, &reason);
+	if (pool == NULL)
+		return reason;
 	if (!address_is_good(args->from) || !address_is_good(args->to) || args->to[0] == '\0')
 		return "from, to: addresses without brackets, of printable ASCII";
-	pool = (const struct blob_pool *)((const uint8_t *)c->link.blob + c->link.blob->pools.off) +
-	       service->pool;
 	if (pool->backend_count == 0 || pool->backend_count > INQUIRY_BACKENDS_MAX)
-		return "its pool has no backends, or more than 64";
+		return "the pool has no backends, or more than 64";
 	return NULL;
 }
 
@@ -150,7 +172,6 @@ struct inquiry *inquiry_test(
 	const char **ret_reason
 )
 {
-	const struct blob_service *service;
 	const struct blob_pool *pool;
 	struct inquiry *i;
 
@@ -161,17 +182,16 @@ struct inquiry *inquiry_test(
 	i = inquiry_begin(q, json_object());
 	if (i == NULL)
 		return NULL;
-	service = service_find(c->link.blob, args->service);
-	pool = (const struct blob_pool *)((const uint8_t *)c->link.blob + c->link.blob->pools.off) +
-	       service->pool;
+	pool = pool_find(c->link.blob, args, ret_reason);
 	i->kind = INQUIRY_TEST;
 	i->worker = i->request_id % c->link.workers;
-	i->test.service_slot = service->slot;
+	i->test.relay = args->pool != NULL;
 	i->test.first = pool->backends;
 	i->test.count = pool->backend_count;
 	i->test.timeout_ms = args->seconds * 1000;
 	i->test.generation = c->link.blob->generation;
-	set_text(i->answer, "virtual_service", args->service);
+	if (args->pool == NULL)
+		set_text(i->answer, "virtual_service", args->service);
 	set_text(i->answer, "pool", pool->name);
 	json_object_set_new(i->answer, "backends", json_array());
 	if (!mail_compose(c->link.test_mail, c, args, i->request_id)) {
@@ -183,7 +203,7 @@ struct inquiry *inquiry_test(
 	return i;
 }
 
-static void step_add(json_t *row, const struct ctl_test_step *step)
+static void step_add(json_t *row, const struct ctl_test_step *step, bool relay)
 {
 	json_t *o = json_object();
 
@@ -197,8 +217,10 @@ static void step_add(json_t *row, const struct ctl_test_step *step)
 		set_text(row, "result", health_result_name(step->code)); // the first fault
 		set_text(row, "step", health_stage_name(step->step));
 	}
-	if (step->step == CTL_STAGE_END_OF_DATA)
+	if (step->step == (relay ? CTL_STAGE_RCPT : CTL_STAGE_END_OF_DATA))
 		set_text(row, "reply", step->text);
+	if (relay && step->step == CTL_STAGE_RCPT && step->reply != 0)
+		json_object_set_new(row, "relays", json_boolean(step->reply / 100 == 2));
 }
 
 void test_mail_event(struct inquiry *i, const struct control *c, const struct ctl_msg *msg)
@@ -213,7 +235,7 @@ void test_mail_event(struct inquiry *i, const struct control *c, const struct ct
 		k++;
 	if (k == i->test.sent)
 		return;
-	step_add(i->test.row[k], &step);
+	step_add(i->test.row[k], &step, i->test.relay);
 	if (!step.last)
 		return;
 	if (json_object_get(i->test.row[k], "result") == NULL)

@@ -90,9 +90,7 @@ int api_request(const char *socket, const char *method, const char *path, struct
 		return -1;
 	curl_prepare(curl, socket, path, strcmp(method, "POST") == 0);
 	curl_easy_setopt(
-		curl,
-		CURLOPT_TIMEOUT,
-		strncmp(path, "/v1/send-test", 13) == 0 ? WAIT_TEST_S : WAIT_S
+		curl, CURLOPT_TIMEOUT, strstr(path, "-test?") != NULL ? WAIT_TEST_S : WAIT_S
 	);
 	curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, on_body);
 	curl_easy_setopt(curl, CURLOPT_WRITEDATA, &body);

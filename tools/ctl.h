@@ -49,3 +49,4 @@ int do_capture(const struct options *opt, char **args);
 int show_session(const struct options *opt, const char *id);
 int do_ping(const struct options *opt, char **args);
 int do_send_test(const struct options *opt, char **args);
+int do_relay_test(const struct options *opt, char **args);

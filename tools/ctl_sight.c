@@ -205,6 +205,56 @@ int do_send_test(const struct options *opt, char **args)
 	return status;
 }
 
+// 1 when any of them relays, or one could not be asked.
+static int relay_judge(const struct options *opt, const json_t *backends)
+{
+	const json_t *row;
+	int status = EX_OK;
+	size_t i;
+
+	json_array_foreach(backends, i, row)
+	{
+		const json_t *relays = json_object_get(row, "relays");
+
+		if (!json_is_false(relays))
+			status = EX_REFUSED;
+		if (opt->json)
+			continue;
+		test_print(row);
+		printf("%s: %s\n",
+		       json_string_value(json_object_get(row, "backend")),
+		       json_is_true(relays)
+			       ? "RELAYS: whoever reaches a service of this pool may send "
+				 "mail to anywhere through it"
+		       : relays != NULL ? "does not relay"
+					: "not known: it did not come to RCPT");
+	}
+	return status;
+}
+
+int do_relay_test(const struct options *opt, char **args)
+{
+	char path[QUERY_MAX_BYTES] = "/v1/relay-test";
+	struct api_answer a;
+	int status;
+
+	if (args[0] == NULL || args[1] != NULL)
+		return usage(EX_USAGE);
+	query_add(path, "pool", args[0]);
+	query_add(path, "from", opt->from != NULL ? opt->from : "relay-test@example.com");
+	query_add(path, "to", opt->to != NULL ? opt->to : "relay-test@example.net");
+	query_add(path, "seconds", opt->seconds);
+	status = ask(opt, "POST", path, &a);
+	if (status != 0)
+		return status;
+	status = a.status == 200 ? relay_judge(opt, json_object_get(a.body, "backends"))
+				 : EX_REFUSED;
+	if (opt->json || a.status != 200)
+		json_print(a.body);
+	json_decref(a.body);
+	return status;
+}
+
 static bool any_tls(const json_t *connections)
 {
 	for (size_t i = 0; i < json_array_size(connections); i++)

@@ -216,6 +216,9 @@ int usage(int status)
 		"  send-test VIRTUAL-SERVICE --from ADDRESS --to ADDRESS [--time SECONDS]\n"
 		"                                  a test mail to each of its backends, step by "
 		"step\n"
+		"  relay-test POOL [--from ADDRESS] [--to ADDRESS] [--time SECONDS]\n"
+		"                                  whether its backends relay mail of strangers "
+		"that comes from here\n"
 		"  mail [--from A] [--to A] [--queue-id ID] [--client ADDRESS|PREFIX] [--backend "
 		"B]\n"
 		"       [--since TIME] [--until TIME] [-n LIMIT]\n"
@@ -394,6 +397,7 @@ static const struct command {
 	{"capture", do_capture},
 	{"ping", do_ping},
 	{"send-test", do_send_test},
+	{"relay-test", do_relay_test},
 	{"mail", do_mail},
 	{"tarpit", do_tarpit},
 };

@@ -137,7 +137,7 @@ struct ctl_memory {
 
 // SHM_SEC_TEST_MAIL: control writes it before the first command of a test, workers copy and check
 // it. Addresses without angle brackets; the message in lines that end with CRLF, none of them
-// beginning with a dot.
+// beginning with a dot. Length 0: no message, QUIT follows RCPT (relay test).
 struct ctl_test_mail {
 	char from[256], to[256]; // NUL-terminated
 	uint32_t length;
@@ -148,7 +148,7 @@ struct ctl_test_mail {
 struct ctl_test {
 	uint32_t backend_slot, backend_index; // as of ctl_probe
 	uint64_t generation;
-	uint32_t service_slot; // whose pool's source addresses are used
+	uint32_t reserved;
 	uint32_t timeout_ms;   // for each step
 };
 

@@ -3,8 +3,9 @@
 
 // Test mails for the operator: an SMTP client like a probe's, from the source addresses that the
 // service's legs have and with their TLS, that goes on to MAIL, RCPT, DATA and one short message,
-// and tells each step. A step that is refused is followed by QUIT. One mail a worker at a time, to
-// any number of backends. Worker thread.
+// and tells each step. A step that is refused is followed by QUIT; so is RCPT when there is no
+// message, which tells whether a backend relays. One mail a worker at a time, to any number of
+// backends. Worker thread.
 
 #include <stdio.h>
 #include <string.h>
@@ -68,6 +69,8 @@ static bool message_is_good(const struct ctl_test_mail *mail)
 {
 	bool begin = true;
 
+	if (mail->length == 0)
+		return true; // none is sent
 	if (mail->length < 2 || mail->length > sizeof(mail->message))
 		return false;
 	for (uint32_t i = 0; i < mail->length; i++) {
@@ -212,6 +215,8 @@ static uint32_t next_say(struct relay *r, const struct session *s, enum ctl_prob
 		*ret = CTL_STAGE_RCPT;
 		return (uint32_t)snprintf(out, RELAY_SCRATCH, "RCPT TO:<%s>\r\n", mail->to);
 	case CTL_STAGE_RCPT:
+		if (mail->length == 0)
+			break;
 		*ret = CTL_STAGE_DATA;
 		return (uint32_t)snprintf(out, RELAY_SCRATCH, "DATA\r\n");
 	case CTL_STAGE_DATA:
@@ -220,9 +225,10 @@ static uint32_t next_say(struct relay *r, const struct session *s, enum ctl_prob
 		memcpy(out + mail->length, ".\r\n", 3);
 		return mail->length + 3;
 	default:
-		*ret = CTL_STAGE_QUIT;
-		return (uint32_t)snprintf(out, RELAY_SCRATCH, "QUIT\r\n");
+		break;
 	}
+	*ret = CTL_STAGE_QUIT;
+	return (uint32_t)snprintf(out, RELAY_SCRATCH, "QUIT\r\n");
 }
 
 static enum ctl_probe_result_code reply_judged(const struct session *s)

@@ -512,6 +512,29 @@ def case_send_test_step_by_step():
         quiet(lab)
 
 
+def case_relay_test_asks_and_sends_nothing():
+    with Lab(workers=2, port="af_packet", backends=TWO) as lab, Control(lab) as control:
+        open_one = Sink(2525)
+        two = Sink(2526, behave=lambda verb, _: "550 5.7.1 Unable to relay" if verb == "RCPT" else None)
+        status, out, err = control.run("relay-test", "mail")
+        assert status == 1 and "b0: RELAYS" in out and "b1: does not relay" in out, (status, out, err)
+        for sink in (open_one, two):
+            assert sink.transcripts == [["EHLO mx.lab.example", "MAIL FROM:<relay-test@example.com>", "RCPT TO:<relay-test@example.net>", "QUIT"]]
+            assert sink.bodies == [] and sink.peers == [NET4 + "10"]
+        status, out, _ = control.run("-j", "relay-test", "mail", "--from", "a@b.example", "--to", "c@d.example")
+        first, second = json.loads(out)["backends"]
+        assert status == 1 and first["relays"] is True and second["relays"] is False and second["reply"] == "550 5.7.1 Unable to relay", out
+        assert two.transcripts[-1][1:3] == ["MAIL FROM:<a@b.example>", "RCPT TO:<c@d.example>"]
+        open_one.close()
+        first, second = json.loads(control.run("-j", "relay-test", "mail")[1])["backends"]
+        assert "relays" not in first and first["result"] == "refused" and second["relays"] is False
+        for args, text in ((("nopool",), "no such pool"), (("mail", "--to", "a@b>"), "brackets")):
+            status, _, err = control.run("relay-test", *args)
+            assert status == 1 and text in err, (args, status, err)
+        assert control.run("relay-test")[0] == 64
+        quiet(lab)
+
+
 def case_hostile_questions_stop_no_mail():
     """A mad control process: well-framed commands with bodies that cannot be, rings that lie, a mail that would smuggle."""
     rng = random.Random(9)
