@@ -149,7 +149,7 @@ struct ctl_test {
 	uint32_t backend_slot, backend_index; // as of ctl_probe
 	uint64_t generation;
 	uint32_t reserved;
-	uint32_t timeout_ms;   // for each step
+	uint32_t timeout_ms; // for each step
 };
 
 // The end of a step, good or not; the one after which nothing comes has last set.
