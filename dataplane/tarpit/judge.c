@@ -79,6 +79,8 @@ static bool is_back_pressure(struct slow *s)
 
 	if (tarpit_is_overload(b) || (s->leg != NULL && s->leg->fast == 0))
 		return false;
+	// who lets delays grow comes by the same ones in each session
+	same = same && b->grow_sure[TARPIT_GROW_MAIL] == 0;
 	return same || (b->slow[SHM_VERB_MAIL] >= SHARE_SOME && step >= 2 && step <= 11 &&
 			tarpit_near(b, s->x, step * STEP));
 }

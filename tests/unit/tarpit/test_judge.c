@@ -123,6 +123,25 @@ static void the_interval_never_strikes_the_authenticated(void **state)
 	assert_int_equal(tarpit_judge(&backend, &leg, &reply, verdict), 0);
 }
 
+// A server that lets delays grow comes by the same ones in each session: two equal ones that fall
+// out of the growth are no back pressure.
+static void equal_steps_of_a_growth_are_no_back_pressure(void **state)
+{
+	uint32_t us = 500 * MS;
+	unsigned rate = 0;
+
+	(void)state;
+	for (unsigned n = 0; n < 10; n++, us += us / 5)
+		if (judge(SMTP_V_MAIL, "250 ok", us + 10 * MS) == 1)
+			rate += verdict[0].reason == TARPIT_EXIM_RATE;
+	assert_true(rate >= 4);
+	for (unsigned n = 0; n < 6; n++) {
+		leg = (struct tarpit_leg){.fast = 1};
+		judge(SMTP_V_MAIL, "250 ok", 3010 * MS);
+		assert_int_equal(verdict[0].reason, TARPIT_UNKNOWN);
+	}
+}
+
 // Half a second, and ten minutes: from the fourth of them on.
 static void any_interval_is_learned(void **state)
 {
@@ -254,6 +273,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(replies_are_of_a_kind),
 		cmocka_unit_test_setup(the_interval_never_strikes_the_authenticated, begin),
+		cmocka_unit_test_setup(equal_steps_of_a_growth_are_no_back_pressure, begin),
 		cmocka_unit_test(any_interval_is_learned),
 		cmocka_unit_test_setup(a_group_is_held_for_its_last_reply, begin),
 		cmocka_unit_test_setup(an_address_is_discredited_from_the_greeting_on, begin),
