@@ -4,6 +4,7 @@
 // Frames of the script vectors: built for the stack with right checksums, taken apart when it sends
 // them. ARP requests and neighbor solicitations for the peer are answered.
 
+#include "tests/stack/neighbor.h"
 #include "tests/vectors/vec.h"
 
 #include <rte_arp.h>
@@ -14,7 +15,6 @@
 #include <stdlib.h>
 
 #define ETHER 14
-#define ICMP6_SOLICIT 135
 
 static const uint8_t own_mac[6] = {0x02, 0, 0, 0, 0, 1};
 static const uint8_t peer_mac[6] = {0x02, 0, 0, 0, 0, 2};
@@ -301,60 +301,17 @@ static void segment_take(struct vec *v, const uint8_t *p, uint32_t len)
 	v->out_tail++;
 }
 
-// Not delivered from inside the stack's own sending: vec_settle does it.
-static uint8_t *answer_new(struct vec *v, uint32_t len)
-{
-	v->answer_len[v->answers % VEC_ANSWERS_MAX] = len;
-	return v->answer[v->answers++ % VEC_ANSWERS_MAX];
-}
-
-static void arp_answer(struct vec *v, const uint8_t *data)
-{
-	uint8_t *frame;
-
-	if (memcmp(data + ETHER + 24, v->peer.b + 12, 4) != 0)
-		return;
-	frame = answer_new(v, 42);
-	memcpy(frame, data, 42);
-	memcpy(frame, own_mac, 6);
-	memcpy(frame + 6, peer_mac, 6);
-	frame[ETHER + 7] = 2;
-	memcpy(frame + ETHER + 8, peer_mac, 6);
-	memcpy(frame + ETHER + 14, v->peer.b + 12, 4);
-	memcpy(frame + ETHER + 18, own_mac, 6);
-	memcpy(frame + ETHER + 24, v->local.b + 12, 4);
-}
-
-static void solicit_answer(struct vec *v, const uint8_t *p)
-{
-	uint8_t *frame, *nd;
-
-	if (memcmp(p + 8, &v->peer, 16) != 0)
-		return;
-	frame = answer_new(v, ETHER + 40 + 32);
-	ether_put(v, frame);
-	nd = headers_put(v, frame + ETHER, 58, 32, false);
-	memset(nd, 0, 32);
-	nd[0] = 136;
-	nd[4] = 0x60; // solicited, override
-	memcpy(nd + 8, &v->peer, 16);
-	nd[24] = 2;
-	nd[25] = 1;
-	memcpy(nd + 26, peer_mac, 6);
-	be16_put(nd + 2, transport_sum(v, 58, nd, 32));
-}
-
 void vec_frame_out(struct vec *v, const uint8_t *data, uint32_t len)
 {
-	unsigned type = be16_get(data + 12);
+	unsigned type = be16_get(data + 12), at = v->answers % VEC_ANSWERS_MAX;
+	uint32_t answer = neighbor_answer(data, len, peer_mac, v->answer[at]);
 
-	if (type == RTE_ETHER_TYPE_ARP && be16_get(data + ETHER + 6) == 1)
-		arp_answer(v, data);
-	else if (type == RTE_ETHER_TYPE_IPV6 && data[ETHER + 6] == 58 &&
-		 data[ETHER + 40] == ICMP6_SOLICIT)
-		solicit_answer(v, data + ETHER + 40);
-	else if (type == RTE_ETHER_TYPE_IPV6 && data[ETHER + 6] == 6)
+	if (answer > 0) { // delivered by vec_settle, not from inside the stack's own sending
+		v->answer_len[at] = answer;
+		v->answers++;
+	} else if (type == RTE_ETHER_TYPE_IPV6 && data[ETHER + 6] == 6) {
 		segment_take(v, data + ETHER + 40, len - ETHER - 40);
-	else if (type == RTE_ETHER_TYPE_IPV4 && data[ETHER + 9] == 6)
+	} else if (type == RTE_ETHER_TYPE_IPV4 && data[ETHER + 9] == 6) {
 		segment_take(v, data + ETHER + 20, len - ETHER - 20);
+	}
 }

@@ -16,6 +16,7 @@
 #include "common/rng.h"
 #include "dataplane/net/net.h"
 #include "dataplane/tcp/tcp.h"
+#include "tests/stack/neighbor.h"
 
 #define VEC_WORDS_MAX 32
 #define VEC_FLOWS_MAX 8
@@ -76,7 +77,7 @@ struct vec {
 	// what it sent
 	struct vec_seg out[VEC_OUT_MAX];
 	unsigned out_head, out_tail;
-	uint8_t answer[VEC_ANSWERS_MAX][128]; // to ARP and ND
+	uint8_t answer[VEC_ANSWERS_MAX][NEIGHBOR_ANSWER_MAX]; // to ARP and ND
 	uint32_t answer_len[VEC_ANSWERS_MAX];
 	unsigned answers, answered;
 	// its application
