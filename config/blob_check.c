@@ -105,6 +105,17 @@ static bool policy_ok(const struct check *c, const struct blob_policy *p)
 	       range_ok(p->sources, p->source_count, c->head->sources.count);
 }
 
+// Behind rules that are in range.
+static bool tarpit_ok(const struct blob_header *h, const struct blob_service *s)
+{
+	uint32_t first = s->rules + s->rule_count + s->header_rules;
+
+	return range_ok(first, s->tarpit_rules, h->rules.count) &&
+	       range_ok(first + s->tarpit_rules, s->tarpit_spared, h->rules.count) &&
+	       s->tarpit_delay_ms <= BLOB_MAX_TARPIT_DELAY_MS &&
+	       s->tarpit_errors <= BLOB_MAX_TARPIT_ERRORS;
+}
+
 static bool services_ok(struct check *c)
 {
 	const struct blob_header *h = c->head;
@@ -123,6 +134,8 @@ static bool services_ok(struct check *c)
 		    !range_ok(s[i].rules, s[i].rule_count, h->rules.count) ||
 		    !range_ok(s[i].rules + s[i].rule_count, s[i].header_rules, h->rules.count))
 			return refuse(c, "service's pool or rules");
+		if (!tarpit_ok(h, &s[i]))
+			return refuse(c, "service's tarpit");
 		if (!policy_ok(c, &s[i].policy) || s[i].client_idle_ms == 0 ||
 		    s[i].data_idle_ms == 0)
 			return refuse(c, "service's policy or timeouts");

@@ -136,9 +136,11 @@ struct cfg_service {
 	struct cfg_rule *rules;
 	unsigned rule_count;
 	unsigned *header_networks; // indices into networks: they send a PROXY header first
-	unsigned header_count;
+	unsigned header_count, tarpit_listed, tarpit_spared;
+	unsigned *tarpit_networks; // likewise: those that wait, then those that are spared
 	uint32_t sessions_per_client, max_message_bytes, max_recipients, client_idle_ms,
-		data_idle_ms, shakes_per_client, shakes_per_second, tls_queue_ms;
+		data_idle_ms, shakes_per_client, shakes_per_second, tls_queue_ms, tarpit_delay_ms,
+		tarpit_errors;
 	enum blob_tls_overflow tls_overflow;
 };
 

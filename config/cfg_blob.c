@@ -21,7 +21,8 @@ static struct totals count_all(const struct cfg *cfg)
 
 	for (unsigned i = 0; i < cfg->service_count; i++) {
 		t.listeners += cfg->services[i].listen_count;
-		t.rules += cfg->services[i].rule_count + cfg->services[i].header_count;
+		t.rules += cfg->services[i].rule_count + cfg->services[i].header_count +
+			   cfg->services[i].tarpit_listed + cfg->services[i].tarpit_spared;
 	}
 	for (unsigned i = 0; i < cfg->pool_count; i++)
 		t.backends += cfg->pools[i].backend_count;
@@ -98,6 +99,24 @@ static void slots_keep(const struct cfg *cfg, struct cfg_slots *slots)
 	}
 }
 
+// Rules of which only the networks count.
+static uint32_t networks_fill(
+	const struct cfg *cfg,
+	const struct cfg_service *from,
+	const unsigned *network,
+	unsigned count,
+	struct blob_rule *rule
+)
+{
+	for (unsigned k = 0; k < count; k++)
+		rule[k] = (struct blob_rule){
+			.prefixes = prefixes_before(cfg, network[k]),
+			.prefix_count = cfg->networks[network[k]].count,
+			.policy = policy_of(cfg, &from->policy),
+		};
+	return count;
+}
+
 static bool services_fill(const struct cfg *cfg, struct cfg_slots *slots, struct blob_header *h)
 {
 	struct blob_service *service = (struct blob_service *)((uint8_t *)h + h->services.off);
@@ -138,12 +157,20 @@ static bool services_fill(const struct cfg *cfg, struct cfg_slots *slots, struct
 				.policy = policy_of(cfg, &from->rules[k].policy),
 			};
 		service->header_rules = from->header_count;
-		for (unsigned k = 0; k < from->header_count; k++, rules++)
-			rule[rules] = (struct blob_rule){
-				.prefixes = prefixes_before(cfg, from->header_networks[k]),
-				.prefix_count = cfg->networks[from->header_networks[k]].count,
-				.policy = policy_of(cfg, &from->policy),
-			};
+		rules += networks_fill(
+			cfg, from, from->header_networks, from->header_count, &rule[rules]
+		);
+		service->tarpit_rules = from->tarpit_listed;
+		service->tarpit_spared = from->tarpit_spared;
+		service->tarpit_delay_ms = from->tarpit_delay_ms;
+		service->tarpit_errors = from->tarpit_errors;
+		rules += networks_fill(
+			cfg,
+			from,
+			from->tarpit_networks,
+			from->tarpit_listed + from->tarpit_spared,
+			&rule[rules]
+		);
 	}
 	return true;
 }

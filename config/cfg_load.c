@@ -151,7 +151,8 @@ static void totals_check(struct cfg_reader *r)
 		backends += cfg->pools[i].backend_count;
 	for (unsigned i = 0; i < cfg->service_count; i++) {
 		listeners += cfg->services[i].listen_count;
-		rules += cfg->services[i].rule_count + cfg->services[i].header_count;
+		rules += cfg->services[i].rule_count + cfg->services[i].header_count +
+			 cfg->services[i].tarpit_listed + cfg->services[i].tarpit_spared;
 	}
 	for (unsigned i = 0; i < cfg->network_count; i++)
 		prefixes += cfg->networks[i].count;
@@ -303,6 +304,7 @@ void cfg_free(struct cfg *cfg)
 		free(cfg->services[i].listen);
 		free(cfg->services[i].rules);
 		free(cfg->services[i].header_networks);
+		free(cfg->services[i].tarpit_networks);
 	}
 	free(cfg->sources);
 	free(cfg->networks);

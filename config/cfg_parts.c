@@ -447,6 +447,7 @@ static void service_read(struct cfg_reader *r, const config_setting_t *s, unsign
 	cfg_duration(r, s, "data_timeout", &service->data_idle_ms);
 	limits_read(r, s, service);
 	cfg_service_header_read(r, s, service);
+	cfg_tarpit_read(r, s, service);
 	rules = cfg_list(r, s, "rules");
 	service->rules = members_new(r, rules, sizeof(struct cfg_rule), 256, &service->rule_count);
 	for (unsigned i = 0; i < service->rule_count; i++)

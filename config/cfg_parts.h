@@ -43,6 +43,8 @@ void cfg_service_header_read(
 	const config_setting_t *s,
 	struct cfg_service *service
 );
+// cfg_tarpit.c: of a service.
+void cfg_tarpit_read(struct cfg_reader *r, const config_setting_t *s, struct cfg_service *service);
 // cfg_tls.c: certificates first, then what names them.
 void cfg_certificates_read(struct cfg_reader *r, const config_setting_t *root);
 void cfg_tickets_read(struct cfg_reader *r, const config_setting_t *root);

@@ -35,6 +35,7 @@ enum cfg_section {
 	CFG_SEC_pool_tls,
 	CFG_SEC_rule,
 	CFG_SEC_limits,
+	CFG_SEC_tarpit,
 	CFG_SEC_ledger,
 };
 

@@ -81,6 +81,8 @@ enum blob_leg_tls { BLOB_LEG_PLAIN = 0, BLOB_LEG_STARTTLS = 1, BLOB_LEG_IMPLICIT
 // STARTTLS beyond a limit.
 enum blob_tls_overflow { BLOB_OVERFLOW_HOLD = 0, BLOB_OVERFLOW_PLAINTEXT = 1 };
 #define BLOB_MAX_SHAKES_PER_SECOND 4000
+#define BLOB_MAX_TARPIT_DELAY_MS 60000
+#define BLOB_MAX_TARPIT_ERRORS 60
 // How backends learn who the client is.
 enum blob_client_address {
 	BLOB_CLIENT_SNAT = 0, // they see an address of ours
@@ -131,8 +133,12 @@ struct blob_service {
 	// So many entries of rules behind the service's own: networks whose connections begin with
 	// a PROXY header. Nothing else of them counts.
 	uint32_t header_rules;
+	// Behind these: networks whose clients wait in our tarpit, then those it spares.
+	uint32_t tarpit_rules, tarpit_spared;
+	uint32_t tarpit_delay_ms; // at most BLOB_MAX_TARPIT_DELAY_MS; 0: no tarpit
+	uint32_t tarpit_errors;   // of a session, at most BLOB_MAX_TARPIT_ERRORS; 0: not by errors
 };
-static_assert(sizeof(struct blob_service) == 64 + 8 + 16 + 8 + 40, "ABI");
+static_assert(sizeof(struct blob_service) == 64 + 8 + 16 + 8 + 40 + 16, "ABI");
 
 struct blob_rule {
 	uint32_t prefixes, prefix_count; // the network, index into prefixes

@@ -34,8 +34,7 @@ bool accept_syn(
 	return true;
 }
 
-// The first of so many rules whose network holds it, or NULL.
-static const struct blob_rule *
+const struct blob_rule *
 rule_for(const struct relay *r, uint32_t first, uint32_t count, const struct ip_addr *client)
 {
 	for (uint32_t i = 0; i < count; i++) {
@@ -124,12 +123,33 @@ refuse(struct relay *r, struct session *s, const struct blob_policy *policy, enu
 	session_free(r, s);
 }
 
+static void welcome(struct relay *r, struct session *s, const struct blob_policy *policy)
+{
+	uint64_t id = s->id;
+
+	session_greet(r, s, policy);
+	if (s->id == id && s->client.v != 0 &&
+	    (s->state == RELAY_S_COMMAND || s->state == RELAY_S_PASS))
+		leg_open(r, s);
+}
+
+void session_welcome(struct relay *r, struct session *s)
+{
+	const struct blob_policy *policy = session_policy(r, s);
+
+	if (policy == NULL || r->draining) // since it came
+		session_close(r, s, SMTP_OWN_DRAIN);
+	else if (!policy_can(r, policy))
+		session_close(r, s, SMTP_OWN_TLS_BUSY);
+	else
+		welcome(r, s, policy);
+}
+
 void session_admit(struct relay *r, struct session *s)
 {
 	const struct blob_service *service = service_at(r, s->service_slot);
 	const struct blob_policy *policy;
 	struct session_client who;
-	uint64_t id = s->id;
 
 	if (service == NULL) { // gone while the header was awaited
 		session_close(r, s, SMTP_OWN_DRAIN);
@@ -152,10 +172,8 @@ void session_admit(struct relay *r, struct session *s)
 		refuse(r, s, policy, SMTP_OWN_TLS_BUSY);
 		return;
 	}
-	session_greet(r, s, policy);
-	if (s->id == id && s->client.v != 0 &&
-	    (s->state == RELAY_S_COMMAND || s->state == RELAY_S_PASS))
-		leg_open(r, s);
+	if (!stall_admit(r, s, service, &who.remote.addr))
+		welcome(r, s, policy);
 }
 
 uint32_t accept_session(void *app, struct tcp_conn_id conn, uint32_t cookie)

@@ -47,6 +47,7 @@ bool line_too_long(struct relay *r, struct session *s)
 	dialogue_note(r, s, "a line that is too long", 0);
 	s->flags |= SESSION_F_SWALLOW_LINE;
 	session_say_in_turn(r, s, SMTP_OWN_LINE_LONG);
+	stall_error(r, s);
 	return true;
 }
 
@@ -108,6 +109,7 @@ bool command_refuse(
 	dialogue(r, s, CAPTURE_FROM_CLIENT, line, len);
 	wire_rx_drop(r, wire_client(s), len);
 	session_say_in_turn(r, s, own);
+	stall_error(r, s);
 	return true;
 }
 

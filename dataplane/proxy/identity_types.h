@@ -16,6 +16,11 @@ policy_for(const struct relay *r, const struct blob_service *service, const stru
 const struct blob_policy *session_policy(const struct relay *r, const struct session *s);
 // Who it is is known: its policy, its limits, our banner, its leg.
 void session_admit(struct relay *r, struct session *s);
+// Its banner, or its leg, once it is admitted and has waited. The session may end.
+void session_welcome(struct relay *r, struct session *s);
+// The first of so many rules whose network holds it, or NULL.
+const struct blob_rule *
+rule_for(const struct relay *r, uint32_t first, uint32_t count, const struct ip_addr *client);
 
 // accept_header.c: PROXY headers of those who must send one
 bool named_init(struct relay *r);

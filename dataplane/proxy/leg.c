@@ -329,6 +329,7 @@ void leg_leave(struct relay *r, struct session *s)
 {
 	bool alone = s->client.v == 0;
 
+	stall_leave(r, s);
 	switch (s->leg_state) {
 	case LEG_S_NONE:
 		return;

@@ -182,6 +182,7 @@ void session_free(struct relay *r, struct session *s)
 
 	BUG_ON_HOT(s->client.v != 0 || s->leg.v != 0);
 	leg_wait_end(r, s);
+	stall_leave(r, s);
 	shake_hold_end(r, s);
 	client_leave(r, s);
 	ehlo_forget(r, s);
@@ -234,11 +235,22 @@ static bool session_fill(struct relay *r, struct session *s)
 void session_run(struct relay *r, struct session *s)
 {
 	uint64_t id = s->id;
-	bool more = pending_flush_own(r, s);
+	bool more;
 
+	if ((s->flags & SESSION_F_STALLED) != 0) {
+		if (stall_is_left(s)) {
+			client_hang_up(r, s);
+			client_gone(r, s);
+		}
+		return;
+	}
+	more = pending_flush_own(r, s);
 	if ((s->client_tls | s->leg_tls) != 0 && !session_fill(r, s))
 		return;
 	for (unsigned i = 0; more && i < SESSION_TURN_LOOPS * SESSION_PENDING_MAX; i++) {
+		if ((s->flags & (SESSION_F_STALLED | SESSION_F_HOSTILE)) != 0 &&
+		    ((s->flags & SESSION_F_STALLED) != 0 || stall_reply(r, s)))
+			return; // its timer runs
 		more = s->state == RELAY_S_PROBE ? probe_step(r, s) : reply_step(r, s);
 		if (s->id != id)
 			return; // ended

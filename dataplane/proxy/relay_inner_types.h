@@ -11,6 +11,7 @@
 #include "dataplane/proxy/ledger_types.h"
 #include "dataplane/proxy/scan_types.h"
 #include "dataplane/proxy/shake_types.h"
+#include "dataplane/proxy/stall_types.h"
 
 // What a line read gave.
 enum line_result { LINE_MORE, LINE_OK, LINE_LONG };

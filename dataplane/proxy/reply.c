@@ -20,6 +20,7 @@ static void reply_count(struct relay *r, struct session *s, enum smtp_verb verb,
 	backend->replies_4xx += code / 100 == 4;
 	backend->replies_5xx += code / 100 == 5;
 	backend->replies_421 += code == 421;
+	stall_score(r, s, verb, code);
 	if (verb == SMTP_V_RCPT && code / 100 == 2) {
 		s->recipients++;
 		s->leg_flags |= SESSION_LEG_F_FRUIT;
@@ -475,6 +476,7 @@ bool reply_read_rest(struct relay *r, struct session *s)
 	struct tcp_conn_id leg = s->leg;
 	uint64_t id = s->id;
 
+	stall_give_up(r, s);
 	while (s->id == id && s->leg.v == leg.v && s->leg_state == LEG_S_READY &&
 	       s->state != RELAY_S_GONE && s->pending_count > 0 && reply_step(r, s))
 		;

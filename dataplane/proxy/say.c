@@ -38,6 +38,7 @@ void pending_pop(struct session *s)
 {
 	unsigned next = (s->pending_head + 1U) % SESSION_PENDING_MAX;
 
+	s->flags &= ~(uint32_t)SESSION_F_STALL_OVER;
 	if (s->pending_count > 1 && s->pending_verb[next] == SMTP_V_AGAIN) {
 		if (--s->pending_us[next] > 0)
 			return;
@@ -54,6 +55,8 @@ bool pending_flush_own(struct relay *r, struct session *s)
 		enum smtp_own own =
 			(enum smtp_own)(s->pending_verb[s->pending_head] - SMTP_V_COUNT);
 
+		if (stall_own(r, s))
+			return false;
 		if (!session_say(r, s, own)) { // never left out: the next would be taken for it
 			s->flags |= SESSION_F_RETRY;
 			return false;

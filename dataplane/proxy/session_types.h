@@ -84,7 +84,8 @@ struct session {
 	uint8_t own_after; // reply after a swallowed body
 	uint8_t pending_head, pending_count;
 	uint8_t tried_count;
-	uint8_t bare_lf;
+	uint8_t bare_lf : 2; // enum blob_bare_lf
+	uint8_t errors : 6;  // of the client since its last mail, see stall.c
 	uint32_t pending_us[SESSION_PENDING_MAX];
 	uint8_t pending_verb[SESSION_PENDING_MAX]; // enum smtp_verb; SMTP_V_COUNT + enum smtp_own
 						   // for a reply of ours in its turn

@@ -105,8 +105,11 @@ static uint32_t due_ms(const struct relay *r, const struct session *s)
 
 void session_timer(struct relay *r, struct session *s)
 {
-	uint32_t at = due_ms(r, s);
+	uint32_t at;
 
+	if ((s->flags & SESSION_F_STALLED) != 0)
+		return; // armed when it began
+	at = due_ms(r, s);
 	if (s->client_tls != 0)
 		at = shake_timer_ms(r, s, at);
 	if (!wheel_put_off(&s->timer, at))
@@ -167,6 +170,10 @@ void session_timer_fire(void *owner, uint32_t idx)
 	struct session *s = session_of(r, idx);
 	uint32_t limit;
 
+	if ((s->flags & SESSION_F_STALLED) != 0) {
+		stall_fire(r, s);
+		return;
+	}
 	if (s->client_tls != 0 && shake_is_late(r, s)) {
 		shake_fail(r, s, STAT_TLS_FAIL_TIMEOUT);
 		return;

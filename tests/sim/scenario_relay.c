@@ -69,6 +69,7 @@ static struct blob_policy policy_draw(const struct plot *d, struct rng *rng)
 
 static void blob_make(struct plot *d, const struct sim_host *box, struct rng *rng)
 {
+	bool wait = !d->benign && rng_below(rng, 3) == 0;
 	const struct blob_service service = {
 		.slot = 1,
 		.client_idle_ms = 300000,
@@ -80,6 +81,9 @@ static void blob_make(struct plot *d, const struct sim_host *box, struct rng *rn
 			d->benign || rng_below(rng, 4) != 0 ? 0 : 2000 + rng_below(rng, 40000),
 		.tls_queue_ms = 30000,
 		.header_rules = d->header != 0,
+		.tarpit_rules = wait && d->header == 0 && rng_below(rng, 3) == 0,
+		.tarpit_delay_ms = wait ? 1000 + rng_below(rng, 5000) : 0,
+		.tarpit_errors = wait ? 1 + rng_below(rng, 3) : 0,
 		.shakes_per_client = d->tls && rng_below(rng, 2) != 0 ? 2 + rng_below(rng, 4) : 0,
 		.shakes_per_second = d->tls && rng_below(rng, 2) != 0 ? 10 + rng_below(rng, 20) : 0,
 	};

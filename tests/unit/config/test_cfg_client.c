@@ -235,6 +235,73 @@ static void headers_come_from_networks(void **state)
 		"wants a list");
 }
 
+// Of the tarpit: who waits behind who sends headers, who is spared behind these.
+static void tarpits_take_networks(void **state)
+{
+	struct cfg *cfg = load_two(
+		"networks = {",
+		"networks = { bad = [ \"10.1.0.0/16\", \"10.3.0.0/16\" ]; good = [ \"10.2.0.1\" ];",
+		"pool = \"mail\";",
+		"pool = \"mail\"; proxy_protocol_from = [ \"good\" ]; tarpit = { networks = [ "
+		"\"bad\" ]; except = [ \"good\" ]; delay = \"7s\"; errors = 9; };"
+	);
+	struct blob_service *service;
+	const struct blob_rule *rule;
+	struct blob_header *h;
+
+	assert_non_null(cfg);
+	assert_int_equal(errs.count, 0);
+	h = blob_of(cfg);
+	service = (struct blob_service *)(uintptr_t)array_of(h, &h->services);
+	rule = array_of(h, &h->rules);
+	assert_int_equal(h->rules.count, 4);
+	assert_int_equal(service->header_rules, 1);
+	assert_int_equal(service->tarpit_rules, 1);
+	assert_int_equal(service->tarpit_spared, 1);
+	assert_int_equal(service->tarpit_delay_ms, 7000);
+	assert_int_equal(service->tarpit_errors, 9);
+	assert_int_equal(rule[2].prefix_count, 2);
+	assert_int_equal(rule[3].prefix_count, 1);
+	service->tarpit_errors = BLOB_MAX_TARPIT_ERRORS + 1;
+	blob_is_refused(h, "service's tarpit");
+	service->tarpit_errors = 1;
+	service->tarpit_spared = 2;
+	blob_is_refused(h, "service's tarpit");
+	service->tarpit_spared = 1;
+	service->tarpit_delay_ms = BLOB_MAX_TARPIT_DELAY_MS + 1;
+	blob_is_refused(h, "service's tarpit");
+	free(h);
+	cfg_free(cfg);
+}
+
+static void tarpits_that_cannot_work(void **state)
+{
+	static const struct {
+		const char *text, *path, *why;
+	} bad[] = {
+		{"", "virtual_services.inbound.tarpit", "lets nobody wait"},
+		{"networks = [ \"plotters\" ];",
+		 "virtual_services.inbound.tarpit.networks",
+		 "not among networks"},
+		{"errors = 0;", "virtual_services.inbound.tarpit.errors", "1"},
+		{"errors = 61;", "virtual_services.inbound.tarpit.errors", "60"},
+		{"errors = 3; delay = \"2m\";", "virtual_services.inbound.tarpit.delay", "1s to 60s"
+		},
+		{"errors = 3; delay = \"10ms\";",
+		 "virtual_services.inbound.tarpit.delay",
+		 "1s to 60s"},
+		{"networks = [ \"printers\" ]; except = [ \"printers\" ];",
+		 "virtual_services.inbound.tarpit",
+		 "both"},
+	};
+	char text[200];
+
+	for (unsigned i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		snprintf(text, sizeof(text), "pool = \"mail\"; tarpit = { %s };", bad[i].text);
+		refused("pool = \"mail\";", text, bad[i].path, bad[i].why);
+	}
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -243,6 +310,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test(headers_for_some_clients_only_are_warned_of),
 		cmocka_unit_test(no_xclient_in_passthrough),
 		cmocka_unit_test(headers_come_from_networks),
+		cmocka_unit_test(tarpits_take_networks),
+		cmocka_unit_test(tarpits_that_cannot_work),
 	};
 
 	sample = argv[1];
