@@ -6,6 +6,6 @@
 
 #pragma once
 
-#define MR_ABI_MAJOR 4
+#define MR_ABI_MAJOR 5
 #define MR_ABI_MINOR 0
 #define MR_NAME_LEN 64 // bytes of every name in shared structures, final NUL included
