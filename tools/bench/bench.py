@@ -273,6 +273,8 @@ def main():
     p.add_argument("--json", metavar="FILE")
     p.add_argument("options", nargs="*", help="after --: further options of mailrace-bench (-s, -m, --pipelining, --bdat ...)")
     a = p.parse_args()
+    if a.hurry and a.key == "rsa-2048":
+        p.error("--hurry leaves the dataplane's helper thread, which signs with RSA, no time of either core")
     if a.hurry:
         hurry()
     if a.key:  # a generator is slower than a worker: waves, so that as many handshakes meet as on a busy service
