@@ -130,7 +130,7 @@ void stall_fire(struct relay *r, struct session *s)
 	uint64_t id = s->id;
 
 	s->flags &= ~(uint32_t)SESSION_F_STALLED;
-	stat_add(r->env, STAT_SESSION_TARPIT_MS, us / 1000);
+	stat_add(r->env, STAT_SESSION_TARPIT_NS, us * 1000ULL);
 	session_touch(r, s);
 	if (s->pending_count > 0) {
 		s->flags |= SESSION_F_STALL_OVER;
