@@ -38,7 +38,7 @@ class Mail(threading.Thread):
         super().__init__(daemon=True)
         self.command = ["swaks", "--server", server, "--ehlo", "client.example", "--from", "you@example.org", "--to",
                         "me@demo.example", "--header", "Message-Id: <tarpit@example.org>", "--header",
-                        "Date: Thu, 01 Jan 2026 12:00:00 +0000", "--body", "Hello", "--timeout", str(CLIENT_SECONDS)] + (["--tls"] if tls else [])
+                        "Date: Thu, 01 Jan 2026 12:00:00 +0000", "--header", "Subject: Hello", "--body", "Hello", "--timeout", str(CLIENT_SECONDS)] + (["--tls"] if tls else [])
         self.seconds, self.accepted, self.said = 0.0, False, ""
         self.start()
 
