@@ -6,8 +6,7 @@
 #include "config/cfg_parts.h"
 
 #include <stdlib.h>
-
-#define HEADER_NETWORKS_MAX 64
+#include <string.h>
 
 static const struct cfg_choice ways[] = {
 	{"snat", BLOB_CLIENT_SNAT},
@@ -70,25 +69,22 @@ void cfg_rule_client_read(
 		rule_judge(r, s, &r->cfg->pools[pool], (enum blob_client_address)way);
 }
 
-void cfg_service_header_read(
+unsigned cfg_network_names(
 	struct cfg_reader *r,
-	const config_setting_t *s,
-	struct cfg_service *service
+	const config_setting_t *g,
+	const char *key,
+	unsigned *network
 )
 {
-	const config_setting_t *list = cfg_list(r, s, "proxy_protocol_from");
+	const config_setting_t *list = cfg_list(r, g, key);
 	int n = list != NULL ? config_setting_length(list) : 0;
+	unsigned count = 0;
 
 	if (list == NULL)
-		return;
-	if (n == 0 || n > HEADER_NETWORKS_MAX) {
-		cfg_fail(r, list, "wants 1 to %d names of networks", HEADER_NETWORKS_MAX);
-		return;
-	}
-	service->header_networks = calloc((size_t)n, sizeof(*service->header_networks));
-	if (service->header_networks == NULL) {
-		cfg_fail(r, list, "no memory");
-		return;
+		return 0;
+	if (n == 0 || n > CFG_NETWORKS_MAX) {
+		cfg_fail(r, list, "wants 1 to %d names of networks", CFG_NETWORKS_MAX);
+		return 0;
 	}
 	for (int i = 0; i < n; i++) {
 		const char *name = cfg_element_text(r, list, (unsigned)i);
@@ -97,8 +93,29 @@ void cfg_service_header_read(
 		if (name != NULL && found == CFG_INDEX_NONE)
 			cfg_fail(r, list, "\"%.60s\" is not among networks", name);
 		else if (name != NULL)
-			service->header_networks[service->header_count++] = found;
+			network[count++] = found;
 	}
+	return count;
+}
+
+void cfg_service_header_read(
+	struct cfg_reader *r,
+	const config_setting_t *s,
+	struct cfg_service *service
+)
+{
+	unsigned network[CFG_NETWORKS_MAX];
+	unsigned n = cfg_network_names(r, s, "proxy_protocol_from", network);
+
+	if (n == 0)
+		return;
+	service->header_networks = calloc(n, sizeof(*network));
+	if (service->header_networks == NULL) {
+		cfg_fail(r, s, "proxy_protocol_from: no memory");
+		return;
+	}
+	memcpy(service->header_networks, network, n * sizeof(*network));
+	service->header_count = n;
 	r->cfg->dataplane.headers = true;
 }
 

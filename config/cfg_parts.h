@@ -43,6 +43,14 @@ void cfg_service_header_read(
 	const config_setting_t *s,
 	struct cfg_service *service
 );
+// The networks that a list names, at most CFG_NETWORKS_MAX, into network; how many.
+#define CFG_NETWORKS_MAX 64
+unsigned cfg_network_names(
+	struct cfg_reader *r,
+	const config_setting_t *g,
+	const char *key,
+	unsigned *network
+);
 // cfg_tarpit.c: of a service.
 void cfg_tarpit_read(struct cfg_reader *r, const config_setting_t *s, struct cfg_service *service);
 // cfg_tls.c: certificates first, then what names them.

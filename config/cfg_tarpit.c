@@ -8,35 +8,8 @@
 
 #include <stdlib.h>
 
-#define NETWORKS_MAX 64
 #define DELAY_DEFAULT_MS 5000
 #define DELAY_MIN_MS 1000
-
-// Appends the networks that a member names; how many.
-static unsigned
-names_read(struct cfg_reader *r, const config_setting_t *g, const char *key, unsigned *network)
-{
-	const config_setting_t *list = cfg_list(r, g, key);
-	int n = list != NULL ? config_setting_length(list) : 0;
-	unsigned count = 0;
-
-	if (list == NULL)
-		return 0;
-	if (n == 0 || n > NETWORKS_MAX) {
-		cfg_fail(r, list, "wants 1 to %d names of networks", NETWORKS_MAX);
-		return 0;
-	}
-	for (int i = 0; i < n; i++) {
-		const char *name = cfg_element_text(r, list, (unsigned)i);
-		uint32_t found = name != NULL ? cfg_index_get(&r->networks, name) : CFG_INDEX_NONE;
-
-		if (name != NULL && found == CFG_INDEX_NONE)
-			cfg_fail(r, list, "\"%.60s\" is not among networks", name);
-		else if (name != NULL)
-			network[count++] = found;
-	}
-	return count;
-}
 
 void cfg_tarpit_read(struct cfg_reader *r, const config_setting_t *s, struct cfg_service *service)
 {
@@ -47,15 +20,16 @@ void cfg_tarpit_read(struct cfg_reader *r, const config_setting_t *s, struct cfg
 	if (g == NULL)
 		return;
 	cfg_keys_check(r, g, CFG_SEC_tarpit);
-	network = calloc(2ULL * NETWORKS_MAX, sizeof(*network));
+	network = calloc(2ULL * CFG_NETWORKS_MAX, sizeof(*network));
 	if (network == NULL) {
 		cfg_fail(r, g, "no memory");
 		return;
 	}
 	service->tarpit_networks = network;
 	service->tarpit_delay_ms = DELAY_DEFAULT_MS;
-	service->tarpit_listed = names_read(r, g, "networks", network);
-	service->tarpit_spared = names_read(r, g, "except", network + service->tarpit_listed);
+	service->tarpit_listed = cfg_network_names(r, g, "networks", network);
+	service->tarpit_spared =
+		cfg_network_names(r, g, "except", network + service->tarpit_listed);
 	for (unsigned i = 0; i < service->tarpit_listed; i++)
 		for (unsigned k = 0; k < service->tarpit_spared; k++)
 			if (network[i] == network[service->tarpit_listed + k])
