@@ -4,11 +4,13 @@
 // How a driver from outside uses the stack (docs/testing.md): packets by hand, and two stacks with
 // a wire between them that loses, delays and swaps by a seed.
 
+#include <errno.h>
 #include <rte_ip.h>
 #include <rte_tcp.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -40,6 +42,7 @@ static struct {
 	uint64_t now_ns;
 	unsigned loss; // of 1000
 	unsigned sent, lost;
+	uint64_t trace; // of all that was sent
 } wire;
 
 struct port {
@@ -51,6 +54,9 @@ static void transmit(void *user, const uint8_t *data, uint32_t len)
 	const struct port *port = user;
 
 	wire.sent++;
+	wire.trace = wire.trace * 31 + wire.now_ns;
+	for (uint32_t i = 0; i < len; i++)
+		wire.trace = wire.trace * 31 + data[i];
 	if (rng_below(&wire.rng, 1000) < wire.loss) {
 		wire.lost++;
 		return;
@@ -173,15 +179,24 @@ static void side_run(struct side *e)
 		assert_true(n == -EAGAIN || n == -EINPROGRESS);
 }
 
-static void streams_both_ways(bool v6)
+static struct ip_endpoint server(bool v6, unsigned port)
 {
-	const char *const server = v6 ? "[2001:db8::2]:25" : "192.0.2.2:25";
-	struct side a = {.number = 0}, b = {.number = 1, .fd = -1};
 	struct ip_endpoint to;
+	char text[64];
+
+	snprintf(text, sizeof(text), v6 ? "[2001:db8::2]:%u" : "192.0.2.2:%u", port);
+	assert_int_equal(ip_endpoint_parse(text, &to), 0);
+	return to;
+}
+
+// What went over the wire, as a number.
+static uint64_t streams_both_ways(bool v6)
+{
+	struct side a = {.number = 0}, b = {.number = 1, .fd = -1};
+	struct ip_endpoint to = server(v6, 25);
 	int listener;
 
 	wire_open(v6, 20);
-	assert_int_equal(ip_endpoint_parse(server, &to), 0);
 	listener = stack_listen(wire.end[1], 25);
 	assert_true(listener >= 0);
 	assert_int_equal(stack_listen(wire.end[1], 25), -EADDRINUSE);
@@ -206,35 +221,91 @@ static void streams_both_ways(bool v6)
 	for (unsigned i = 0; i < 1000; i++)
 		turn();
 	wire_close();
+	return wire.trace;
 }
 
 static void test_streams(void **state)
 {
-	streams_both_ways(false);
-	streams_both_ways(true);
+	uint64_t first = streams_both_ways(false);
+
+	assert_true(streams_both_ways(false) == first); // the same calls, the same packets
+	assert_true(streams_both_ways(true) != first);
+}
+
+static void refused_and_silent(bool v6)
+{
+	struct ip_endpoint to = server(v6, 26);
+	char byte;
+	int fd;
+
+	wire_open(v6, 0);
+	fd = stack_connect(wire.end[0], &to);
+	for (unsigned i = 0; i < 1000 && stack_recv(wire.end[0], fd, &byte, 1) == -EINPROGRESS; i++)
+		turn();
+	assert_int_equal(stack_recv(wire.end[0], fd, &byte, 1), -ECONNREFUSED);
+	stack_close(wire.end[0], fd);
+	wire.loss = 1000;
+	assert_int_equal(stack_knob_set(wire.end[0], STACK_MSS_MAX, 65536), -EINVAL);
+	assert_int_equal(stack_knob_set(wire.end[0], STACK_SYN_TIMEOUT, 5000), 0);
+	fd = stack_connect(wire.end[0], &to);
+	for (unsigned i = 0; i < 1000 && stack_recv(wire.end[0], fd, &byte, 1) == -EINPROGRESS; i++)
+		turn();
+	assert_int_equal(stack_recv(wire.end[0], fd, &byte, 1), -ETIMEDOUT);
+	assert_string_equal(stack_state(wire.end[0], fd), "CLOSED");
+	stack_close(wire.end[0], fd);
+	wire_close();
 }
 
 static void test_refused_and_silent(void **state)
 {
-	struct ip_endpoint to;
-	int fd;
+	refused_and_silent(false);
+	refused_and_silent(true);
+}
 
-	wire_open(false, 0);
-	assert_int_equal(ip_endpoint_parse("192.0.2.2:26", &to), 0);
+// What came before a reset is read first; a listener that closes takes along whom nobody accepted.
+static void resets(bool v6)
+{
+	struct ip_endpoint to = server(v6, 25);
+	int listener, fd, got;
+	char data[16];
+
+	wire_open(v6, 0);
+	listener = stack_listen(wire.end[1], 25);
+	assert_int_equal(stack_accept(wire.end[1], -1), -EBADF);
 	fd = stack_connect(wire.end[0], &to);
-	for (unsigned i = 0; i < 1000 && stack_recv(wire.end[0], fd, &to, 0) == -EINPROGRESS; i++)
+	for (unsigned i = 0; i < 1000 && stack_send(wire.end[0], fd, "before", 6) != 6; i++)
 		turn();
-	assert_int_equal(stack_recv(wire.end[0], fd, &to, 0), -ECONNREFUSED);
-	stack_close(wire.end[0], fd);
-	wire.loss = 1000;
-	stack_knob_set(wire.end[0], STACK_SYN_TIMEOUT, 5000);
+	for (unsigned i = 0; i < 50; i++)
+		turn();
+	got = stack_accept(wire.end[1], listener);
+	assert_true(got >= 0);
+	assert_int_equal(stack_accept(wire.end[1], got), -EINVAL);
+	assert_int_equal(stack_accept(wire.end[1], listener), -EAGAIN);
+	assert_int_equal(stack_abort(wire.end[0], fd), 0);
+	for (unsigned i = 0; i < 50; i++)
+		turn();
+	assert_string_equal(stack_state(wire.end[1], got), "CLOSED");
+	assert_int_equal(stack_recv(wire.end[1], got, data, 4), 4);
+	assert_int_equal(stack_recv(wire.end[1], got, data + 4, 12), 2);
+	assert_memory_equal(data, "before", 6);
+	assert_int_equal(stack_recv(wire.end[1], got, data, 16), -ECONNRESET);
+	stack_close(wire.end[1], got);
 	fd = stack_connect(wire.end[0], &to);
-	for (unsigned i = 0; i < 1000 && stack_recv(wire.end[0], fd, &to, 0) == -EINPROGRESS; i++)
+	for (unsigned i = 0; i < 50; i++)
 		turn();
-	assert_int_equal(stack_recv(wire.end[0], fd, &to, 0), -ETIMEDOUT);
-	assert_string_equal(stack_state(wire.end[0], fd), "CLOSED");
+	assert_int_equal(stack_recv(wire.end[0], fd, data, 16), -EAGAIN);
+	assert_int_equal(stack_close(wire.end[1], listener), 0);
+	for (unsigned i = 0; i < 50; i++)
+		turn();
+	assert_int_equal(stack_recv(wire.end[0], fd, data, 16), -ECONNRESET);
 	stack_close(wire.end[0], fd);
 	wire_close();
+}
+
+static void test_resets(void **state)
+{
+	resets(false);
+	resets(true);
 }
 
 static struct {
@@ -305,6 +376,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_streams),
 		cmocka_unit_test(test_refused_and_silent),
+		cmocka_unit_test(test_resets),
 		cmocka_unit_test(test_by_hand),
 	};
 

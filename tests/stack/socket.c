@@ -4,6 +4,7 @@
 // The application of a stack under test: descriptors.
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "tests/stack/stack_types.h"
@@ -80,11 +81,30 @@ static void on_fin(void *app, struct tcp_conn_id conn, uint32_t user)
 	((struct stack *)app)->socket[user].fin = true;
 }
 
+static uint32_t take(struct stack *s, struct tcp_conn_id conn, uint8_t *data, uint32_t size)
+{
+	uint32_t have = 0, len;
+	const uint8_t *p;
+
+	while (have < size && tcp_rx_peek(s->tcp, conn, have, &p, &len)) {
+		len = len < size - have ? len : size - have;
+		memcpy(data + have, p, len);
+		have += len;
+	}
+	return have;
+}
+
 static void
 on_close(void *app, struct tcp_conn_id conn, uint32_t user, enum tcp_close_reason reason)
 {
-	struct stack_socket *k = &((struct stack *)app)->socket[user];
+	struct stack *s = app;
+	struct stack_socket *k = &s->socket[user];
 
+	k->rest_len = tcp_rx_bytes(s->tcp, conn);
+	k->rest = malloc(k->rest_len + 1);
+	if (k->rest == NULL)
+		abort();
+	take(s, conn, k->rest, k->rest_len);
 	k->kind = SOCKET_OVER;
 	k->error = close_errors[reason];
 	k->conn.v = 0;
@@ -115,6 +135,10 @@ int stack_listen(struct stack *s, uint16_t port)
 
 int stack_accept(struct stack *s, int listener)
 {
+	const struct stack_socket *l = socket_of(s, listener);
+
+	if (l == NULL || l->kind != SOCKET_LISTENER)
+		return l == NULL ? -EBADF : -EINVAL;
 	for (int fd = 0; fd < STACK_SOCKETS; fd++)
 		if (s->socket[fd].kind != SOCKET_FREE && s->socket[fd].listener == listener) {
 			s->socket[fd].listener = -1;
@@ -174,19 +198,19 @@ int stack_send(struct stack *s, int fd, const void *data, uint32_t len)
 int stack_recv(struct stack *s, int fd, void *data, uint32_t size)
 {
 	struct stack_socket *k = socket_of(s, fd);
-	uint32_t have = 0, len;
 	int err = obstacle(k);
-	const uint8_t *p;
+	uint32_t have;
 
 	if (err < 0)
 		return err;
-	if (k->kind == SOCKET_OVER)
-		return k->error;
-	while (have < size && tcp_rx_peek(s->tcp, k->conn, have, &p, &len)) {
-		len = len < size - have ? len : size - have;
-		memcpy((uint8_t *)data + have, p, len);
-		have += len;
+	if (k->kind == SOCKET_OVER) {
+		have = k->rest_len < size ? k->rest_len : size;
+		memcpy(data, k->rest, have);
+		k->rest_len -= have;
+		memmove(k->rest, k->rest + have, k->rest_len);
+		return have > 0 ? (int)have : k->error;
 	}
+	have = take(s, k->conn, data, size);
 	if (have > 0) {
 		s->called = true; // the window opens
 		tcp_rx_drop(s->tcp, k->conn, have);
@@ -205,6 +229,11 @@ int stack_shutdown(struct stack *s, int fd)
 	return 0;
 }
 
+static void conn_abort(struct stack *s, struct tcp_conn_id conn)
+{
+	tcp_abort(s->tcp, conn);
+}
+
 static int socket_end(struct stack *s, int fd, void (*end)(struct stack *, struct tcp_conn_id))
 {
 	struct stack_socket *k = socket_of(s, fd);
@@ -212,20 +241,19 @@ static int socket_end(struct stack *s, int fd, void (*end)(struct stack *, struc
 	if (k == NULL)
 		return -EBADF;
 	s->called = true;
+	for (int i = 0; k->kind == SOCKET_LISTENER && i < STACK_SOCKETS; i++)
+		if (s->socket[i].kind != SOCKET_FREE && s->socket[i].listener == fd)
+			socket_end(s, i, conn_abort);
 	if (k->conn.v != 0)
 		end(s, k->conn);
-	k->kind = SOCKET_FREE;
+	free(k->rest);
+	*k = (struct stack_socket){.listener = -1};
 	return 0;
 }
 
 static void conn_release(struct stack *s, struct tcp_conn_id conn)
 {
 	tcp_release(s->tcp, conn, false);
-}
-
-static void conn_abort(struct stack *s, struct tcp_conn_id conn)
-{
-	tcp_abort(s->tcp, conn);
 }
 
 int stack_close(struct stack *s, int fd)

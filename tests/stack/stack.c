@@ -3,6 +3,7 @@
 
 // One worker's net and TCP layers on a port that is a pair of calls.
 
+#include <errno.h>
 #include <rte_mbuf.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -30,8 +31,10 @@ static uint16_t port_rx(void *dev, uint16_t port, struct rte_mbuf **pkts, uint16
 static void frame_out(struct stack *s, const uint8_t *frame, uint32_t len)
 {
 	bool ip = len > ETHER && (frame[12] == 0x08 || frame[12] == 0x86);
-	unsigned at = s->answers % STACK_ANSWERS;
+	unsigned at = s->answers;
 
+	if (at == STACK_ANSWERS)
+		abort(); // far more than there are sockets to ask
 	s->answer_len[at] = neighbor_answer(frame, len, peer_mac, s->answer[at]);
 	if (s->answer_len[at] > 0)
 		s->answers++;
@@ -173,6 +176,8 @@ void stack_free(struct stack *s)
 {
 	struct rte_mempool *const pool[] = {s->pool, s->small_pool, s->ref_pool};
 
+	for (unsigned i = 0; i < STACK_SOCKETS; i++)
+		free(s->socket[i].rest);
 	if (s->tcp != NULL)
 		tcp_stack_free(s->tcp);
 	if (s->net != NULL)
@@ -229,7 +234,7 @@ void stack_run(struct stack *s, uint64_t now_ns)
 		net_timers(s->net);
 		net_flush(s->net);
 		for (; s->answers > 0; work++) {
-			unsigned i = --s->answers % STACK_ANSWERS;
+			unsigned i = --s->answers;
 
 			frame_in(s, s->answer[i], s->answer_len[i], s->answer[i], 0);
 		}
@@ -249,17 +254,20 @@ uint64_t stack_next_ns(const struct stack *s)
 	return s->env.now_ns + (ms > 0 ? ms : 1) * NS_A_MS;
 }
 
-void stack_knob_set(struct stack *s, enum stack_knob knob, uint32_t value)
+int stack_knob_set(struct stack *s, enum stack_knob knob, uint32_t value)
 {
 	switch (knob) {
 	case STACK_RCV_WINDOW:
 		s->rcv_window = value;
-		break;
+		return 0;
 	case STACK_MSS_MAX:
+		if (value > UINT16_MAX)
+			return -EINVAL;
 		s->mss_max = value;
-		break;
+		return 0;
 	case STACK_SYN_TIMEOUT:
 		s->syn_timeout_ms = value;
-		break;
+		return 0;
 	}
+	return -EINVAL;
 }

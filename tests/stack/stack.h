@@ -42,20 +42,22 @@ void stack_receive(struct stack *s, const uint8_t *packet, uint32_t len);
 void stack_run(struct stack *s, uint64_t now_ns);
 // When it wants to be run at the latest though nothing arrives: ns of its clock, now after a call.
 uint64_t stack_next_ns(const struct stack *s);
-void stack_knob_set(struct stack *s, enum stack_knob knob, uint32_t value);
+// 0 or -EINVAL.
+int stack_knob_set(struct stack *s, enum stack_knob knob, uint32_t value);
 
 // socket.c: descriptors from 0.
 int stack_listen(struct stack *s, uint16_t port);
 // -EAGAIN: none waits.
 int stack_accept(struct stack *s, int listener);
-// Returns at once; stack_send and stack_receive tell -EINPROGRESS until it stands.
+// Returns at once; stack_send and stack_recv tell -EINPROGRESS until it stands.
 int stack_connect(struct stack *s, const struct ip_endpoint *remote);
 // All bytes, or -EAGAIN.
 int stack_send(struct stack *s, int fd, const void *data, uint32_t len);
-// 0: the peer's FIN. -EAGAIN, -ECONNRESET, -ECONNREFUSED, -ETIMEDOUT, -EHOSTUNREACH.
+// What came in order first, before a reset too. 0: the peer's FIN. -EAGAIN, -ECONNRESET,
+// -ECONNREFUSED, -ETIMEDOUT, -EHOSTUNREACH.
 int stack_recv(struct stack *s, int fd, void *data, uint32_t size);
 int stack_shutdown(struct stack *s, int fd); // FIN after what was sent
-int stack_close(struct stack *s, int fd);
-int stack_abort(struct stack *s, int fd); // RST
+int stack_close(struct stack *s, int fd);    // of a listener: RST for those not accepted yet
+int stack_abort(struct stack *s, int fd);    // RST
 // RFC 9293's name of the connection's state, "CLOSED" when it is gone.
 const char *stack_state(const struct stack *s, int fd);

@@ -12,7 +12,7 @@
 #include "tests/stack/stack.h"
 
 #define STACK_SOCKETS 64
-#define STACK_ANSWERS 8
+#define STACK_ANSWERS 64
 
 enum socket_kind { SOCKET_FREE, SOCKET_LISTENER, SOCKET_OPENING, SOCKET_OPEN, SOCKET_OVER };
 
@@ -21,7 +21,9 @@ struct stack_socket {
 	uint16_t port; // LISTENER
 	int listener;  // not accepted yet: whose, else -1
 	bool fin;
-	int error; // OVER: what recv tells
+	int error;     // OVER: what recv tells
+	uint8_t *rest; // OVER: what came before and was not read
+	uint32_t rest_len;
 	struct tcp_conn_id conn;
 };
 
