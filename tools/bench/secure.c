@@ -138,8 +138,6 @@ unsigned secure_turn(struct bench *b)
 	for (unsigned i = 0; i < n; i++) {
 		struct slot *slot = &s->slot[s->gate[i]];
 
-		if (!slot->gated)
-			continue; // ended while it waited
 		slot->gated = false;
 		flush(b, s->gate[i]);
 	}
@@ -227,11 +225,16 @@ void secure_close(struct bench *b, uint32_t idx)
 
 void secure_end(struct bench *b, uint32_t idx)
 {
-	struct slot *slot = &b->secure->slot[idx];
+	struct secure *s = b->secure;
+	struct slot *slot = &s->slot[idx];
 
 	SSL_free(slot->ssl);
 	slot->ssl = NULL;
-	slot->gated = false;
+	for (uint32_t i = 0; slot->gated && i < s->gate_len; i++)
+		if (s->gate[i] == idx) { // so that nobody stands in it twice
+			s->gate[i] = s->gate[--s->gate_len];
+			slot->gated = false;
+		}
 }
 
 uint64_t secure_resumed(const struct secure *s)
