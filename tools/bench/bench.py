@@ -134,10 +134,20 @@ class Rig:
             if again == 0:
                 raise RuntimeError("the dataplane does not answer: " + run.stderr)
         out = run.stdout
-        found = {"at": time.monotonic()}
+        found = {"at": time.monotonic(), "helper_seconds": self.helper_seconds()}
         for name, value in re.findall(r"^(mailrace_\w+)(?:\{[^}]*\})? (\S+)$", out, re.M):
             found[name[9:]] = found.get(name[9:], 0) + float(value)
         return found
+
+    def helper_seconds(self):
+        """CPU time of the dataplane's threads that sign and verify what takes long."""
+        ticks = 0
+        for task in os.scandir("/proc/%d/task" % self.proc.pid):
+            with open(task.path + "/stat", encoding="ascii") as f:
+                name, rest = f.read().rsplit(")", 1)
+            if "crypto-" in name:
+                ticks += sum(int(x) for x in rest.split()[11:13])
+        return ticks / os.sysconf("SC_CLK_TCK")
 
     def generator(self, *args, targets=TARGETS):
         command = [self.build + "/tools/bench/mailrace-bench", "--vdev", self.devices[1],
@@ -176,16 +186,19 @@ def sample(before, now):
     if sessions < 50:
         return None
     wall, busy = now["at"] - before["at"], now["worker_busy_seconds_total"] - before["worker_busy_seconds_total"]
-    batches = [now["tls_batches_of_%d_total" % i] - before["tls_batches_of_%d_total" % i] for i in range(1, 9)]
-    return {"fill": sum(i * n for i, n in enumerate(batches, 1)) / max(1, sum(batches)), "rate": sessions / wall, "busy_us": busy / sessions * 1e6, "core_us": wall / sessions * 1e6, "share": busy / wall,
+    batches = [now[b] - before[b] for b in ("tls_batches_of_%d_total" % i for i in range(1, 9))]
+    return {"rate": sessions / wall, "busy_us": busy / sessions * 1e6, "core_us": wall / sessions * 1e6, "share": busy / wall,
+            "helper_us": (now["helper_seconds"] - before["helper_seconds"]) / sessions * 1e6,
+            "fill": sum(i * n for i, n in enumerate(batches, 1)) / max(1, sum(batches)),
             "packets": (now["net_rx_packets_total"] + now["net_tx_packets_total"] - before["net_rx_packets_total"] -
                         before["net_tx_packets_total"]) / sessions}
 
 
 def measure(rig, seconds, args):
-    """The samples of a load of so many seconds, and the generator's report."""
+    """The samples of a load of so many seconds, one of the whole load, and the generator's report."""
+    before_all, before = rig.stats(), None
     proc = rig.generator("-t", seconds, *args)
-    samples, before = [], None
+    samples = []
     while proc.poll() is None:
         time.sleep(STEP)
         now = rig.stats()
@@ -196,11 +209,12 @@ def measure(rig, seconds, args):
     if proc.returncode != 0:
         raise RuntimeError("the generator found faults:\n" + text)
     with open(rig.dir + "/report.json", encoding="utf-8") as f:
-        return [s for s in samples if s is not None][1:-1] or [s for s in samples if s], json.load(f), text
+        samples = [s for s in samples if s is not None][1:-1] or [s for s in samples if s]
+        return samples, sample(before_all, rig.stats()), json.load(f), text
 
 
 def measure_load(rig, a, args):
-    samples, report, text = measure(rig, a.seconds, ["-c", a.c, *args])
+    samples, whole, report, text = measure(rig, a.seconds, ["-c", a.c, *args])
     print(text.strip())
     if not samples:
         raise RuntimeError("too short to take samples")
@@ -211,14 +225,15 @@ def measure_load(rig, a, args):
     result = {
         "sessions_per_second": best["rate"], "busy_us_median": statistics.median(busy), "busy_us_best": busy[0],
         "cycles_best": busy[0] * hz / 1e6, "packets": best["packets"], "core_us": best["core_us"], "saturated": saturated,
-        "share": best["share"], "report": report}
+        "share": best["share"], "whole": whole, "report": report}
     print("dataplane, one worker (%d samples): %.0f sessions/s; busy us a session: median %.2f, best %.2f (%.0f cycles of %.2f GHz, "
           "%.1f packets, %.0f cycles a packet)" % (
               len(samples), best["rate"], result["busy_us_median"], busy[0], result["cycles_best"], hz / 1e9, best["packets"],
               result["cycles_best"] / best["packets"]))
     if "--tls" in args:
-        print("engine %s, fill of its batches %.1f of 8, %d sessions resumed" % (
-            rig.engine or "as the processor has it", statistics.median(x["fill"] for x in samples), report["resumed"]))
+        print("of the whole load: busy %.2f us a session, helper thread %.2f; engine %s, fill of its batches %.1f of 8, %d of %d "
+              "sessions resumed" % (whole["busy_us"], whole["helper_us"], rig.engine or "as the processor has it", whole["fill"],
+                                    report["resumed"], report["sessions"]))
     print("wall-clock core time a session: %.2f us (worker busy %.0f %%%s)" % (
         best["core_us"], 100 * best["share"], "" if saturated else ": not saturated, the generator is the limit"))
     return result

@@ -61,7 +61,7 @@ def measure(a, way):
     with bench.Rig(a.build, sessions=100000) as rig, Control(rig) as control:
         proc = None if way is None else control.capture(way)
         try:
-            samples, _, _ = bench.measure(rig, a.seconds, ["-c", a.c, *a.options])
+            samples, _, _, _ = bench.measure(rig, a.seconds, ["-c", a.c, *a.options])
             lost = sum(n for name, n in rig.stats().items() if name.startswith("capture_ring_full"))
         finally:
             if proc is not None:
